@@ -1,0 +1,16 @@
+"""Errors that the user can mend. The command line turns one into a single line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """The input is at fault. The message says what, where, and what is accepted or how to mend it."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'gpt'?"` when one of `known` is close to `word`, otherwise an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,75 @@
+"""What training says while it works. Progress bars, metrics files, plots and tests are consumers of these.
+
+Training yields events and prints nothing. Each is one JSON line in a run's `events.jsonl`.
+Losses are in nats per token; `seconds` is training time since the run began, pauses between resumes left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """The common ancestor; `kind` in JSON is the class's name in lower case."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": type(self).__name__.lower(), **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Note(Event):
+    """Something the user should know, in one sentence (a fallback taken, an expectation not met)."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One optimiser step. `progress` is the share of the budget spent, 0 to 1."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+    progress: float
+
+
+@dataclass(frozen=True)
+class Evaluation(Event):
+    """The whole validation split measured. `train_nats_per_token` is the mean loss since the last evaluation."""
+
+    step: int
+    nats_per_token: float
+    bits_per_byte: float
+    train_nats_per_token: float | None
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Sample(Event):
+    """A text the model wrote at this step."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Checkpoint(Event):
+    """Training can be resumed from here."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The run is over. `reason`: budget, patience, counted, or diverged."""
+
+    step: int
+    reason: str
+    seconds: float
+    tokens: int
