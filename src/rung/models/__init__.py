@@ -1,0 +1,27 @@
+"""The rungs of the ladder. `RUNGS` is the one registry: a new rung is a new file and a line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from rung.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from rung.models.base import LanguageModel
+
+RUNGS = {
+    "bigram": ("rung.models.bigram:Bigram", "counted pairs, add-k smoothing"),
+    "ngram": ("rung.models.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
+    "neural-bigram": ("rung.models.neural_bigram:NeuralBigram", "one table of logits, learned by gradient descent"),
+    "gpt": ("rung.models.transformer:GPT", "a transformer, GPT-2's shape"),
+}
+"""Name -> where the class lives, and the line that help shows. Order is the order of the climb."""
+
+
+def rung_class(name: str) -> type[LanguageModel]:
+    """The class of a rung; its file is imported only now. Raises UserError for a name that is none."""
+    if name not in RUNGS:
+        raise UserError(f"there is no rung {name!r}{nearest(name, RUNGS)} (rungs: {', '.join(RUNGS)})")
+    module, _, attribute = RUNGS[name][0].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,461 @@
+"""Text to token ids and back: one face over characters, bytes, words and learned subwords.
+
+Every tokeniser is lossless on any string. Ids below 243 spell the bytes that can stand in UTF-8 (`char` and `word`)
+or pieces that cover all 256 bytes (`byte`, `bpe`, `wordpiece`, `unigram`), so what was never seen in training is
+spelled in bytes instead of being lost in an "unknown" token. The last id is the document mark, `end`; no text ever
+encodes to it, not even text that looks like one.
+
+A tokeniser is trained on the training split only and saved as JSON beside the model.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rung.errors import UserError, nearest
+from rung.files import read_json, write_json
+
+KINDS = ("char", "byte", "word", "bpe", "wordpiece", "unigram")
+
+# 0xC0, 0xC1 and 0xF5-0xFF never occur in UTF-8 (RFC 3629).
+UTF8_BYTES = [bytes([b]) for b in range(256) if b not in (0xC0, 0xC1) and b < 0xF5]
+
+MAX_WORDS = 50_000
+
+
+class Tokenizer(ABC):
+    """A lossless map between text and ids.
+
+    Attributes:
+        token_bytes: the bytes each id spells, by id; the mark's, last, are empty.
+        vocab_size: how many ids there are, the mark included.
+        end: the id of the document mark.
+        byte_lengths: (V,) how many UTF-8 bytes each id spells.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, token_bytes: list[bytes]) -> None:
+        self.token_bytes = [*token_bytes, b""]
+        self.vocab_size = len(self.token_bytes)
+        self.end = self.vocab_size - 1
+        self.byte_lengths = np.array([len(token) for token in self.token_bytes], np.int64)
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """The ids (T,) of `text`, without any mark."""
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes that `ids` spell, in order; marks spell nothing."""
+        return b"".join([self.token_bytes[i] for i in ids])
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that `ids` spell; bytes that are no UTF-8 (a model may write such) become U+FFFD."""
+        return text_of(self.decode_bytes(ids))
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """What `save` writes, less the kind."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, value: dict[str, Any]) -> Tokenizer:
+        """The tokeniser whose `to_json()` this is."""
+
+    def save(self, path: Path) -> None:
+        """Write the tokeniser as JSON, atomically."""
+        write_json(path, {"format": 1, "kind": self.kind, **self.to_json()})
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read what `Tokenizer.save` wrote. Raises UserError when the file is missing or isn't one of ours."""
+    value = read_json(path)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    for tokenizer in (CharTokenizer, ByteTokenizer, WordTokenizer, *SUBWORDS.values()):
+        if tokenizer.kind == kind:
+            try:
+                return tokenizer.from_json(value)
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{path} is damaged: {error!r}") from error
+    raise UserError(f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})")
+
+
+def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int | None = None) -> Tokenizer:
+    """Learn a vocabulary from `texts`, the documents of the training split.
+
+    Args:
+        kind: one of char, byte, word, bpe, wordpiece, unigram.
+        texts: read once, in order.
+        vocab_size: the most ids to have, the mark and the bytes included; None = what suits the kind and the text.
+
+    Raises UserError for an unknown kind and a vocabulary too small to spell every byte.
+    """
+    if kind not in KINDS:
+        raise UserError(f"unknown tokeniser {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
+    if vocab_size is not None:
+        smallest = len(UTF8_BYTES) + 1 if kind in ("char", "word") else SUBWORDS[kind].smallest if kind in SUBWORDS else 257
+        if vocab_size < smallest:
+            raise UserError(f"--vocab-size {vocab_size} is too small: {kind} needs at least {smallest}, to spell every byte")
+    if kind == "byte":
+        if vocab_size not in (None, 257):
+            raise UserError(f"--vocab-size {vocab_size} does not fit: byte always has 257 ids; leave it out")
+        return ByteTokenizer()
+    if kind == "char":
+        return CharTokenizer(_most_common(_count_characters(texts), vocab_size, None))
+    if kind == "word":
+        return WordTokenizer(_most_common(_count_words(texts), vocab_size, MAX_WORDS))
+    return SUBWORDS[kind].train(texts, vocab_size)
+
+
+class ByteTokenizer(Tokenizer):
+    """One id a byte of UTF-8: id = byte value, and 256 is the mark."""
+
+    kind = "byte"
+
+    def __init__(self) -> None:
+        super().__init__([bytes([b]) for b in range(256)])
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(utf8(text), np.uint8).astype(np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ByteTokenizer:
+        return cls()
+
+
+class CharTokenizer(Tokenizer):
+    """One id a character. ASCII characters are their own bytes; other characters seen at least twice in training
+    have ids after the bytes; the rest are spelled in two to four byte ids."""
+
+    kind = "char"
+
+    def __init__(self, characters: Iterable[str]) -> None:
+        self.characters = list(characters)
+        super().__init__(UTF8_BYTES + [utf8(character) for character in self.characters])
+        self._byte_ids = _id_of_byte()
+        self._ids = np.full(0x110000, -1, np.int32)
+        self._ids[:128] = self._byte_ids[:128]
+        for position, character in enumerate(self.characters):
+            self._ids[ord(character)] = len(UTF8_BYTES) + position
+
+    def encode(self, text: str) -> np.ndarray:
+        code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        ids = self._ids[code_points].astype(np.int64)
+        unseen = np.flatnonzero(ids < 0)
+        if not len(unseen):
+            return ids
+        spelled = [self._byte_ids[np.frombuffer(utf8(chr(code_points[i])), np.uint8)] for i in unseen]
+        repeats = np.ones(len(ids), np.int64)
+        repeats[unseen] = [len(spelling) for spelling in spelled]
+        out = np.repeat(ids, repeats)
+        out[out < 0] = np.concatenate(spelled)
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        return {"characters": "".join(self.characters)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> CharTokenizer:
+        return cls(value["characters"])
+
+
+# A word carries the one space before it, so that "the cows eat" is three tokens and still joins up without loss.
+_CJK = r"぀-ヿ㐀-䶿一-鿿豈-﫿\uac00-\ud7af"
+_PIECES = re.compile(
+    rf" ?[{_CJK}]"  # scripts written without spaces: a character is a token
+    rf"| ?(?:(?![{_CJK}])[^\W\d_])+(?:['’](?:(?![{_CJK}])[^\W\d_])+)*"  # a word, contractions whole
+    r"| ?\d+"
+    r"| ?(?:[^\w\s]|_)+"  # punctuation, emoji
+    r"|\n+"
+    r"|[^\S\n]+(?=\s|\Z)"  # blanks, less the one that the next word carries
+    r"|\s"
+)
+
+
+class WordTokenizer(Tokenizer):
+    """One id a word, with the space before it; punctuation, numbers and line breaks are tokens of their own.
+
+    A piece that occurs once in training, or not among the most frequent, is spelled in byte ids, so that a model
+    learns what spelling-out looks like.
+    """
+
+    kind = "word"
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = list(words)
+        super().__init__(UTF8_BYTES + [utf8(word) for word in self.words])
+        self._byte_ids = _id_of_byte().tolist()
+        # A one-byte piece is its byte; the constructor is never handed such words.
+        self._ids = {chr(b): self._byte_ids[b] for b in range(128)}
+        self._ids |= {word: len(UTF8_BYTES) + position for position, word in enumerate(self.words)}
+
+    def encode(self, text: str) -> np.ndarray:
+        known = self._ids
+        ids: list[int] = []
+        for piece in _PIECES.findall(text):
+            found = known.get(piece)
+            if found is None:
+                ids += [self._byte_ids[b] for b in utf8(piece)]
+            else:
+                ids.append(found)
+        return np.array(ids, np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"words": self.words}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> WordTokenizer:
+        return cls(value["words"])
+
+
+class SubwordTokenizer(Tokenizer):
+    """Learned pieces, by the `tokenizers` library, over byte-level text: every byte is a piece, so nothing is unknown.
+
+    The document mark is added outside the library: text that spells some special token is only text.
+    """
+
+    smallest: ClassVar[int] = 257
+
+    def __init__(self, library_json: str) -> None:
+        from tokenizers import Tokenizer as LibraryTokenizer
+
+        self._library_json = library_json
+        self._library = LibraryTokenizer.from_str(library_json)
+        size = self._library.get_vocab_size(with_added_tokens=False)
+        super().__init__([self._spell(self._library.id_to_token(i)) for i in range(size)])
+
+    def _spell(self, piece: str) -> bytes:
+        return bytes(_BYTE_OF_LETTER[letter] for letter in piece)
+
+    def encode(self, text: str) -> np.ndarray:
+        encodings = self._library.encode_batch_fast(list(_chunks(_scalars(text))), add_special_tokens=False)
+        return np.array([i for encoding in encodings for i in encoding.ids], np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"library": json.loads(self._library_json)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> SubwordTokenizer:
+        return cls(json.dumps(value["library"]))
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int | None) -> SubwordTokenizer:
+        """Learn `vocab_size - 1` pieces (default 4,095) and the mark."""
+        from tokenizers import pre_tokenizers
+
+        library, trainer = cls._untrained((vocab_size or 4096) - 1)
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        chunks = (chunk for text in texts for chunk in _chunks(_scalars(text)))
+        library.train_from_iterator(chunks, trainer)
+        return cls(cls._finish(library.to_str()))
+
+    @staticmethod
+    @abstractmethod
+    def _untrained(pieces: int) -> tuple[Any, Any]:
+        """The library's tokeniser and trainer."""
+
+    @staticmethod
+    def _finish(library_json: str) -> str:
+        return library_json
+
+
+class BPETokenizer(SubwordTokenizer):
+    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019)."""
+
+    kind = "bpe"
+
+    @staticmethod
+    def _untrained(pieces: int) -> tuple[Any, Any]:
+        from tokenizers import Tokenizer as LibraryTokenizer
+        from tokenizers import models, pre_tokenizers, trainers
+
+        trainer = trainers.BpeTrainer(
+            vocab_size=pieces, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        )
+        return LibraryTokenizer(models.BPE()), trainer
+
+
+class UnigramTokenizer(SubwordTokenizer):
+    """Unigram language-model pieces (Kudo 2018) over bytes."""
+
+    kind = "unigram"
+
+    @staticmethod
+    def _untrained(pieces: int) -> tuple[Any, Any]:
+        from tokenizers import Tokenizer as LibraryTokenizer
+        from tokenizers import models, pre_tokenizers, trainers
+
+        trainer = trainers.UnigramTrainer(
+            vocab_size=pieces, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        )
+        return LibraryTokenizer(models.Unigram()), trainer
+
+    @staticmethod
+    def _finish(library_json: str) -> str:
+        """Every byte a piece: the library's trainer drops those it never saw. Their score is below every other."""
+        value = json.loads(library_json)
+        vocabulary = value["model"]["vocab"]
+        known = {piece for piece, _ in vocabulary}
+        lowest = min((score for _, score in vocabulary), default=0.0)
+        vocabulary += [[letter, lowest - 10.0] for letter in _LETTER_OF_BYTE if letter not in known]
+        return json.dumps(value)
+
+
+class WordPieceTokenizer(SubwordTokenizer):
+    """WordPiece (Schuster & Nakajima 2012) over bytes.
+
+    A piece inside a word is marked by U+2581 in front, not by BERT's `##`: no byte is written so, and a text's own
+    number signs can't be mistaken for the marking.
+    """
+
+    kind = "wordpiece"
+    smallest = 513
+
+    def _spell(self, piece: str) -> bytes:
+        return super()._spell(piece.removeprefix(_INSIDE))
+
+    @staticmethod
+    def _untrained(pieces: int) -> tuple[Any, Any]:
+        from tokenizers import Tokenizer as LibraryTokenizer
+        from tokenizers import models, pre_tokenizers, trainers
+
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=pieces,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            continuing_subword_prefix=_INSIDE,
+            show_progress=False,
+        )
+        return LibraryTokenizer(models.WordPiece({}, unk_token="!", continuing_subword_prefix=_INSIDE)), trainer
+
+    @staticmethod
+    def _finish(library_json: str) -> str:
+        """Every byte a piece, at a word's start and inside it, and no word too long to be cut."""
+        value = json.loads(library_json)
+        model = value["model"]
+        letters = [*_LETTER_OF_BYTE, *(_INSIDE + letter for letter in _LETTER_OF_BYTE)]
+        needed = set(letters)
+        learned = [piece for piece in sorted(model["vocab"], key=model["vocab"].get) if piece not in needed]
+        missing = sum(letter not in model["vocab"] for letter in letters)
+        pieces = letters + learned[: len(learned) - missing]
+        model["vocab"] = {piece: i for i, piece in enumerate(pieces)}
+        model["max_input_chars_per_word"] = 1 << 62
+        return json.dumps(value)
+
+
+SUBWORDS: dict[str, type[SubwordTokenizer]] = {
+    tokenizer.kind: tokenizer for tokenizer in (BPETokenizer, WordPieceTokenizer, UnigramTokenizer)
+}
+
+
+class TextDecoder:
+    """Ids in, whole characters out: bytes of a character that isn't finished yet are held back."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._token_bytes = tokenizer.token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token: int) -> str:
+        """The characters that `token` completes, perhaps none."""
+        return self._decoder.decode(self._token_bytes[token])
+
+    def finish(self) -> str:
+        """What is left: U+FFFD when the last character was never completed."""
+        return self._decoder.decode(b"", final=True)
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8, with a lone surrogate (which JSON escapes can smuggle in) as the three bytes it would have had."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def text_of(data: bytes) -> str:
+    """The inverse of `utf8`; what isn't UTF-8 becomes U+FFFD."""
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def _scalars(text: str) -> str:
+    """`text` as the Rust library takes it; it knows no lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
+def _id_of_byte() -> np.ndarray:
+    ids = np.full(256, -1, np.int64)
+    for position, byte in enumerate(UTF8_BYTES):
+        ids[byte[0]] = position
+    return ids
+
+
+def _count_characters(texts: Iterable[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        if not text.isascii():
+            counts.update(re.findall(r"[^\x00-\x7f]", text))
+    return counts
+
+
+def _count_words(texts: Iterable[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(_PIECES.findall(text))
+    return counts
+
+
+def _most_common(counts: Counter[str], vocab_size: int | None, most: int | None) -> list[str]:
+    """The pieces longer than a byte that occur at least twice, most frequent first, ties in code-point order."""
+    room = most if vocab_size is None else vocab_size - len(UTF8_BYTES) - 1
+    pieces = [(piece, n) for piece, n in counts.items() if n > 1 and len(utf8(piece)) > 1]
+    pieces.sort(key=lambda item: (-item[1], item[0]))
+    return [piece for piece, _ in pieces[:room]]
+
+
+_INSIDE = "▁"
+_CHUNK = 1 << 16
+_CUT = re.compile(r"(?<=\S\n)(?=\S)")
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """`text` cut after line ends where no piece can cross, into parts the library can encode side by side."""
+    begin = 0
+    while len(text) - begin > 2 * _CHUNK:
+        cut = _CUT.search(text, begin + _CHUNK)
+        if cut is None:
+            break
+        yield text[begin : cut.start()]
+        begin = cut.start()
+    yield text[begin:]
+
+
+def _letters() -> list[str]:
+    """GPT-2's printable stand-in for each byte, by byte value (Radford et al. 2019)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    letters, extra = [], 0
+    for byte in range(256):
+        if byte in printable:
+            letters.append(chr(byte))
+        else:
+            letters.append(chr(256 + extra))
+            extra += 1
+    return letters
+
+
+_LETTER_OF_BYTE = _letters()
+_BYTE_OF_LETTER = {letter: byte for byte, letter in enumerate(_LETTER_OF_BYTE)}

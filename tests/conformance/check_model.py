@@ -1,0 +1,140 @@
+"""What every rung must do, whatever is inside: the contract of `rung.models.base`, as one check."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from rung.models.base import LanguageModel
+from rung.text.stream import TokenStream
+
+
+def check_model(model: LanguageModel, *, seed: int = 0, atol: float = 1e-4) -> None:
+    """Assert the contract. Lengths reach well past a finite context, so the window policy is checked too.
+
+    Args:
+        model: any rung, trained or not.
+        seed: of the token histories tried.
+        atol: how far two paths to the same log-probability may lie apart, in nats.
+    """
+    rng = np.random.default_rng(seed)
+    length = 12 if model.context is None else min(3 * model.context + 5, 64)
+    rows = rng.integers(0, model.vocab_size, (3, length))
+
+    sums_to_one(model, rows, atol)
+    score_equals_the_walk(model, rows, atol)
+    batch_equals_its_rows(model, rows, atol)
+    future_cannot_change_the_past(model, rows, atol)
+    old_states_stay_valid(model, rows, atol)
+    select_takes_rows(model, rows, atol)
+    prompt_at_once_equals_token_by_token(model, rows, atol)
+    stream_equals_documents(model, rows, atol)
+    nothing_is_impossible(model, rows)
+    saved_is_the_same(model, rows)
+
+
+def walk(model: LanguageModel, rows: np.ndarray) -> np.ndarray:
+    """The next-token log-probabilities (B, T, V) along `rows`, one `advance` a token from the document mark."""
+    state = model.start(len(rows))
+    previous = np.full(len(rows), model.end)
+    out = []
+    for t in range(rows.shape[1]):
+        log_probs, state = model.advance(state, previous)
+        assert log_probs.shape == (len(rows), model.vocab_size)
+        assert log_probs.dtype in (np.float32, np.float64)
+        out.append(np.array(log_probs))
+        previous = rows[:, t]
+    return np.stack(out, axis=1)
+
+
+def sums_to_one(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    totals = np.exp(walk(model, rows).astype(np.float64)).sum(axis=-1)
+    np.testing.assert_allclose(totals, 1, atol=atol)
+
+
+def score_equals_the_walk(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    expected = np.take_along_axis(walk(model, rows), rows[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(model.score(rows), expected, atol=atol, rtol=1e-5)
+
+
+def batch_equals_its_rows(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    together = model.score(rows)
+    assert together.shape == rows.shape
+    for row, tokens in enumerate(rows):
+        alone = model.score(tokens)
+        assert alone.shape == tokens.shape
+        np.testing.assert_allclose(alone, together[row], atol=atol, rtol=1e-5)
+    assert model.score(rows[0, :0]).shape == (0,)
+
+
+def future_cannot_change_the_past(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    cut = rows.shape[1] // 2
+    changed = rows.copy()
+    changed[:, cut:] = (changed[:, cut:] + 1) % model.vocab_size
+    np.testing.assert_allclose(model.score(changed)[:, :cut], model.score(rows)[:, :cut], atol=atol, rtol=1e-5)
+
+
+def old_states_stay_valid(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    """Advance along two branches from every state on the way; each old state answers as it did before."""
+    state = model.start(len(rows))
+    _, state = model.advance(state, np.full(len(rows), model.end))
+    for t in range(rows.shape[1]):
+        first, after = model.advance(state, rows[:, t])
+        first = np.array(first)
+        branch, _ = model.advance(state, (rows[:, t] + 1) % model.vocab_size)
+        assert branch.shape == first.shape
+        again, _ = model.advance(state, rows[:, t])
+        np.testing.assert_allclose(again, first, atol=atol, rtol=1e-5)
+        state = after
+
+
+def select_takes_rows(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    pick = np.array([2, 0, 0])
+    history = np.concatenate([np.full((len(rows), 1), model.end), rows], axis=1)
+    _, state = model.advance(model.start(len(rows)), history)
+    expected, _ = model.advance(state, rows[:, 0])
+    selected, _ = model.advance(model.select(state, pick), rows[pick, 0])
+    np.testing.assert_allclose(selected, expected[pick], atol=atol, rtol=1e-5)
+
+
+def prompt_at_once_equals_token_by_token(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    history = np.concatenate([np.full((len(rows), 1), model.end), rows], axis=1)
+    for cut in (1, 2, history.shape[1] // 2, history.shape[1] - 1):
+        _, state = model.advance(model.start(len(rows)), history[:, :cut])
+        at_once, _ = model.advance(state, history[:, cut:])
+        stepwise = state
+        log_probs = at_once
+        for t in range(cut, history.shape[1]):
+            log_probs, stepwise = model.advance(stepwise, history[:, t])
+        np.testing.assert_allclose(at_once, log_probs, atol=atol, rtol=1e-5)
+
+
+def stream_equals_documents(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    """Documents of unlike lengths, an empty one among them, scored in one call and one by one."""
+    documents = [rows[0], rows[1, :0], rows[2, :3], rows[1, :1], rows[1]]
+    stream = TokenStream.of(documents, model.end)
+    expected = np.concatenate([model.score(np.append(document, model.end)) for document in documents])
+    scores = model.score_stream(stream)
+    assert scores.shape == (stream.n_tokens,)
+    np.testing.assert_allclose(scores, expected, atol=atol, rtol=1e-5)
+
+
+def nothing_is_impossible(model: LanguageModel, rows: np.ndarray) -> None:
+    assert np.isfinite(walk(model, rows)).all()
+
+
+def saved_is_the_same(model: LanguageModel, rows: np.ndarray) -> None:
+    """Through tensors and JSON, as a run folder stores them, and with arrays that can't be written to."""
+    tensors = {name: np.array(tensor) for name, tensor in model.tensors().items()}
+    for tensor in tensors.values():
+        tensor.setflags(write=False)
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(model.config)))
+    config = type(model.config)(**settings)
+    assert config == model.config
+    again = type(model).from_tensors(config, model.vocab_size, model.end, tensors)
+    np.testing.assert_array_equal(again.score(rows), model.score(rows))
+    np.testing.assert_array_equal(walk(again, rows), walk(model, rows))
+    assert again.n_parameters == model.n_parameters
