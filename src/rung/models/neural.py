@@ -1,0 +1,220 @@
+"""The bridge between a torch network and the contract: tokens in, log-probabilities out, NumPy on both sides.
+
+A network has two halves: `hidden` reads tokens (B, T), and `logits` turns what came of them into (..., V).
+`forward` is one after the other; a trainer needs nothing else. Inference needs the halves apart: a prompt of
+a thousand tokens wants the logits of its last position only, and scoring wants them a slice at a time,
+because (B, T, V) is by far the largest array a language model makes.
+
+The window policy of a finite context C, the same for `score` and `advance`. Inputs are the document mark,
+then the document's tokens, numbered from 0. With stride S = C - C // 2, window k sees the inputs k*S to
+k*S + C - 1, at positions 0 to C - 1. Window 0 answers for all its inputs, every later window for those that
+no earlier one holds, its last S. Put otherwise: when a window is full and one more input comes, a new window
+begins with the last C // 2 inputs and the new one. So no prediction of a long document rests on fewer than
+C // 2 + 1 inputs, and a walk computes about two inputs a token instead of C. With C = 1 a window is the last
+input alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rung.errors import UserError
+from rung.models.base import LanguageModel
+
+HIDDEN_TOKENS_AT_ONCE = 1 << 13
+"""Tokens read in one forward while scoring."""
+
+LOGITS_AT_ONCE = 1 << 22
+"""Logits made at once while scoring: 16 MiB of float32."""
+
+
+class Network(nn.Module, ABC):
+    """A torch module that predicts the token after each input."""
+
+    @property
+    @abstractmethod
+    def context(self) -> int | None:
+        """The most inputs it can read at once; None = any number."""
+
+    @abstractmethod
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What `tokens` (B, T), int64, come to: (B, T) or (B, T, C), whatever `logits` takes."""
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log-probabilities (..., V) of the next token, at any choice of positions."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> logits (B, T, V); position t predicts the token after `tokens[:, t]`."""
+        return self.logits(self.hidden(tokens))
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator) -> None:
+        """Give every weight and buffer its first value, in place, with no other source of chance."""
+
+
+N = TypeVar("N", bound=Network)
+
+
+class NeuralModel(LanguageModel, Generic[N]):
+    """A rung whose weights are learned by gradient descent.
+
+    Attributes:
+        network: the torch module, in training mode when new. Inference leaves its mode as it finds it.
+    """
+
+    def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
+        super().__init__(config, vocab_size, end)
+        self.network = network
+        self.context = network.context
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, vocab_size: int) -> N:
+        """The network. Its weights may hold anything yet: `Network.draw` or a checkpoint fills them."""
+
+    @classmethod
+    def configured(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
+        """`config` with each field that was left open (None) set to what suits the data.
+
+        Args:
+            config: as the user gave it.
+            vocab_size: V, the mark included.
+            train_tokens: how many tokens there are to learn from, closing marks included.
+            longest_document: the most tokens in one training document, its closing mark included.
+
+        Raises UserError when a field does not go with the data.
+        """
+        return config
+
+    @classmethod
+    def initialise(cls, config: Any, vocab_size: int, end: int, seed: int) -> Self:
+        """A new model; the same seed gives the same weights. torch's global generator is left alone."""
+        # On the meta device torch's own initialisation, which draws from the global generator, does nothing.
+        with torch.device("meta"):
+            network = cls.build(config, vocab_size)
+        network.to_empty(device="cpu")
+        with torch.no_grad():
+            network.draw(torch.Generator().manual_seed(seed))
+        return cls(config, vocab_size, end, network)
+
+    @classmethod
+    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+        """The model whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
+        with torch.device("meta"):
+            network = cls.build(config, vocab_size)
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        found = {name: tensor.shape for name, tensor in tensors.items()}
+        if expected != found:
+            name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
+            raise UserError(
+                f"the weights don't fit the model: {name} should be {expected.get(name, 'absent')}"
+                f" and is {found.get(name, 'absent')}; use the configuration they were saved with"
+            )
+        copies = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
+        network.load_state_dict(copies, assign=True)
+        return cls(config, vocab_size, end, network)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Copies of the weights and buffers."""
+        state = self.network.state_dict()
+        return {name: tensor.numpy(force=True).copy() for name, tensor in state.items()}
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights are learned; a tied one counts once."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @abstractmethod
+    def flops_per_token(self) -> float:
+        """Floating-point operations, forward and backward, that training costs a token of a full window."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network, in place. States made before belong to the old device."""
+        self.network.to(device)
+        return self
+
+    def score(self, tokens: np.ndarray) -> np.ndarray:
+        """The log-probabilities, in nats, of a document (T,) or B documents (B, T), by the policy above."""
+        tokens = self.check_tokens(tokens)
+        documents = tokens if tokens.ndim == 2 else tokens[None]  # (B, T)
+        length = documents.shape[1]
+        context = length if self.context is None else min(self.context, length)
+        log_probs = np.empty(documents.shape, np.float32)
+        if documents.size == 0:
+            return log_probs.reshape(tokens.shape)
+        inputs = np.insert(documents[:, :-1], 0, self.end, axis=1)  # input t is followed by token t
+        first = self._score_windows(inputs[:, None, :context], documents[:, None, :context])
+        log_probs[:, :context] = first[:, 0]
+        if length > context:
+            stride = context - context // 2
+            later = -(-(length - context) // stride)  # windows after the first
+            # What pads the last window stands after every input that counts.
+            inputs = np.pad(inputs, ((0, 0), (0, later * stride + context - length)))
+            windows = np.lib.stride_tricks.sliding_window_view(inputs, context, axis=1)[:, stride::stride]
+            targets = documents[:, context:]
+            targets = np.pad(targets, ((0, 0), (0, later * stride - targets.shape[1])))
+            scores = self._score_windows(windows, targets.reshape(len(documents), later, stride))
+            log_probs[:, context:] = scores.reshape(len(documents), -1)[:, : length - context]
+        return log_probs.reshape(tokens.shape)
+
+    def _score_windows(self, windows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """log p of `targets` (B, W, K), which follow the last K inputs of each of the `windows` (B, W, T)."""
+        rows, n_windows, kept = targets.shape
+        width = windows.shape[2]
+        scores = np.empty((rows, n_windows, kept), np.float32)
+        at_once = max(1, HIDDEN_TOKENS_AT_ONCE // width)
+        slice_size = max(1, LOGITS_AT_ONCE // self.vocab_size)
+        with self.inference():
+            for begin in range(0, rows * n_windows, at_once):
+                # Fancy indexing copies these windows only, not every overlap of a long document.
+                chunk = np.divmod(np.arange(begin, min(begin + at_once, rows * n_windows)), n_windows)
+                hidden = self.network.hidden(self._tensor(windows[chunk]))[:, width - kept :].flatten(0, 1)
+                wanted = self._tensor(targets[chunk]).flatten()
+                parts = [
+                    _log_prob(self.network.logits(h), t)
+                    for h, t in zip(hidden.split(slice_size), wanted.split(slice_size), strict=True)
+                ]
+                scores[chunk] = torch.cat(parts).view(-1, kept).numpy(force=True)
+        return scores
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradients and no dropout inside; afterwards every module is in the mode it was in."""
+        training = (
+            [module for module in self.network.modules() if module.training] if self.network.training else []
+        )
+        for module in training:
+            module.training = False
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def _tensor(self, tokens: np.ndarray) -> Tensor:
+        """`tokens`, an array of our own making (torch won't share a read-only one), where the network is."""
+        return torch.from_numpy(tokens).to(self.device)
+
+
+def next_log_probs(logits: Tensor) -> np.ndarray:
+    """Logits (B, V) as log-probabilities for the other side of the boundary, float32."""
+    return torch.log_softmax(logits.float(), dim=-1).numpy(force=True)
+
+
+def _log_prob(logits: Tensor, targets: Tensor) -> Tensor:
+    """log p of `targets` (M,) under `logits` (M, V), in float32."""
+    logits = logits.float()
+    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
