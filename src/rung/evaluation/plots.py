@@ -1,0 +1,292 @@
+"""The report's plots, as SVG to be set into an HTML page.
+
+Each function takes rungs as dicts (the keys of `report.json`) and returns one `<svg>` element. Colours are
+the page's CSS variables (`--ink`, `--muted`, `--rule`, `--card`, `--rung-0` ... `--rung-7`), so a plot
+follows the page from light to dark; text is text, in the page's font. The same input gives the same bytes.
+
+Matplotlib draws, through its objects alone; settings hold inside one `rc_context`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+RUNG_COLOURS = 8
+"""How many colours the page names; further rungs begin again."""
+
+WIDTH = 5.0  # inches at 72 points; the page scales the drawing
+SMOOTHED_POINTS = 160
+LETTER = 6.2  # points, about, that a letter of a name is wide
+
+CLOCK = (
+    (0.001, "1 ms"),
+    (0.01, "10 ms"),
+    (0.1, "0.1 s"),
+    (1.0, "1 s"),
+    (10.0, "10 s"),
+    (60.0, "1 min"),
+    (600.0, "10 min"),
+    (3600.0, "1 h"),
+    (36000.0, "10 h"),
+    (360000.0, "100 h"),
+)
+"""The marks of a time axis."""
+
+# Stand-ins that matplotlib takes for colours; `_svg` writes the page's variable in their place.
+INK, MUTED, RULE, CARD = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", CARD: "card"} | {
+    f"#0b000{i}": f"rung-{i}" for i in range(RUNG_COLOURS)
+}
+
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "xtick.major.pad": 6,
+    "ytick.major.pad": 6,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+}
+
+
+def bars(rungs: Sequence[dict[str, Any]], best: str) -> str:
+    """Bits per byte of every rung from zero, the 95% intervals as whiskers, the best rung in full colour."""
+    with mpl.rc_context(SETTINGS):
+        height = max(2.9, 0.62 + 0.42 * len(rungs))
+        thick = min(0.6, 0.4 * len(rungs) / (height - 0.62))  # a lone bar is no wall
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        ax = figure.add_subplot()
+        values = np.array([rung["bits_per_byte"] for rung in rungs], float)
+        highs = [max(rung["bits_per_byte"], rung["ci95"][1] if rung["ci95"] else 0) for rung in rungs]
+        for row, rung in enumerate(rungs):
+            chosen = rung["name"] == best
+            ax.barh(
+                row, values[row], height=thick, color=_colour(row), alpha=1 if chosen else 0.55, linewidth=0
+            )
+            if rung["ci95"]:
+                low, high = rung["ci95"]
+                ax.plot([low, high], [row, row], color=INK, linewidth=1.4, solid_capstyle="butt")
+                ax.plot([low, high], [row, row], color=INK, linestyle="none", marker="|", markersize=9)
+            ax.annotate(
+                f"{values[row]:.3f}",
+                (highs[row], row),
+                xytext=(7, 0),
+                textcoords="offset points",
+                va="center_baseline",
+                color=INK,
+                fontweight="bold" if chosen else "normal",
+            )
+        ax.set_yticks(range(len(rungs)), [_plain(rung["name"]) for rung in rungs])
+        ax.tick_params(axis="y", labelcolor=INK)
+        ax.set_ylim(len(rungs) - 0.5, -0.5)
+        ax.set_xlim(0, 1.18 * max([*highs, 1e-9]))
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.spines["left"].set_color(MUTED)
+        ax.spines["bottom"].set_visible(False)
+        ax.set_xlabel("bits per byte, lower is better")
+        return _svg(figure, "bars", "Bits per byte of every rung")
+
+
+def losses(rung: dict[str, Any], index: int) -> str:
+    """Training and validation loss of one neural rung, nats per token over steps; `index` is its place."""
+    train, validation = _finite(rung["curve"]["train"], 3), _finite(rung["curve"]["validation"], 4)
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+        ax = figure.add_subplot()
+        if len(train):
+            smooth = _binned(train, SMOOTHED_POINTS)
+            ax.plot(smooth[:, 0], smooth[:, 2], color=MUTED, linewidth=1.1, label="training")
+        if len(validation):
+            ax.plot(validation[:, 0], validation[:, 2], color=_colour(index), linewidth=2, label="validation")
+            lowest = validation[validation[:, 2].argmin()]
+            ax.plot(lowest[0], lowest[2], **_dot(index))
+            ax.annotate(
+                f"{lowest[2]:.3f}",
+                (lowest[0], lowest[2]),
+                xytext=(0, 9),
+                textcoords="offset points",
+                ha="right" if lowest[0] > 0.8 * validation[-1, 0] else "center",
+                color=INK,
+            )
+        _past_the_fall(ax, [train, validation])
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.grid(axis="y")
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("steps")
+        ax.set_ylabel("nats per token")
+        if len(train) or len(validation):
+            ax.legend(loc="upper right", labelcolor=MUTED, handlelength=1.2, borderaxespad=0)
+        return _svg(figure, f"loss-{index}", f"Training and validation loss of {rung['name']}")
+
+
+def against_time(rungs: Sequence[dict[str, Any]]) -> str:
+    """Bits per byte against training time: dots where rungs ended (test), lines on their way (validation)."""
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+        ax = figure.add_subplot()
+        ax.set_xscale("log")
+        ends, paths = [], []
+        for index, rung in enumerate(rungs):
+            end = max(float(rung["train_seconds"]), 1e-3), float(rung["bits_per_byte"])
+            path = _finite(rung["curve"]["validation"], 4)
+            path = path[path[:, 1] > 0]
+            ax.plot(path[:, 1], path[:, 3], color=_colour(index), linewidth=1.8)
+            ax.plot(*end, **_dot(index))
+            ends.append(end)
+            paths.append(path[:, [1, 3]])
+        names = [_plain(rung["name"]) for rung in rungs]
+        _limits_in_time(ax, names, ends, paths)
+        _label_ends(figure, ax, names, ends)
+        ax.xaxis.set_major_locator(FixedLocator([seconds for seconds, _ in CLOCK]))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: dict(CLOCK).get(float(seconds), "")))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_locator(MaxNLocator(6))
+        ax.grid(axis="y")
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("training time, logarithmic")
+        ax.set_ylabel("bits per byte")
+        return _svg(figure, "time", "Bits per byte against training time")
+
+
+def _colour(index: int) -> str:
+    return f"#0b000{index % RUNG_COLOURS}"
+
+
+def _dot(index: int) -> dict[str, Any]:
+    return {
+        "marker": "o",
+        "markersize": 8,
+        "color": _colour(index),
+        "markeredgecolor": CARD,
+        "markeredgewidth": 1.5,
+        "zorder": 5,
+    }
+
+
+def _plain(text: str) -> str:
+    """What matplotlib's own font can measure; it warns of any other character."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+
+
+def _finite(points: Sequence[Sequence[float]], columns: int) -> np.ndarray:
+    """The points as an array; a loss that is no number (a run that diverged) is left out."""
+    array = np.array(points, float).reshape(-1, columns)
+    return array[np.isfinite(array).all(axis=1)]
+
+
+def _binned(points: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` points, each the mean of as many neighbours."""
+    return np.stack([part.mean(axis=0) for part in np.array_split(points, min(most, len(points)))])
+
+
+def _past_the_fall(ax: Axes, curves: Sequence[np.ndarray]) -> None:
+    """Leave the steep fall of the first steps out of the picture, so that the rest has room."""
+    late = [curve[curve[:, 0] >= 0.03 * curve[-1, 0], 2] for curve in curves if len(curve)]
+    losses = np.concatenate([*late, np.empty(0)])
+    if len(losses):
+        low, high = losses.min(), np.quantile(losses, 0.99)
+        room = max(high - low, 1e-3)
+        ax.set_ylim(low - 0.06 * room, high + 0.12 * room)
+
+
+def _limits_in_time(
+    ax: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], paths: Sequence[np.ndarray]
+) -> None:
+    """Room for every dot and its name. Lines may come in from above: the untrained deserve no space."""
+    low, high = min(end[1] for end in ends), max(end[1] for end in ends)
+    started = [float(np.quantile(path[:, 1], 0.9)) for path in paths if len(path)]
+    high = max(high, *started, high)
+    room = max(high - low, 0.05 * high, 1e-3)
+    ax.set_ylim(low - 0.12 * room, high + 0.12 * room)
+
+    times = np.log10([end[0] for end in ends] + [path[0, 0] for path in paths if len(path)])
+    left = times.min() - 0.06 * max(np.ptp(times), 1.0)
+    width = 72 * WIDTH - 70.0  # points between the axis and the edge, about
+    rights = [
+        left + (np.log10(end[0]) - left) * width / max(width - 12 - LETTER * len(name), 0.3 * width)
+        for name, end in zip(names, ends, strict=True)
+    ]
+    ax.set_xlim(10**left, 10 ** max(*rights, left + 1.0))
+
+
+def _label_ends(figure: Figure, ax: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]]) -> None:
+    """Write each name right of its dot, pushed apart where two would overlap."""
+    figure.draw_without_rendering()  # the layout decides where data lie on the page
+    spots = ax.transData.transform(ends) * 72 / figure.dpi  # in points
+    placed: list[tuple[float, float, float]] = []
+    order: list[int] = np.argsort(-spots[:, 1], kind="stable").tolist()
+    for i in order:
+        x, y, width = float(spots[i, 0]), float(spots[i, 1]), 9 + LETTER * len(names[i])
+        for left, right, taken in placed:
+            if x < right and left < x + width and y > taken - 13:
+                y = taken - 13
+        placed.append((x, x + width, y))
+        ax.annotate(
+            names[i],
+            ends[i],
+            xytext=(9, y - float(spots[i, 1])),
+            textcoords="offset points",
+            va="center_baseline",
+            color=INK,
+            annotation_clip=False,
+        )
+
+
+def _svg(figure: Figure, name: str, label: str) -> str:
+    """One element: no prologue, date or address, ids of its own, colours and font of the page."""
+    buffer = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with mpl.rc_context({"svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"<!--.*?-->\s*", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
+    height, width = (re.search(rf' {side}="([\d.]+)pt"', drawing) for side in ("height", "width"))
+    assert height is not None
+    assert width is not None
+    box = f"0 0 {width[1]} {height[1]}"
+    body = drawing[drawing.index(">") + 1 :]
+    for stand_in, variable in VARIABLES.items():
+        body = body.replace(stand_in, f"var(--{variable})")
+    body = re.sub(
+        r"font: (?:[a-z0-9]+ )*([\d.]+px) [^;\"]*", r"font-size: \1", body
+    )  # before matplotlib 3.11
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    used = set(re.findall(r'(?:xlink:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda at: f' id="{name}-{at[1]}"' if at[1] in used else "", body)
+    body = body.replace('xlink:href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(_plain(label))}">{body.strip()}'
