@@ -38,6 +38,7 @@ class LanguageModel(ABC):
 
     Attributes:
         rung: the rung's name on the ladder, as typed after `rung train`.
+        config_class: the frozen dataclass of its hyperparameters.
         vocab_size: V, the number of ids, the mark included.
         end: the id of the document mark.
         context: the longest history, in tokens, that can matter; None = unbounded.
@@ -45,6 +46,7 @@ class LanguageModel(ABC):
     """
 
     rung: ClassVar[str]
+    config_class: ClassVar[type]
     context: int | None
 
     def __init__(self, config: DataclassInstance, vocab_size: int, end: int) -> None:

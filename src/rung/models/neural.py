@@ -17,9 +17,9 @@ input alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from rung.errors import UserError
 from rung.models.base import LanguageModel
 
-HIDDEN_TOKENS_AT_ONCE = 1 << 13
+HIDDEN_TOKENS_AT_ONCE = 1 << 12
 """Tokens read in one forward while scoring."""
 
 LOGITS_AT_ONCE = 1 << 22
@@ -67,8 +67,12 @@ class NeuralModel(LanguageModel, Generic[N]):
     """A rung whose weights are learned by gradient descent.
 
     Attributes:
-        network: the torch module, in training mode when new. Inference leaves its mode as it finds it.
+        network: the torch module, in training mode when new and in evaluation mode when loaded. A trainer sets
+            the mode it needs; inference never uses dropout and leaves the mode as it finds it.
+        training_choices: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
     """
+
+    training_choices: ClassVar[Mapping[str, Any]]
 
     def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
         super().__init__(config, vocab_size, end)
@@ -120,12 +124,27 @@ class NeuralModel(LanguageModel, Generic[N]):
             )
         copies = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
         network.load_state_dict(copies, assign=True)
+        network.eval()
         return cls(config, vocab_size, end, network)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Copies of the weights and buffers."""
         state = self.network.state_dict()
         return {name: tensor.numpy(force=True).copy() for name, tensor in state.items()}
+
+    def load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+        """Take over the weights of `tensors()`, in place."""
+        self.network.load_state_dict({name: torch.from_numpy(np.array(t)) for name, t in tensors.items()})
+
+    @property
+    def max_window(self) -> int | None:
+        """The most tokens a training row can have; None = any number."""
+        return self.network.context
+
+    @property
+    def window(self) -> int:
+        """How many tokens a training row has if the user doesn't say."""
+        return self.network.context if self.network.context is not None else 64
 
     @property
     def n_parameters(self) -> int:

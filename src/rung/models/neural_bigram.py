@@ -11,6 +11,7 @@ Source: Karpathy's makemore, part 1, second half.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +33,14 @@ class NeuralBigram(NeuralModel["Table"]):
     """A table of logits. Only the last token counts, so a state is no more than its batch."""
 
     rung = "neural-bigram"
+    config_class = NeuralBigramConfig
+    # A table of zeros has a long way to go to log-counts, and no depth that a large step could upset.
+    training_choices: ClassVar = {
+        "lr": 0.1,
+        "weight_decay": 0.0,
+        "batch_size": 64,
+        "patience": 3,
+    }
 
     @classmethod
     def build(cls, config: NeuralBigramConfig, vocab_size: int) -> Table:
@@ -42,6 +51,15 @@ class NeuralBigram(NeuralModel["Table"]):
                 f" use --vocab-size {int(MAX_WEIGHTS**0.5)} or less, or the counted rung, bigram"
             )
         return Table(vocab_size)
+
+    @property
+    def max_window(self) -> None:
+        return None
+
+    @property
+    def window(self) -> int:
+        """Every position is an example of its own, so rows may be longer than the context."""
+        return 64
 
     def flops_per_token(self) -> float:
         """6V: 6 operations a weight touched (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)."""

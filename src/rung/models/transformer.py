@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class GPT(NeuralModel["Transformer"]):
     """A transformer of GPT-2's shape. A state is the window's inputs with their keys and values."""
 
     rung = "gpt"
+    config_class = GPTConfig
+    training_choices: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
 
     @classmethod
     def configured(
@@ -140,7 +142,7 @@ class GPT(NeuralModel["Transformer"]):
             inputs = inputs[:, -(-over // stride) * stride :].copy()
             past, memory = 0, self._memory(len(inputs))
         elif past < memory.filled:
-            # Another branch has written here since: leave the memory to it.
+            # Another branch has written on from here: leave the memory to it.
             memory = self._copy(memory, past, slice(None))
         with self.inference():
             hidden = network.hidden(self._tensor(inputs[:, past:]), memory.keys_values, past)
@@ -220,7 +222,7 @@ class Transformer(Network):
 
     def draw(self, generator: torch.Generator) -> None:
         """GPT-2's start: N(0, 0.02), and 1/sqrt(2L) of that where a block writes to the stream, so that its 2L
-        contributions add up to no more than one; norms begin as the identity. The first loss is near ln V.
+        contributions add up to no more than one. Norms begin as the identity. The first loss is about ln V.
         """
         residual = 0.02 / math.sqrt(2 * len(self.blocks))
         for name, weight in self.named_parameters():

@@ -1,0 +1,21 @@
+"""Rung: train, measure, compare and use small language models on your own text. `help(rung.api)` lists the calls."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rung.errors import UserError
+
+if TYPE_CHECKING:
+    from rung.api import climb, evaluate, generate, load, resume, score, train
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "climb", "evaluate", "generate", "load", "resume", "score", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """The calls are imported when they are first used, so that `import rung` stays quick."""
+    if name in __all__:
+        return getattr(import_module("rung.api"), name)
+    raise AttributeError(f"module 'rung' has no attribute {name!r}")

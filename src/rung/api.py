@@ -1,0 +1,190 @@
+"""Everything a verb of the command line does, as one call in Python.
+
+    import rung
+    run = rung.train("ngram", "my.txt", out="runs/mine", order=5)
+    rung.evaluate(run).bits_per_byte
+    rung.generate(run, "Once upon", temperature=0.8)[0].text
+    run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each token, nats
+    rung.climb("my.txt", minutes=1)["best"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rung.errors import UserError, nearest
+from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
+from rung.evaluation.compare import climb as _climb
+from rung.evaluation.evaluate import Score, evaluate, score_texts
+from rung.events import Event
+from rung.generation.sampling import Sample, Sampling
+from rung.generation.sampling import generate as _generate
+from rung.models import rung_class
+from rung.models.base import CountedModel, LanguageModel
+from rung.runs import Run, claim, free_folder, load
+from rung.text.corpus import Corpus
+from rung.text.options import DataOptions, prepare_corpus
+from rung.training import session
+from rung.training.config import TrainingConfig, setting_names
+
+__all__ = ["climb", "evaluate", "generate", "load", "resume", "score", "train"]
+
+
+def train(
+    rung: str,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: Callable[[Event], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Run:
+    """Train one rung on a text and return its run.
+
+    Args:
+        rung: its name: bigram, ngram, neural-bigram, gpt, ...
+        data: a built-in text (shakespeare, names), a file, folder, glob, https URL, or - for standard input.
+        out: the run's folder; None = the next free `runs/RUNG`.
+        force: overwrite the run that is there.
+        seed: of weights, batches and dropout.
+        device: auto, cpu, cuda or mps.
+        on_event: called with every event as it happens.
+        stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
+        settings: fields of the rung's configuration, of `TrainingConfig` and of `DataOptions`, by name.
+
+    Raises UserError when something in the input is at fault.
+    """
+    model_class = rung_class(rung)
+    # A budget never hurts where nothing is descended, so that one call serves every rung.
+    counted = issubclass(model_class, CountedModel)
+    config, training, options = split_settings(settings, model_class.config_class, TrainingConfig, DataOptions)
+    if counted and (wrong := [name for name in training if name not in ("steps", "tokens", "minutes")]):
+        raise UserError(f"{rung} is counted, not descended: it has no setting {wrong[0]!r}")
+    folder = Path(out) if out is not None else free_folder(rung)
+    return train_run(
+        rung,
+        data,
+        folder,
+        config=model_class.config_class(**config),
+        training=TrainingConfig(**training),
+        options=DataOptions(**options),
+        force=force,
+        seed=seed,
+        device=device,
+        on_event=on_event,
+        stop=stop,
+    )
+
+
+def train_run(
+    rung: str,
+    data: str | Path,
+    folder: Path,
+    *,
+    config: Any,
+    training: TrainingConfig,
+    options: DataOptions,
+    force: bool,
+    seed: int,
+    device: str,
+    on_event: Callable[[Event], None] | None,
+    stop: Callable[[], bool],
+) -> Run:
+    """`train` with its settings already sorted into configurations."""
+    claim(folder, force=force)
+    corpus = prepare_corpus(data, folder / "data", options)
+    for event in session.start(
+        rung,
+        corpus,
+        folder,
+        config=config,
+        training=training,
+        seed=seed,
+        device=device,
+        sample=short_sample,
+        stop=stop,
+    ):
+        if on_event is not None:
+            on_event(event)
+    return load(folder)
+
+
+def resume(
+    path: str | Path,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Go on with a run that was stopped, killed or crashed, from its last checkpoint.
+
+    Raises UserError when there is no such run or it has finished.
+    """
+    for event in session.resume(load(path), sample=short_sample, stop=stop):
+        if on_event is not None:
+            on_event(event)
+    return load(path)
+
+
+def score(run: Run, texts: Iterable[str]) -> Iterator[Score]:
+    """Score texts one by one, each as a document of its own."""
+    return score_texts(run.model, run.tokenizer, texts)
+
+
+def generate(run: Run, prompt: str = "", **settings: Any) -> list[Sample]:
+    """Texts that continue `prompt`. `settings` are the fields of `rung.generation.sampling.Sampling`, by name."""
+    (how,) = split_settings(settings, Sampling)
+    return _generate(run.model, run.tokenizer, prompt, Sampling(**how))
+
+
+def climb(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    rungs: Iterable[str] = LADDER,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: Callable[[str, Event], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train every rung on one text under one budget each, compare them, and write `report.html` and `report.json`.
+
+    `settings` are the fields of `TrainingConfig` and `DataOptions`, by name; without a budget each rung gets a minute.
+    Returns what `report.json` says.
+    """
+    training, options = split_settings(settings, TrainingConfig, DataOptions)
+    if not {"steps", "tokens", "minutes"} & training.keys():
+        training["minutes"] = DEFAULT_MINUTES
+    return _climb(
+        data,
+        Path(out) if out is not None else free_folder("climb"),
+        rungs=tuple(rungs),
+        options=DataOptions(**options),
+        training=TrainingConfig(**training),
+        force=force,
+        seed=seed,
+        device=device,
+        sample=short_sample,
+        on_event=on_event,
+        stop=stop,
+    )
+
+
+def split_settings(settings: dict[str, Any], *configs: type) -> list[dict[str, Any]]:
+    """Sort settings by which configuration has a field of that name. Raises UserError for one that none has."""
+    known = [name for config in configs for name in setting_names(config)]
+    for name in settings:
+        if name not in known:
+            raise UserError(f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})")
+    return [{k: v for k, v in settings.items() if k in setting_names(config)} for config in configs]
+
+
+def short_sample(model: LanguageModel, corpus: Corpus) -> str:
+    """A line or two from the beginning of a document, to watch training by."""
+    return _generate(model, corpus.tokenizer, "", Sampling(max_tokens=120, temperature=0.8))[0].text

@@ -1,0 +1,407 @@
+"""The command line: verbs parse, call and show. What they do is in `rung.api`.
+
+Exit codes: 0 done; 2 the user's input is at fault (one line on stderr); 1 our fault; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json as json_library
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from rung import __version__
+from rung.errors import UserError
+from rung.models import RUNGS, rung_class
+
+if TYPE_CHECKING:
+    from rung.runs import Run
+
+HELP = """Train, measure, compare and use small language models on your own text.
+
+Example: rung climb my.txt
+"""
+
+
+def climb(
+    data: str,
+    *,
+    out: Path | None = None,
+    rungs: str | None = None,
+    training: Any,
+    options: Any,
+    seed: int = 0,
+    device: str = "auto",
+    force: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Train every rung on one text, compare them, say what each step up buys.
+
+    Example: rung climb my.txt --minutes 2
+
+    Args:
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        out: where the runs and the report go; by default runs/climb.
+        rungs: which rungs, comma-separated; by default all.
+        seed: of weights, batches, dropout and the bootstrap.
+        device: auto, cpu, cuda or mps.
+        force: overwrite the climb that is there.
+        json: print the report as one JSON object, nothing else.
+        quiet: show no progress.
+    """
+    from rung import api, terminal
+    from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
+    from rung.evaluation.compare import climb as run_climb
+    from rung.runs import free_folder
+
+    if training.steps is None and training.tokens is None and training.minutes is None:
+        from dataclasses import replace
+
+        training = replace(training, minutes=DEFAULT_MINUTES)
+    folder = out if out is not None else free_folder("climb")
+    names = LADDER if rungs is None else tuple(name.strip() for name in rungs.split(",") if name.strip())
+    with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+        progress.phase(f"climbing {', '.join(names)} on {data}")
+        report = run_climb(
+            data,
+            folder,
+            rungs=names,
+            options=options,
+            training=training,
+            force=force,
+            seed=seed,
+            device=device,
+            sample=api.short_sample,
+            on_event=progress.event,
+            stop=stop,
+            command="rung " + " ".join(sys.argv[1:]),
+        )
+    if json:
+        show_json(report)
+    else:
+        terminal.climb_table(report)
+        best = next(row for row in report["rungs"] if row["name"] == report["best"])
+        print(f"\nbest: {best['name']}, {best['bits_per_byte']:.3f} bits per byte")
+        print(f"report: {folder / 'report.html'}")
+        print(f"next: rung sample {best['run']}")
+    return stopped(f"; the report holds what was finished. Runs can be resumed, see {folder}") if stop() else 0
+
+
+def train(*, resume: Path | None = None, json: bool = False, quiet: bool = False) -> int:
+    """Train one rung: rung train RUNG DATA. Each rung has its own settings: rung train RUNG --help.
+
+    Example: rung train ngram my.txt --order 6
+
+    Args:
+        resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint.
+        json: print the result as one JSON object, nothing else.
+        quiet: show no progress.
+    """
+    if resume is None:
+        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' (rungs: {', '.join(RUNGS)})")
+    from rung import api, runs, terminal
+
+    name = runs.load(resume).rung
+    with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+        run = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
+    return show_run(run, json)
+
+
+def train_command(name: str) -> Callable[..., int]:
+    """The typed function behind `rung train NAME`; its flags are those of the rung's configuration."""
+    from rung.models.base import CountedModel
+    from rung.text.options import DataOptions
+    from rung.training.config import Budget, TrainingConfig
+
+    model_class = rung_class(name)
+    config_class = model_class.config_class
+    training_class = Budget if issubclass(model_class, CountedModel) else TrainingConfig
+
+    def command(
+        data: str,
+        *,
+        config: Any,
+        training: Any,
+        options: Any,
+        out: Path | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        force: bool = False,
+        json: bool = False,
+        quiet: bool = False,
+    ) -> int:
+        from rung import api, runs, terminal
+
+        folder = out if out is not None else runs.free_folder(name)
+        with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+            run = api.train_run(
+                name,
+                data,
+                folder,
+                config=config,
+                training=training if isinstance(training, TrainingConfig) else TrainingConfig(),
+                options=options,
+                force=force,
+                seed=seed,
+                device=device,
+                on_event=lambda event: progress.event(name, event),
+                stop=stop,
+            )
+        return show_run(run, json)
+
+    command.__doc__ = f"""{RUNGS[name][1].capitalize()}.
+
+    Example: rung train {name} shakespeare
+
+    Args:
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        out: the run's folder; by default runs/{name}, or runs/{name}-2 when that is taken, and so on.
+        seed: of weights, batches and dropout.
+        device: auto, cpu, cuda or mps.
+        force: overwrite the run that is there.
+        json: print the result as one JSON object, nothing else.
+        quiet: show no progress.
+    """
+    flatten(command, config=config_class, training=training_class, options=DataOptions)
+    return command
+
+
+def evaluate(
+    run: Path,
+    data: str | None = None,
+    *,
+    split: str = "test",
+    documents: str = "auto",
+    field: str | None = None,
+    sha256: str | None = None,
+    json: bool = False,
+) -> int:
+    """Measure a run in bits per byte: on the test split of its own text, or on all of DATA.
+
+    A document longer than a finite context is scored with the window policy that the rung's help states; each
+    document starts afresh.
+
+    Example: rung evaluate runs/gpt other.txt
+
+    Args:
+        run: a run's folder.
+        data: any text; by default the run's own.
+        split: train, validation or test, of the run's own text.
+        documents: what a document of DATA is: lines, paragraphs, files or auto.
+        field: which JSON field or column of DATA holds the text.
+        sha256: the hash that an https DATA must have.
+        json: print the measure as one JSON object, nothing else.
+    """
+    from rung import api
+
+    opened = api.load(run)
+    measure = api.evaluate(opened, data, split=split, documents=documents, field=field, sha256=sha256)
+    if json:
+        show_json({"run": str(run), **asdict(measure)})
+        return 0
+    print(
+        f"{opened.rung} on {measure.split}: {measure.bits_per_byte:.4f} bits per byte\n"
+        f"{measure.nats_per_token:.4f} nats per token, perplexity {measure.perplexity:,.4g} per "
+        f"{opened.tokenizer.kind} token\n"
+        f"{measure.tokens:,} tokens, {measure.bytes:,} bytes, {measure.documents:,} documents"
+    )
+    return 0
+
+
+def score(run: Path, file: str) -> int:
+    """Score a file line by line: one JSON object a line, log P(line and its closing mark) in nats.
+
+    Reads and writes as it goes, in constant memory. A line that is no UTF-8 gives an object with "error".
+
+    Example: rung score runs/ngram lines.txt > scores.jsonl
+
+    Args:
+        run: a run's folder.
+        file: a text file, or - for standard input.
+    """
+    from rung import api
+    from rung.evaluation.lines import score_lines
+
+    bad = 0
+    for entry in score_lines(api.load(run), file):
+        bad += "error" in entry
+        sys.stdout.write(json_library.dumps(entry) + "\n")
+    if bad:
+        print(f"rung: {bad} lines of {file} are not UTF-8 and were not scored", file=sys.stderr)
+    return 0
+
+
+def sample(
+    run: Path,
+    prompt: str = "",
+    *,
+    how: Any,
+    json: bool = False,
+) -> int:
+    """Write text with a run.
+
+    Example: rung sample runs/gpt "ROMEO" --temperature 0.8 --samples 2
+
+    Args:
+        run: a run's folder.
+        prompt: what the text begins with; empty = the beginning of a document. Any characters work.
+        json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
+    """
+    from rung import api, terminal
+    from rung.generation.sampling import generate
+
+    opened = api.load(run)
+    if json:
+        samples = generate(opened.model, opened.tokenizer, prompt, how)
+        keys = ("text", "tokens", "log_prob", "finish_reason")
+        show_json({"prompt": prompt, "samples": [{key: getattr(s, key) for key in keys} for s in samples]})
+        return 0
+    terminal.stream_samples(opened.model, opened.tokenizer, prompt, how)
+    return 0
+
+
+VERBS = {"climb": climb, "evaluate": evaluate, "score": score, "sample": sample}
+
+
+def app_for(arguments: list[str]) -> App:
+    """The command line, with only as much of it imported as `arguments` need."""
+    app = App(
+        name="rung",
+        help=HELP,
+        version=__version__,
+        help_format="plaintext",
+        default_parameter=Parameter(negative=""),
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+    )
+    if arguments[:1] == ["climb"]:
+        from rung.text.options import DataOptions
+        from rung.training.config import TrainingConfig
+
+        flatten(climb, training=TrainingConfig, options=DataOptions)
+    if arguments[:1] == ["sample"]:
+        from rung.generation.sampling import Sampling
+
+        flatten(sample, how=Sampling)
+    trainer = App(name="train", default_command=train)
+    app.command(trainer)
+    for name, (_, summary) in RUNGS.items():
+        if arguments[:2] == ["train", name]:
+            trainer.command(train_command(name), name=name)
+        else:
+            trainer.command(_listed_only, name=name, help=summary)
+    for name, verb in VERBS.items():
+        app.command(verb, name=name)
+    return app
+
+
+def flatten(function: Callable[..., Any], **classes: type) -> None:
+    """Make each named parameter a configuration whose fields are flags of their own."""
+    for parameter, cls in classes.items():
+        function.__annotations__[parameter] = Annotated[cls, Parameter(name="*")]
+    function.__kwdefaults__ = {**function.__kwdefaults__, **{name: cls() for name, cls in classes.items()}}
+
+
+def _listed_only() -> None:
+    """Stands for a rung in the list of commands; the real one is imported when its name is typed."""
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C once: finish the step under way, then stop. Twice: stop at once."""
+    pressed = False
+
+    def handle(signum: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        print("\nrung: stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def show_run(run: Run, json: bool) -> int:
+    """The result of a training; how to go on when it was stopped."""
+    from rung import terminal
+
+    if run.recipe["status"] != "finished":
+        return stopped(f"; a checkpoint is saved, go on with: rung train --resume {run.folder}")
+    result = run.recipe["result"]
+    if json:
+        keys = ("validation", "train_seconds", "parameters")
+        show_json({"run": str(run.folder), **{key: result[key] for key in keys}})
+        return 0
+    measured = result["validation"]
+    if measured is not None:
+        print(
+            f"{run.rung}: {measured['bits_per_byte']:.3f} bits per byte on validation text "
+            f"({measured['nats_per_token']:.3f} nats per {run.tokenizer.kind} token)"
+        )
+    print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
+    print(f"run: {run.folder}\nnext: rung sample {run.folder}")
+    return 0
+
+
+def stopped(how_to_go_on: str) -> int:
+    """Say what Ctrl-C left behind."""
+    print(f"rung: stopped{how_to_go_on}", file=sys.stderr)
+    return 130
+
+
+def show_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json_library.dumps(value, ensure_ascii=False))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    sys.exit(_guarded(arguments, debug))
+
+
+def _guarded(arguments: list[str], debug: bool) -> int:
+    try:
+        if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+            rung_class(arguments[1])  # an unknown name is told what is near it
+        result = app_for(arguments)(arguments)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (UserError, CycloptsError) as error:
+        if debug:
+            raise
+        return _fault(str(error), 2)
+    except KeyboardInterrupt:
+        print("rung: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
+        sys.stderr.close()
+        return 0
+    except MemoryError:
+        if debug:
+            raise
+        return _fault("out of memory: lower --batch-size, --context or the model's size", 2)
+    except Exception as error:
+        if debug:
+            raise
+        return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _fault(message: str, code: int) -> int:
+    print("rung: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,103 @@
+"""Measuring a run on a split of its own text or on any other, and scoring texts one by one, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rung.errors import UserError, nearest
+from rung.measure import Measure, measure
+from rung.models.base import LanguageModel
+from rung.runs import Run
+from rung.text.sources import open_source
+from rung.text.stream import TokenStream
+from rung.text.tokenizers import Tokenizer, utf8
+
+SPLITS = ("train", "validation", "test")
+BATCH_TOKENS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Score:
+    """One text as a document of its own.
+
+    Attributes:
+        log_prob: log P(text and its closing mark), nats.
+        tokens: how many were predicted, the closing mark included.
+        bytes: UTF-8 bytes of the text.
+        bits_per_byte: -log_prob / (ln 2 x bytes); None for an empty text.
+    """
+
+    log_prob: float
+    tokens: int
+    bytes: int
+    bits_per_byte: float | None
+
+
+def evaluate(
+    run: Run,
+    data: str | Path | None = None,
+    *,
+    split: str = "test",
+    documents: str = "auto",
+    field: str | None = None,
+    sha256: str | None = None,
+) -> Measure:
+    """Measure a run on a split of the text it was trained from, or on the whole of `data`.
+
+    Args:
+        run: a finished run.
+        data: any source; None = the run's own text.
+        split: train, validation or test, of the run's own text.
+        documents, field, sha256: how to read `data`; see `rung.text.options.DataOptions`.
+
+    Raises UserError when the split or the text isn't there.
+    """
+    if data is not None:
+        source = open_source(data, documents=documents, field=field, sha256=sha256)
+        return _measure_texts(run.model, run.tokenizer, source, str(data))
+    if split not in SPLITS:
+        raise UserError(f"--split {split!r} is unknown{nearest(split, SPLITS)} (known: {', '.join(SPLITS)})")
+    stream = getattr(run.corpus, split)
+    if stream is None:
+        raise UserError(f"{run.folder} has no {split} text; name another --split or give DATA")
+    return measure(run.model, stream, run.tokenizer.byte_lengths, split)
+
+
+def score_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Score]:
+    """Score each text as a document of its own, in order, a batch at a time."""
+    for batch in _batches(tokenizer, texts):
+        stream = TokenStream.of([ids for ids, _ in batch], model.end)
+        log_probs = model.score_stream(stream)
+        totals = np.add.reduceat(log_probs.astype(np.float64), stream.starts[:-1] - 1)
+        for (ids, n_bytes), total in zip(batch, totals.tolist(), strict=True):
+            bits = -total / (math.log(2) * n_bytes) if n_bytes else None
+            yield Score(total, len(ids) + 1, n_bytes, bits)
+
+
+def _measure_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str], name: str) -> Measure:
+    nats, tokens, n_bytes, documents = [0.0], 0, 0, 0
+    for score in score_texts(model, tokenizer, texts):
+        nats.append(-score.log_prob)
+        tokens += score.tokens
+        n_bytes += score.bytes
+        documents += 1
+    return Measure.total(math.fsum(nats), tokens, n_bytes, documents, name)
+
+
+def _batches(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[tuple[np.ndarray, int]]]:
+    batch: list[tuple[np.ndarray, int]] = []
+    tokens = 0
+    for text in texts:
+        ids = tokenizer.encode(text)
+        batch.append((ids, len(utf8(text))))
+        tokens += len(ids) + 1
+        if tokens >= BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,155 @@
+"""A run is a folder that anyone can read.
+
+    run.json            the whole recipe: data with its hash, tokeniser, model, training, seed, versions, result
+    tokenizer.json      text to ids
+    model.safetensors   the model; loading it executes nothing
+    events.jsonl        what happened, one JSON object a line
+    checkpoints/        where training can go on from (neural rungs)
+    data/               the tokenised text, mapped from disk; the model works without it, so leave it out of what you
+                        hand on if the text is private
+
+Files are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rung.errors import UserError
+from rung.files import cannot_write, read_json, write_json
+from rung.models import rung_class
+from rung.models.base import LanguageModel
+from rung.tensors import load_tensors, save_tensors
+from rung.text.corpus import Corpus, open_corpus
+from rung.text.tokenizers import Tokenizer, load_tokenizer
+
+RECIPE = "run.json"
+MODEL = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+EVENTS = "events.jsonl"
+DATA = "data"
+
+_OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, DATA, "checkpoints", "report.html", "report.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with what belongs to it. Parts are read when they are first asked for.
+
+    Attributes:
+        folder: where it lies.
+        recipe: what `run.json` says.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+
+    @property
+    def rung(self) -> str:
+        return self.recipe["model"]["rung"]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.folder / TOKENIZER)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The model, its arrays mapped from disk. Raises UserError when the run is unfinished or damaged."""
+        path = self.folder / MODEL
+        if not path.exists():
+            raise UserError(
+                f"{self.folder} holds no {MODEL}: its training has not finished; go on with "
+                f"'rung train --resume {self.folder}'"
+            )
+        tensors, _ = load_tensors(path)
+        described = self.recipe["model"]
+        try:
+            model = rung_class(described["rung"])
+            config = model.config_class(**described["config"])
+            return model.from_tensors(config, described["vocab_size"], described["end"], tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{path} does not fit {self.folder / RECIPE}: {error}") from error
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The tokenised text it was trained on. Raises UserError when `data/` is not there (any more)."""
+        return open_corpus(self.folder / DATA)
+
+    def bytes_on_disk(self) -> int:
+        """The size of what is needed to use the model: weights, tokeniser and recipe."""
+        return sum((self.folder / name).stat().st_size for name in (MODEL, TOKENIZER, RECIPE))
+
+
+def load(path: str | Path) -> Run:
+    """Open a run's folder. Raises UserError when it is none."""
+    folder = Path(path)
+    if not folder.is_dir():
+        known = sorted(found.parent.as_posix() for found in Path("runs").glob("**/" + RECIPE))[:5]
+        hint = f" (runs here: {', '.join(known)})" if known else "; make one with 'rung train RUNG DATA'"
+        raise UserError(f"there is no run folder {path}{hint}")
+    if not (folder / RECIPE).exists():
+        inside = sorted(found.parent.name for found in folder.glob("*/" + RECIPE))
+        hint = f"; it holds these runs: {', '.join(f'{path}/{name}' for name in inside)}" if inside else ""
+        raise UserError(f"{path} is no run: it has no {RECIPE}{hint}")
+    recipe = read_json(folder / RECIPE)
+    if not isinstance(recipe, dict) or "model" not in recipe or "rung" not in recipe["model"]:
+        raise UserError(f"{folder / RECIPE} is damaged: it does not name a model")
+    return Run(folder, recipe)
+
+
+def claim(folder: Path, *, force: bool) -> None:
+    """Make `folder` ready for a new run. What a run would overwrite is kept unless `force` is given.
+
+    Raises UserError when something is there already or the folder can't be written to.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--out {folder} is a file; give a folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            if not force:
+                raise UserError(f"{folder} is not empty; choose another --out, or give --force to overwrite the run there")
+            for name in _OURS:
+                path = folder / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def free_folder(name: str) -> Path:
+    """`runs/NAME`, or `runs/NAME-2`, `-3`, ... when that is taken."""
+    folder, n = Path("runs") / name, 1
+    while folder.exists():
+        n += 1
+        folder = Path("runs") / f"{name}-{n}"
+    return folder
+
+
+def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
+    """Write `run.json`."""
+    write_json(folder / RECIPE, recipe)
+
+
+def save_model(folder: Path, model: LanguageModel) -> None:
+    """Write `model.safetensors`."""
+    save_tensors(folder / MODEL, model.tensors(), {"rung": model.rung})
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("rung", "numpy", "torch", "tokenizers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,61 @@
+"""Tensors on disk: the safetensors format, written atomically, and mapped rather than read when loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.files import atomic_path
+
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+def save_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Write `tensors` and string `metadata` as one safetensors file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as temporary:
+        save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, temporary, metadata)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Map a safetensors file: read-only arrays backed by the file, and its metadata. Takes no time, whatever the size.
+
+    Raises UserError when the file is missing, cut short or no safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header_size = int.from_bytes(file.read(8), "little")
+            if size < 8 or header_size > size - 8:
+                raise ValueError("cut short")
+            header = json.loads(file.read(header_size))
+        metadata = header.pop("__metadata__", {})
+        data = np.memmap(path, np.uint8, "r", offset=8 + header_size) if size > 8 + header_size else np.empty(0, np.uint8)
+        tensors = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            if end > len(data):
+                raise ValueError("cut short")
+            tensors[name] = data[begin:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no whole safetensors file ({error})") from error
+    return tensors, metadata

@@ -1,0 +1,174 @@
+"""What the terminal shows: progress on stderr, only when someone is watching; results on stdout."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
+
+if TYPE_CHECKING:
+    from rung.generation.sampling import Sampling
+    from rung.models.base import LanguageModel
+    from rung.text.tokenizers import Tokenizer
+
+
+class Progress:
+    """A consumer of events: a bar with rate, time left and loss; evaluations, notes and samples above it.
+
+    Args:
+        quiet: show nothing at all. Without a terminal on stderr only notes are shown, as plain lines.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = not quiet and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+        self._validation = ""
+        self._begin: tuple[float, int] | None = None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("[bold]{task.description:<14}"),
+                BarColumn(bar_width=28),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[status]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def phase(self, text: str) -> None:
+        """Say what is being done that yields no events."""
+        self._show(text)
+
+    def event(self, rung: str, event: Event) -> None:
+        """Take in one event of a training."""
+        match event:
+            case Note():
+                self._show(f"{rung}: {event.text}")
+            case Step() if self._live:
+                self._step(rung, event)
+            case Evaluation() if self._live:
+                self._validation = f"validation {event.bits_per_byte:.3f} bits/byte"
+            case Sample() if self._live:
+                first = " / ".join(line for line in event.text.splitlines() if line.strip())[:90]
+                self._bar.console.print(
+                    f"  step {event.step:>6,}  {self._validation}  {first}", style="dim", markup=False, highlight=False
+                )
+            case Finished() if self._live:
+                self._finish(rung, event)
+            case Checkpoint() | _:
+                pass
+
+    def _step(self, rung: str, event: Step) -> None:
+        if self._task is None:
+            self._begin = (event.seconds, event.tokens)
+            self._task = self._bar.add_task(rung, total=1.0, status="")
+        assert self._begin is not None
+        seconds, tokens = event.seconds - self._begin[0], event.tokens - self._begin[1]
+        rate = f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 else ""
+        left = event.seconds / event.progress - event.seconds if event.progress > 0 else 0
+        status = f"step {event.step:,}  loss {event.loss:.3f} nats  {rate}  {clock(left)} left  {self._validation}"
+        self._bar.update(self._task, completed=event.progress, status=status)
+
+    def _finish(self, rung: str, event: Finished) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(rung, total=1.0, status="")
+        status = f"{event.tokens:,} tokens in {event.seconds:.1f} s ({event.reason})  {self._validation}"
+        self._bar.update(self._task, completed=1.0, status=status)
+        self._bar.stop_task(self._task)
+        self._task, self._begin, self._validation = None, None, ""
+
+    def _show(self, text: str) -> None:
+        if self._live:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif not self._quiet:
+            print(text, file=sys.stderr)
+
+
+def clock(seconds: float) -> str:
+    """12 s, 3:05, 2:10:00."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def size(n_bytes: float) -> str:
+    """Decimal units: 512 B, 3.2 MB."""
+    for unit in ("B", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}" if unit != "B" else f"{n_bytes:.0f} B"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} GB"
+
+
+def count(n: float) -> str:
+    """1,234 below ten thousand; then 12.3 k, 4.56 M, 7.89 B."""
+    if n < 10_000:
+        return f"{n:,.0f}"
+    for unit, one in (("k", 1e3), ("M", 1e6), ("B", 1e9)):
+        if n < 1000 * one:
+            return f"{n / one:.3g} {unit}"
+    return f"{n / 1e9:,.0f} B"
+
+
+def climb_table(report: dict[str, Any]) -> None:
+    """The same table as the report's, on stdout, then what each step bought."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(
+        title=f"{report['data']['name']}: {report['bytes']:,} bytes of held-out {report['split']} text, "
+        f"{report['tokenizer']['kind']} tokens, {report['budget']}",
+        title_justify="left",
+    )
+    table.add_column("rung")
+    for heading in ("bits/byte", "95% interval", "nats/token", "parameters", "seconds", "tokens/s", "on disk"):
+        table.add_column(heading, justify="right")
+    for row in report["rungs"]:
+        interval = row["ci95"]
+        table.add_row(
+            row["name"],
+            f"{row['bits_per_byte']:.3f}",
+            f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "too little text",
+            f"{row['nats_per_token']:.3f}",
+            count(row["parameters"]),
+            f"{row['train_seconds']:.1f}",
+            count(row["tokens_per_second"]),
+            size(row["bytes_on_disk"]),
+            style="bold green" if row["name"] == report["best"] else None,
+        )
+    console.print(table)
+    for step in report["steps"]:
+        console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
+
+
+def stream_samples(model: LanguageModel, tokenizer: Tokenizer, prompt: str, how: Sampling) -> None:
+    """Write samples to stdout as they are made; the first is shown live, the others follow whole."""
+    from rung.generation.sampling import stream
+
+    finished = [""] * how.samples
+    sys.stdout.write(prompt)
+    for piece in stream(model, tokenizer, prompt, how):
+        if piece.sample == 0:
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+        else:
+            finished[piece.sample] += piece.text
+    sys.stdout.write("\n")
+    for text in finished[1:]:
+        sys.stdout.write(f"---\n{prompt}{text}\n")

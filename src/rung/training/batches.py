@@ -1,0 +1,82 @@
+"""Batches as a pure function of (seed, t): batch number t is the same whoever asks for it, and whenever.
+
+A row is a window of one document: inputs begin with the token before the window (the document mark for its first),
+targets are the window itself, so rows never cross a border between documents. A document that fits is one row. A
+longer one is cut every `window` tokens from a random phase, drawn anew each epoch, so the cuts fall elsewhere each
+time round. Rows are shuffled within an epoch; each token of the training split is a target once an epoch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rung.text.stream import TokenStream
+
+PADDING = -1
+"""The target that is no target: rows of a batch differ in length, and what is short is filled up with it."""
+
+
+class Batches:
+    """Random access to an endless row of batches.
+
+    Args:
+        stream: the training split.
+        window: the most tokens in a row.
+        batch_size: rows in a batch.
+        seed: of the phases and the shuffles.
+    """
+
+    def __init__(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> None:
+        self._ids = stream.ids
+        self._starts = np.asarray(stream.starts)
+        self._window = window
+        self._batch_size = batch_size
+        self._seed = seed
+        # Row number at which each epoch begins: how many rows an epoch has depends on its phases.
+        self._epoch_begins = [0]
+        self._epoch = -1
+        self._order = self._begin = self._end = np.empty(0, np.int64)
+
+    def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (B, T) and targets (B, T), int64, T at most `window`; targets beyond a row's end are PADDING."""
+        begin, end = self._rows(t * self._batch_size, (t + 1) * self._batch_size)
+        lengths = end - begin
+        columns = np.arange(lengths.max())
+        positions = np.minimum(begin[:, None] + columns, end[:, None] - 1)
+        inputs = self._ids[positions - 1].astype(np.int64)
+        targets = self._ids[positions].astype(np.int64)
+        targets[columns >= lengths[:, None]] = PADDING
+        return inputs, targets
+
+    def _rows(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where rows first..last-1 begin and end in the stream; they may span epochs."""
+        begins, ends = [], []
+        while first < last:
+            epoch = int(np.searchsorted(self._epoch_begins, first, side="right")) - 1
+            self._lay_out(epoch)
+            offset = first - self._epoch_begins[epoch]
+            rows = self._order[offset : offset + last - first]
+            begins.append(self._begin[rows])
+            ends.append(self._end[rows])
+            first += len(rows)
+        return np.concatenate(begins), np.concatenate(ends)
+
+    def _lay_out(self, epoch: int) -> None:
+        """Cut and shuffle one epoch; epochs before it were laid out when their first row was asked for."""
+        if epoch == self._epoch:
+            return
+        rng = np.random.default_rng([self._seed, epoch])
+        start, stop = self._starts[:-1], self._starts[1:]
+        length = stop - start
+        phase = np.where(length > self._window, rng.integers(1, self._window + 1, len(length)), length)
+        rows = 1 + -(-(length - phase) // self._window)
+        document = np.repeat(np.arange(len(rows)), rows)
+        within = np.arange(len(document)) - np.repeat(np.cumsum(rows) - rows, rows)
+        # Row 0 of a document ends at its phase; row j ends j windows later, or where the document does.
+        end = start[document] + phase[document] + within * self._window
+        self._begin = np.where(within == 0, start[document], end - self._window)
+        self._end = np.minimum(end, stop[document])
+        self._order = rng.permutation(len(document))
+        self._epoch = epoch
+        if epoch + 1 == len(self._epoch_begins):
+            self._epoch_begins.append(self._epoch_begins[epoch] + len(document))

@@ -1,0 +1,82 @@
+"""What training needs to go on as if it had never stopped: weights, optimiser moments and a few numbers.
+
+`checkpoints/last.safetensors` holds all of it, in one file, replaced atomically; `checkpoints/best.safetensors` holds
+the weights with the lowest validation loss so far.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rung.errors import UserError
+from rung.tensors import load_tensors, save_tensors
+
+
+@dataclass
+class Progress:
+    """The numbers of a training under way.
+
+    Attributes:
+        step: optimiser steps taken.
+        tokens: training tokens seen.
+        seconds: wall time of training so far, evaluations included, pauses between resumes left out.
+        evaluations: how many evaluations were made.
+        evaluated_step: the step of the last one; -1 before the first.
+        stale: how many there were since the best.
+        best_step: the step of the best one; -1 before the first.
+        best_nats: its nats per token.
+        loss_nats, loss_tokens: training nats and tokens since the last evaluation.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    evaluated_step: int = -1
+    stale: int = 0
+    best_step: int = -1
+    best_nats: float = float("inf")
+    loss_nats: float = 0.0
+    loss_tokens: int = 0
+
+
+def save_checkpoint(
+    path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write everything, atomically."""
+    tensors = {f"model.{name}": _numpy(t) for name, t in network.named_parameters()}
+    tensors |= {f"buffer.{name}": _numpy(t) for name, t in network.named_buffers()}
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(torch.as_tensor(value))
+    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put back what `save_checkpoint` wrote, bit for bit. Raises UserError when the shapes are another model's."""
+    tensors, metadata = load_tensors(path)
+    parameters, buffers = dict(network.named_parameters()), dict(network.named_buffers())
+    for key, array in tensors.items():
+        kind, _, name = key.partition(".")
+        if kind in ("model", "buffer"):
+            target = (parameters if kind == "model" else buffers).get(name)
+            if target is None or tuple(target.shape) != array.shape:
+                raise UserError(f"{path} is a checkpoint of another shape: {name} does not fit this run's model")
+            with torch.no_grad():
+                target.copy_(torch.from_numpy(np.array(array)))
+        else:
+            state, _, name = name.partition(".")
+            # Step counts stay on the CPU, moments beside their parameter, as the optimiser itself keeps them.
+            value = torch.from_numpy(np.array(array))
+            optimizer.state[parameters[name]][state] = value if state == "step" else value.to(parameters[name].device)
+    return Progress(**json.loads(metadata["progress"]))
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,103 @@
+"""How to train, apart from what is trained on what: budget, batches, optimiser, schedule, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from rung.errors import UserError, nearest
+
+DEFAULT_STEPS = 2000
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of gradient training; counting rungs have no use for them. None = the rung's own choice.
+
+    Attributes:
+        steps: budget in optimiser steps. Without any budget: 2,000.
+        tokens: budget in training tokens.
+        minutes: budget in minutes of wall time, evaluations included. Several budgets: the first spent ends it.
+        batch_size: rows in a batch.
+        window: most tokens in a row; by default the model's context.
+        accumulate: batches whose gradients are summed, weighted by their tokens, before a step.
+        lr: peak learning rate.
+        optimizer: adamw.
+        schedule: cosine or constant, after a linear warm-up.
+        warmup: share of the budget over which the learning rate rises.
+        min_lr: where the cosine ends, as a share of the peak.
+        weight_decay: decoupled decay of the weight matrices.
+        beta2: AdamW's second-moment decay.
+        clip: largest norm of the gradient; 0 turns clipping off.
+        eval_every: steps between evaluations of the whole validation split; by default 8 evaluations are spread
+            over the budget (fewer under --minutes if they would take more than a seventh of the time).
+        patience: stop after this many evaluations in a row without a new best; by default go on to the end.
+        checkpoint_every: steps between checkpoints; by default every 30 seconds, and at each evaluation.
+    """
+
+    steps: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+    batch_size: int | None = None
+    window: int | None = None
+    accumulate: int = 1
+    lr: float | None = None
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    min_lr: float = 0.1
+    weight_decay: float | None = None
+    beta2: float = 0.99
+    clip: float = 1.0
+    eval_every: int | None = None
+    patience: int | None = None
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "tokens", "batch_size", "window", "accumulate", "eval_every", "patience", "checkpoint_every"):
+            _check(self, name, lambda value: value >= 1, "a whole number from 1 up")
+        for name in ("minutes", "lr"):
+            _check(self, name, lambda value: 0 < value < float("inf"), "a number above 0")
+        for name in ("weight_decay", "clip"):
+            _check(self, name, lambda value: 0 <= value < float("inf"), "0 or more")
+        for name in ("warmup", "min_lr"):
+            _check(self, name, lambda value: 0 <= value <= 1, "a share from 0 to 1")
+        _check(self, "beta2", lambda value: 0 <= value < 1, "from 0 to just below 1")
+        for name, known in (("optimizer", ("adamw",)), ("schedule", ("cosine", "constant"))):
+            value = getattr(self, name)
+            if value not in known:
+                raise UserError(f"--{name} {value!r} is unknown{nearest(value, known)} (known: {', '.join(known)})")
+
+    def resolved(self, choices: Mapping[str, Any]) -> TrainingConfig:
+        """Every None that the rung has a choice for, filled; and a budget, if none was given."""
+        filled = {name: value for name, value in choices.items() if getattr(self, name) is None}
+        if self.steps is None and self.tokens is None and self.minutes is None:
+            filled.setdefault("steps", DEFAULT_STEPS)
+        return replace(self, **filled)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a counting rung accepts and has no need of, so that one command line serves every rung.
+
+    Attributes:
+        steps: counting takes one pass, whatever is given here.
+        tokens: counting takes one pass, whatever is given here.
+        minutes: counting takes one pass, whatever is given here.
+    """
+
+    steps: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+
+
+def _check(config: TrainingConfig, name: str, accepts: Any, allowed: str) -> None:
+    value = getattr(config, name)
+    if value is not None and not accepts(value):
+        raise UserError(f"--{name.replace('_', '-')} {value} is not possible: give {allowed}")
+
+
+def setting_names(config: type) -> tuple[str, ...]:
+    """The names of a configuration's fields."""
+    return tuple(field.name for field in fields(config))

@@ -1,0 +1,252 @@
+"""One training from data to a finished run folder, as a stream of events; and the same, gone on with after a stop.
+
+The recipe, `run.json`, is written before the first step and again with the result after the last, so a folder always
+says what it is and `resume` needs nothing but the folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.events import Event, Finished, Step
+from rung.files import atomic_path, cannot_write
+from rung.measure import Measure, measure
+from rung.models import rung_class
+from rung.models.base import CountedModel, LanguageModel
+from rung.runs import EVENTS, MODEL, TOKENIZER, Run, save_model, versions, write_recipe
+from rung.text.corpus import Corpus
+from rung.training.config import TrainingConfig
+
+Sampler = Callable[[LanguageModel, Corpus], str]
+
+STEP_EVENTS_A_SECOND = 10
+
+
+def start(
+    rung: str,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    config: Any = None,
+    training: TrainingConfig | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    sample: Sampler | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train `rung` on `corpus` into `folder`, which holds the corpus as `data/` and nothing of an older run.
+
+    Args:
+        rung: its name on the ladder.
+        corpus: tokenised text; `folder / "data"` is this very corpus.
+        folder: where the run is written.
+        config: the rung's configuration; None = its defaults.
+        training: how to train; counting rungs have no use for it.
+        seed: of the weights, the batches and dropout.
+        device: auto, cpu, cuda or mps.
+        sample: writes a short text with the model, now and then.
+        stop: asked after every step; True saves a checkpoint and ends the stream.
+
+    Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
+    """
+    model_class = rung_class(rung)
+    config = config if config is not None else model_class.config_class()
+    training = training if training is not None else TrainingConfig()
+    corpus.tokenizer.save(folder / TOKENIZER)
+    recipe: dict[str, Any] = {
+        "format": 1,
+        "status": "training",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "seed": seed,
+        "device": device,
+        "tokenizer": corpus.tokenizer.kind,
+        "data": corpus.facts,
+    }
+    if not issubclass(model_class, CountedModel):
+        from rung.models.neural import NeuralModel
+
+        assert issubclass(model_class, NeuralModel)
+        config = model_class.configured(
+            config,
+            vocab_size=corpus.tokenizer.vocab_size,
+            train_tokens=corpus.train.n_tokens,
+            longest_document=int(np.diff(corpus.train.starts).max()),
+        )
+        training = training.resolved(model_class.training_choices)
+        recipe["training"] = asdict(training)
+    recipe["model"] = {
+        "rung": rung,
+        "vocab_size": corpus.tokenizer.vocab_size,
+        "end": corpus.tokenizer.end,
+        "config": asdict(config),
+    }
+    write_recipe(folder, recipe)
+    yield from _train(Run(folder, recipe), corpus, sample, stop, resume=False)
+
+
+def resume(
+    run: Run, *, sample: Sampler | None = None, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
+
+    Raises UserError when it has finished already or its text is gone.
+    """
+    if run.recipe.get("status") == "finished":
+        raise UserError(f"{run.folder} has finished already; use it, or train anew with another --out")
+    yield from _train(run, run.corpus, sample, stop, resume=True)
+
+
+def _train(
+    run: Run, corpus: Corpus, sample: Sampler | None, stop: Callable[[], bool], *, resume: bool
+) -> Iterator[Event]:
+    described = run.recipe["model"]
+    model_class = rung_class(described["rung"])
+    config = model_class.config_class(**described["config"])
+    vocab_size, end, seed = described["vocab_size"], described["end"], run.recipe["seed"]
+    began = time.monotonic()
+    finished: Finished | None = None
+    with _Journal(run.folder / EVENTS) as journal:
+        if issubclass(model_class, CountedModel):
+            model: LanguageModel | None = None
+            for event in model_class.fit(config, corpus.train, vocab_size, end):
+                if isinstance(event, Event):
+                    yield journal.add(event)
+                else:
+                    model = event
+            assert model is not None
+            seconds = time.monotonic() - began
+            finished = Finished(0, "counted", seconds, corpus.train.n_tokens)
+            yield journal.add(finished)
+        else:
+            from rung.models.neural import NeuralModel
+            from rung.training.loop import LAST, train_network
+
+            assert issubclass(model_class, NeuralModel)
+            network = model_class.initialise(config, vocab_size, end, seed).to(pick_device(run.recipe["device"]))
+            model = network
+            resume = resume and (run.folder / LAST).exists()
+            journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
+            validation = corpus.validation
+            for event in train_network(
+                network,
+                corpus.train,
+                TrainingConfig(**run.recipe["training"]),
+                run.folder,
+                seed=seed,
+                evaluate=None if validation is None else lambda: _validate(network, corpus),
+                sample=None if sample is None else lambda: sample(network, corpus),
+                stop=stop,
+                resume=resume,
+            ):
+                yield journal.add(event)
+                finished = event if isinstance(event, Finished) else finished
+            assert finished is not None
+            if finished.reason == "interrupted":
+                return
+            if finished.reason == "diverged" and not (run.folder / "checkpoints").exists():
+                raise UserError(
+                    f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
+                )
+    save_model(run.folder, model)
+    recipe = dict(run.recipe)
+    recipe["status"] = "finished"
+    # What was left open before training (an order, an amount of smoothing) is closed now.
+    recipe["model"] = model.describe()
+    recipe["result"] = {
+        "validation": asdict(_validate(model, corpus)) if corpus.validation is not None else None,
+        "train_seconds": finished.seconds,
+        "train_tokens": finished.tokens,
+        "steps": finished.step,
+        "reason": finished.reason,
+        "parameters": model.n_parameters,
+    }
+    write_recipe(run.folder, recipe)
+    if finished.reason == "diverged":
+        raise UserError(
+            f"training diverged at step {finished.step}: {run.folder / MODEL} holds the best model before that;"
+            f" try a lower --lr (it was {recipe['training']['lr']:g})"
+        )
+
+
+def _validate(model: LanguageModel, corpus: Corpus) -> Measure:
+    assert corpus.validation is not None
+    return measure(model, corpus.validation, corpus.tokenizer.byte_lengths, "validation")
+
+
+def pick_device(name: str) -> str:
+    """`auto` is the GPU where there is one. Raises UserError for a device that isn't there."""
+    import torch
+
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there.get(name, False):
+        raise UserError(f"--device {name} is not here (here: auto, {', '.join(d for d in there if there[d])})")
+    return name
+
+
+def _checkpoint_step(path: Path) -> int:
+    from rung.tensors import load_tensors
+
+    return int(json.loads(load_tensors(path)[1]["progress"])["step"])
+
+
+class _Journal:
+    """`events.jsonl`: every event as it happens, of the steps about ten a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last_step = -1.0
+
+    def __enter__(self) -> _Journal:
+        try:
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, event: Event) -> Event:
+        if isinstance(event, Step):
+            if event.step > 10 and event.seconds - self._last_step < 1 / STEP_EVENTS_A_SECOND:
+                return event
+            self._last_step = event.seconds
+        try:
+            self._file.write(json.dumps(event.to_json()) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        return event
+
+    def rewind(self, step: int | None) -> None:
+        """Drop what came after `step`, the last checkpoint; None drops everything."""
+        self._file.close()
+        kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _upto(line, step)]
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self.__enter__()
+
+
+def _upto(line: str, step: int | None) -> bool:
+    try:
+        return step is not None and json.loads(line).get("step", 0) <= step
+    except ValueError:
+        return False  # the line that was being written when the process was killed
+
+
