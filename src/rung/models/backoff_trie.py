@@ -1,0 +1,178 @@
+"""N-grams with probabilities and backoff weights, laid out for scoring whole texts by array operations.
+
+Every n-gram w1 .. wk is a node; its parent is w1 .. w(k-1), its suffix w2 .. wk. Node 0 is the empty n-gram,
+node 1 + w the token w; then come all 2-grams, all 3-grams and so on, each level sorted by parent and then by
+last token. So the children of a node lie side by side, sorted, and one array of `first_child` tells where.
+
+    log P(w | h) = log_prob[h w]                            when the n-gram h w is kept
+                   log_backoff[h] + log P(w | h')           otherwise; h' is h less its first token,
+                                                            and the backoff of an n-gram not kept is 0
+
+Every suffix of a kept n-gram is kept, so the longest kept suffix of a history says all there is to know: one
+node is the whole state, and suffix links lead to the shorter ones (as in Aho and Corasick 1975).
+
+The document mark begins histories and ends documents, so after the mark nothing older matters. That needs no
+special case in scoring: an n-gram that ends with the mark has no children and a backoff of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+ROOT = 0
+MISSING = -1
+TOKENS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class BackoffTrie:
+    """The arrays of a backoff model. M nodes, of which I are of an order below the highest; V tokens.
+
+    level_start: (N + 2,) the k-grams are nodes level_start[k] to level_start[k + 1]; N is the order.
+    words: (M,) the last token of each n-gram.
+    log_prob: (M,) its log-probability in nats, given the tokens before it.
+    suffix: (M,) the n-gram less its first token.
+    first_child: (I + 1,) the children of node i are nodes first_child[i] to first_child[i + 1].
+    log_backoff: (I,) what a token pays, in nats, to be predicted from the suffix instead.
+    """
+
+    level_start: np.ndarray
+    words: np.ndarray
+    log_prob: np.ndarray
+    suffix: np.ndarray
+    first_child: np.ndarray
+    log_backoff: np.ndarray
+
+    @property
+    def order(self) -> int:
+        return len(self.level_start) - 2
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.level_start[2] - 1)
+
+    def child(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """The node of `nodes[i]`, an inner one, followed by `tokens[i]`, or MISSING, (n,)."""
+        low = self.first_child[nodes].astype(np.int64)
+        high = self.first_child[nodes + 1].astype(np.int64)
+        stop = high
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) >> 1
+            # `middle` can reach a row's end only when low == high: that row has been decided.
+            right = (low < high) & (self.words[np.minimum(middle, len(self.words) - 1)] < tokens)
+            low = np.where(right, middle + 1, low)
+            high = np.where(right, high, middle)
+        found = (low < stop) & (self.words[np.minimum(low, len(self.words) - 1)] == tokens)
+        return np.where(found, low, MISSING)
+
+    def step(self, nodes: np.ndarray, tokens: np.ndarray, end: int) -> np.ndarray:
+        """The longest kept suffix of each history after one more token, (B,)."""
+        if self.order == 1:
+            return np.zeros_like(nodes)
+        after = np.where(tokens == end, 1 + end, MISSING)
+        context = nodes
+        while (open_rows := np.flatnonzero(after == MISSING)).size:
+            after[open_rows] = self.child(context[open_rows], tokens[open_rows])
+            context = self.suffix[context]  # the root is its own suffix and has every token for a child
+        return np.where(after >= self.level_start[self.order], self.suffix[after], after)
+
+    def next_log_probs(self, nodes: np.ndarray) -> np.ndarray:
+        """The log-probabilities of every token after each history, (B,) -> (B, V)."""
+        contexts: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # longest first: nodes (B,), backoff paid on the way there (B,)
+        paid = np.zeros(len(nodes), np.float32)
+        while nodes.any():
+            contexts.append((nodes, paid))
+            paid = paid + np.where(nodes != ROOT, self.log_backoff[nodes], np.float32(0))
+            nodes = self.suffix[nodes]
+        out = self.log_prob[1 : 1 + self.vocab_size] + paid[:, None]
+        for context, so_far in reversed(contexts):
+            rows, children = self._children(context)
+            out[rows, self.words[children]] = self.log_prob[children] + so_far[rows]
+        return out
+
+    def log_probs(self, ids: np.ndarray) -> np.ndarray:
+        """The log-probability of every token of `ids` given those before it, (T,) -> (T,) float32."""
+        out = np.empty(len(ids), np.float32)
+        before = self.order - 1
+        for begin in range(0, len(ids), TOKENS_AT_ONCE):
+            margin = min(begin, before)
+            chunk = np.asarray(ids[begin - margin : begin + TOKENS_AT_ONCE]).astype(np.int64)
+            out[begin : begin + TOKENS_AT_ONCE] = self._chunk_log_probs(chunk)[margin:]
+        return out
+
+    def matched(self, ids: np.ndarray) -> np.ndarray:
+        """The longest kept n-gram that ends at each token, as a node, (T,) -> (T,)."""
+        longest = 1 + ids
+        for at, _, child in self._matches(ids):
+            hit = child != MISSING
+            longest[at[hit]] = child[hit]
+        return longest
+
+    def _chunk_log_probs(self, ids: np.ndarray) -> np.ndarray:
+        out = self.log_prob[1 + ids]
+        for at, context, child in self._matches(ids):
+            hit = child != MISSING
+            out[at[hit]] = self.log_prob[child[hit]]
+            out[at[~hit]] += self.log_backoff[context[~hit]]
+        return out
+
+    def _matches(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """By rising order k: positions, the (k-1)-gram before each, and its child or MISSING, each (n,)."""
+        nodes = 1 + ids
+        at = np.arange(1, len(ids))
+        for _ in range(2, self.order + 1):
+            context = nodes[at - 1]
+            child = self.child(context, ids[at])
+            yield at, context, child
+            hit = child != MISSING
+            nodes[at[hit]] = child[hit]
+            at = at[hit] + 1  # a longer n-gram can only end right after one of these
+            at = at[at < len(ids)]
+
+    def _children(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every child of every node that isn't the root: the row it comes from, and its own node."""
+        begin = self.first_child[nodes].astype(np.int64)
+        n = np.where(nodes != ROOT, self.first_child[nodes + 1] - begin, 0)
+        rows = np.repeat(np.arange(len(nodes)), n)
+        return rows, np.arange(len(rows)) + np.repeat(begin - (np.cumsum(n) - n), n)
+
+
+def build_trie(
+    words: Sequence[np.ndarray],
+    parent: Sequence[np.ndarray],
+    suffix: Sequence[np.ndarray],
+    log_prob: Sequence[np.ndarray],
+    log_backoff: Sequence[np.ndarray],
+) -> BackoffTrie:
+    """Lay out levels whose n-grams are numbered from 0 in each order, sorted by parent, then by last token.
+
+    Args:
+        words, parent, suffix, log_prob: for each order, (G,); parent and suffix are numbers one order lower.
+        log_backoff: for each order below the highest, (G,).
+    """
+    vocab_size = len(words[0])
+    level_start = np.cumsum([0, 1, *(len(level) for level in words)])  # the root is a level of its own
+    node_type = np.int32 if level_start[-1] < np.iinfo(np.int32).max else np.int64
+    n_inner = int(level_start[-2])
+    children = np.concatenate(
+        [np.bincount(p, minlength=int(n)) for p, n in zip(parent, np.diff(level_start)[:-1], strict=True)]
+    )
+    first_child = np.empty(n_inner + 1, node_type)
+    first_child[0] = 1
+    np.add(np.cumsum(children), 1, out=first_child[1:], casting="unsafe")
+    root = np.zeros(1, np.int64)
+    return BackoffTrie(
+        level_start=level_start,
+        words=np.concatenate([root, *words]).astype(np.min_scalar_type(vocab_size - 1)),
+        log_prob=np.concatenate([root, *log_prob]).astype(np.float32),
+        suffix=np.concatenate([root, *(s + b for s, b in zip(suffix, level_start, strict=False))]).astype(
+            node_type
+        ),
+        first_child=first_child,
+        log_backoff=np.concatenate([root, *log_backoff]).astype(np.float32),
+    )

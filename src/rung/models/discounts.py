@@ -1,0 +1,42 @@
+"""How much a count is worth less than it says: discounts computed from counts of counts.
+
+Modified Kneser-Ney (Chen and Goodman 1998, equation 26) has three for each order. With n_c the number of
+n-grams that occur exactly c times and Y = n_1 / (n_1 + 2 n_2),
+
+    D_c = c - (c + 1) Y n_(c+1) / n_c        for c = 1, 2 and, for every count from 3 up, c = 3
+
+Absolute discounting (Ney, Essen and Kneser 1994) has one, D = Y.
+
+On little text, or text of few different tokens, the n_c are zero or in no order and these come out undefined,
+negative or larger than the count itself. A fixed choice then stands in. A discount of exactly 0 would do no
+harm to text that was seen, but would leave nothing for what was not, so it counts as degenerate too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FALLBACK = np.array([0.5, 1.0, 1.5])  # lmplz --discount_fallback uses these as well
+
+
+def kneser_ney_discounts(counts: np.ndarray) -> np.ndarray | None:
+    """D_1, D_2, D_3+ (3,), or None where the counts of counts are degenerate. Counts of 0 don't matter."""
+    n1, n2, n3, n4 = _counts_of_counts(counts)
+    if n1 == 0 or n2 == 0 or n3 == 0:
+        return None
+    y = n1 / (n1 + 2 * n2)
+    discounts = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+    return (
+        discounts if (discounts > 0).all() else None
+    )  # none can be above c: what is taken off c is never negative
+
+
+def absolute_discount(counts: np.ndarray) -> np.ndarray | None:
+    """The same discount for every count, three times (3,), or None where it would be 0 or 1 or undefined."""
+    n1, n2, _, _ = _counts_of_counts(counts)
+    return None if n1 == 0 or n2 == 0 else np.full(3, n1 / (n1 + 2 * n2))
+
+
+def _counts_of_counts(counts: np.ndarray) -> list[int]:
+    """How many of `counts` are 1, 2, 3 and 4."""
+    return np.bincount(counts[counts <= 4], minlength=5)[1:5].tolist()
