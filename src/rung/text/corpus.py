@@ -1,0 +1,323 @@
+"""A tokenised corpus: one folder with the ids of every part, the tokeniser and the facts.
+
+    corpus.json              where the text came from, how it was split, per part: documents, tokens, bytes
+    tokenizer.json           trained on the training part alone
+    train.npy, train.documents.npy, and so for validation and test: the streams of `rung.text.stream`
+
+Text goes through a spool on disk and ids are written block by block, so that neither has to fit into memory.
+corpus.json is written last: a folder without it holds no corpus.
+
+Bytes are those of the documents' UTF-8 text. What lay between documents (line ends, blank lines) is neither
+kept nor counted; the document mark stands for it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.files import cannot_write, read_json, write_json
+from rung.text.sources import Source, open_source
+from rung.text.splits import PARTS, Split, divide, parse_split
+from rung.text.stream import TokenStream
+from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, text_of, train_tokenizer, utf8
+
+FORMAT = 1
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What `prepare` wrote. The streams are mapped from disk; a part that was given no share is None."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    train: TokenStream
+    validation: TokenStream | None
+    test: TokenStream | None
+    facts: dict[str, Any]
+
+    def stream(self, part: str) -> TokenStream:
+        """The stream of `part`: train, validation or test. Raises UserError when there is none."""
+        streams = {"train": self.train, "validation": self.validation, "test": self.test}
+        stream = streams.get(part)
+        if stream is None:
+            there = [name for name in PARTS if streams[name] is not None]
+            raise UserError(f"the corpus in {self.folder} has no part {part!r} (it has: {', '.join(there)})")
+        return stream
+
+    def text(self, part: str) -> Iterator[str]:
+        """The documents of `part`, as they were."""
+        stream = self.stream(part)
+        for index in range(stream.n_documents):
+            yield self.tokenizer.decode(stream.document(index))
+
+    def n_bytes(self, part: str) -> int:
+        """How many UTF-8 bytes the documents of `part` have together."""
+        self.stream(part)
+        return self.facts["parts"][part]["bytes"]
+
+    def link(self, folder: Path) -> Corpus:
+        """The same corpus in another folder, by hard links (copies where links can't be made)."""
+        if folder.exists() and folder.samefile(self.folder):
+            return self
+        with _workshop(folder) as work:
+            for name in _file_names(self.facts["parts"]):
+                try:
+                    os.link(self.folder / name, work / name)
+                except OSError:
+                    shutil.copyfile(self.folder / name, work / name)
+            _install(work, folder, self.facts["parts"])
+        return open_corpus(folder)
+
+
+def prepare(
+    data: str | Path,
+    folder: Path,
+    *,
+    tokenizer: str | Tokenizer = "char",
+    vocab_size: int | None = None,
+    split: str = "90/5/5",
+    documents: str = "auto",
+    field: str | None = None,
+    sha256: str | None = None,
+    validation: str | Path | None = None,
+    test: str | Path | None = None,
+) -> Corpus:
+    """Read `data`, split it, train the tokeniser on the training part, write the corpus into `folder`.
+
+    Args:
+        data, documents, field, sha256: as in `open_source`.
+        folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
+        tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
+        vocab_size: as in `train_tokenizer`.
+        split: the shares, as in `parse_split`.
+        validation, test: held-out text given explicitly; its share of `data` then goes to train.
+
+    Raises UserError for bad input and a folder that can't be written to.
+    """
+    shares = _shares_with_files(parse_split(split), validation, test)
+    if isinstance(tokenizer, Tokenizer):
+        if vocab_size is not None:
+            raise UserError(f"--vocab-size {vocab_size} does not fit: the tokeniser is trained already")
+    elif tokenizer not in KINDS:
+        train_tokenizer(tokenizer, ())  # refuses the name now, not after hours of reading
+    source = open_source(data, documents=documents, field=field, sha256=sha256)
+    given = {
+        part: open_source(spec, documents=documents, field=field, like=source)
+        for part, spec in (("validation", validation), ("test", test))
+        if spec is not None
+    }
+    with _workshop(folder) as work:
+        with ExitStack() as stack:
+            spool = stack.enter_context(_spooled(work / "data.spool", source))
+            ranges, rule = divide(spool.offsets, shares, spool.data)
+            texts = {part: _Text(spool.data, ranges[part]) for part in ranges}
+            for part, held_out in given.items():
+                spool = stack.enter_context(_spooled(work / f"{part}.spool", held_out))
+                texts[part] = _Text(spool.data, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
+            if isinstance(tokenizer, str):
+                tokenizer = train_tokenizer(tokenizer, texts["train"], vocab_size)
+            tokenizer.save(work / "tokenizer.json")
+            parts = {part: _write(texts[part], tokenizer, work, part) for part in PARTS if part in texts}
+        facts = {
+            "format": FORMAT,
+            "source": source.describe(),
+            "given": {part: held_out.describe() for part, held_out in given.items()},
+            "split": str(shares),
+            "split_rule": rule,
+            "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
+            "parts": parts,
+        }
+        write_json(work / "corpus.json", facts)
+        _install(work, folder, parts)
+    return open_corpus(folder)
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Map the corpus in `folder`. Raises UserError when there is none, or it is damaged."""
+    if not (folder / "corpus.json").exists():
+        raise UserError(f"{folder} holds no corpus, or one that was never finished: corpus.json is missing")
+    facts = read_json(folder / "corpus.json")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise UserError(f"{folder / 'corpus.json'} is not of this version of Rung (format {FORMAT})")
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    streams = {part: TokenStream.load(folder / part) for part in PARTS if part in facts["parts"]}
+    found = {part: (stream.n_documents, stream.n_tokens) for part, stream in streams.items()}
+    promised = {part: (counts["documents"], counts["tokens"]) for part, counts in facts["parts"].items()}
+    if (found, tokenizer.vocab_size) != (promised, facts["tokenizer"]["vocab_size"]):
+        raise UserError(f"{folder} is damaged: its files do not belong together; prepare the corpus again")
+    return Corpus(folder, tokenizer, streams["train"], streams.get("validation"), streams.get("test"), facts)
+
+
+def _shares_with_files(split: Split, validation: object, test: object) -> Split:
+    """A part that is given as a file leaves its share to train."""
+    kept = Split(
+        split.train
+        + (split.validation if validation is not None else 0)
+        + (split.test if test is not None else 0),
+        0 if validation is not None else split.validation,
+        0 if test is not None else split.test,
+    )
+    if validation is None and not kept.validation:
+        raise UserError(f"--split {split} leaves no validation text; give it a share, or give --val FILE")
+    return kept
+
+
+@contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """A fresh folder inside `folder`, gone afterwards. What a killed process left is cleared away."""
+    work = folder / ".corpus.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir()
+        yield work
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _file_names(parts: Iterable[str]) -> list[str]:
+    """The corpus's files; corpus.json, which makes it one, last."""
+    return [
+        "tokenizer.json",
+        *(part + suffix for part in parts for suffix in (".npy", ".documents.npy")),
+        "corpus.json",
+    ]
+
+
+def _install(work: Path, folder: Path, parts: Iterable[str]) -> None:
+    """Move the complete corpus from `work` to `folder`. If this is cut short, no corpus.json is there."""
+    (folder / "corpus.json").unlink(missing_ok=True)
+    for name in set(_file_names(PARTS)) - set(_file_names(parts)):
+        (folder / name).unlink(missing_ok=True)
+    for name in _file_names(parts):
+        (work / name).replace(folder / name)
+
+
+@dataclass(frozen=True)
+class _Spool:
+    """Documents on disk, one after another. offsets: (D + 1,) int64."""
+
+    data: mmap.mmap
+    offsets: np.ndarray
+
+
+@contextmanager
+def _spooled(path: Path, source: Source) -> Iterator[_Spool]:
+    offsets = array("q", [0])
+    with path.open("wb") as file:
+        for document in source:
+            offsets.append(offsets[-1] + file.write(utf8(document)))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield _Spool(data, np.frombuffer(offsets, np.int64))
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Some documents of a spool. ranges: (n, 2) int64, the bytes where each begins and ends."""
+
+    data: mmap.mmap
+    ranges: np.ndarray
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self.blocks():
+            for begin, end in block.tolist():
+                yield text_of(self.data[begin:end])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The ranges, in runs of about BLOCK_BYTES of text, one document at least."""
+        ends = np.cumsum(self.ranges[:, 1] - self.ranges[:, 0])
+        first = 0
+        while first < len(ends):
+            before = ends[first - 1] if first else 0
+            last = max(int(np.searchsorted(ends, before + BLOCK_BYTES, side="right")), first + 1)
+            yield self.ranges[first:last]
+            first = last
+
+
+def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[str, int]:
+    """Write the stream of one part, as `TokenStream.save` does but block by block; count it."""
+    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    with (
+        _Rows(folder / f"{part}.npy", dtype) as ids,
+        _Rows(folder / f"{part}.documents.npy", np.int64) as starts,
+    ):
+        ids.append(np.array([tokenizer.end]))
+        starts.append(np.array([1]))
+        for block in text.blocks():
+            for tokens in _encoded(text.data, block, tokenizer):
+                starts.append(ids.n + 1 + np.flatnonzero(tokens == tokenizer.end))
+                ids.append(tokens)
+    n_bytes = int((text.ranges[:, 1] - text.ranges[:, 0]).sum())
+    return {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": n_bytes}
+
+
+def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+    """The ids of the documents of a block, the mark after each, in one or more pieces."""
+    ranges = block.tolist()
+    mark = np.array([tokenizer.end])
+    if tokenizer.kind not in ("char", "byte"):
+        for begin, end in ranges:
+            yield tokenizer.encode(text_of(data[begin:end]))
+            yield mark
+    elif len(ranges) == 1:
+        # Characters and bytes are encoded one by one, so a long document can be cut between any two ...
+        begin, last = ranges[0]
+        while begin < last:
+            end = min(begin + BLOCK_BYTES, last)
+            while end < last and data[end] & 0xC0 == 0x80:
+                end -= 1
+            yield tokenizer.encode(text_of(data[begin:end]))
+            begin = end
+        yield mark
+    else:
+        # ... and many short ones encoded in one call. Counting bytes finds where each ends.
+        ids = tokenizer.encode(text_of(b"".join([data[begin:end] for begin, end in ranges])))
+        ends = np.cumsum(block[:, 1] - block[:, 0])
+        yield np.insert(ids, np.searchsorted(np.cumsum(tokenizer.byte_lengths[ids]), ends) + 1, tokenizer.end)
+
+
+class _Rows:
+    """A one-dimensional .npy file that grows. Its header, of fixed length, is written again at the end."""
+
+    def __init__(self, path: Path, dtype: type[np.unsignedinteger | np.signedinteger]) -> None:
+        self._file = path.open("wb")
+        self._dtype = np.dtype(dtype)
+        self.n = 0
+        self._header()
+
+    def append(self, values: np.ndarray) -> None:
+        self._file.write(values.astype(self._dtype).tobytes())
+        self.n += len(values)
+
+    def _header(self) -> None:
+        fields = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self.n,),
+        }
+        np.lib.format.write_array_header_1_0(self._file, fields)
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._header()
+            self._file.flush()
+            os.fsync(self._file.fileno())

@@ -1,0 +1,138 @@
+"""Which text a model learns from, which it is tuned on, and which it is judged by.
+
+Many documents (100 or more): whole documents are dealt out at random, in the exact shares by their number.
+The seed is fixed and is not the training seed, so two runs on the same data are judged by the same
+documents.
+
+Few documents: the documents, one after another, are cut into contiguous parts in the shares by bytes.
+Documents keep their borders; one in which a cut falls is divided there, at the line end nearest to the
+share. Near means closer than half the smallest share, and than a megabyte. Only where no line or document
+ends so near is a line divided, and a character never.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+
+import numpy as np
+
+from rung.errors import UserError
+
+PARTS = ("train", "validation", "test")
+MANY = 100
+SEED = 20_220_901
+_NEAR = 1 << 20
+_MEND = "give more text, another --split, or held-out text of its own with --val FILE and --test FILE"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shares of train, validation and test; they add up to 1. Validation and test may be 0."""
+
+    train: float
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.validation, self.test)
+        if not (min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6 and self.train > 0):
+            raise UserError(
+                f"--split {self}: shares can't be negative, add up to 100 (or 1), and train needs some"
+            )
+
+    def __str__(self) -> str:
+        return "/".join(f"{100 * share:.10g}" for share in (self.train, self.validation, self.test))
+
+
+def parse_split(text: str) -> Split:
+    """`90/5/5` or `0.9/0.05/0.05`. Raises UserError for anything else."""
+    try:
+        shares = [float(share) for share in text.split("/")]
+    except ValueError:
+        shares = []
+    total = sum(shares)
+    if len(shares) != 3 or not (abs(total - 100) < 1e-6 or abs(total - 1) < 1e-6):
+        raise UserError(
+            f"--split {text} is not understood: give train/validation/test in per cent, as in 90/5/5, sum 100"
+        )
+    train, validation, test = (share / round(total) for share in shares)
+    return Split(train, validation, test)
+
+
+def divide(offsets: np.ndarray, split: Split, text: bytes | mmap.mmap) -> tuple[dict[str, np.ndarray], str]:
+    """Deal documents out to the parts.
+
+    Args:
+        offsets: (D + 1,) int64. Document i is bytes offsets[i] to offsets[i + 1] of `text`; none is empty.
+        split: the shares.
+        text: all documents, one after another, as UTF-8; only slices of it are looked at.
+
+    Returns:
+        For every part whose share isn't 0, the byte ranges (n, 2) of its documents in their order; and the
+        rule followed, in words. Raises UserError when a part would be left with nothing.
+    """
+    shares = {part: share for part in PARTS if (share := getattr(split, part)) > 0}
+    if len(offsets) - 1 >= MANY:
+        parts = _whole_documents(offsets, shares)
+        rule = f"whole documents at random, seed {SEED}, shares {split} by documents"
+    else:
+        parts, cuts = _contiguous(offsets, shares, text)
+        rule = (
+            f"contiguous, cut at byte {' and '.join(map(str, cuts))}, shares {split} by bytes"
+            if cuts
+            else "not cut"
+        )
+    for part, ranges in parts.items():
+        if not len(ranges):
+            size = f"{len(offsets) - 1} documents" if len(offsets) - 1 >= MANY else f"{offsets[-1]} bytes"
+            raise UserError(f"{size} of text are too few for --split {split}: {part} would be empty; {_MEND}")
+    return parts, rule
+
+
+def _whole_documents(offsets: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:
+    count = len(offsets) - 1
+    ranges = np.stack([offsets[:-1], offsets[1:]], axis=1)
+    order = np.random.default_rng(SEED).permutation(count)
+    sizes = {part: int(count * share + 0.5) for part, share in shares.items() if part != "train"}
+    parts, begin = {}, count - sum(sizes.values())
+    parts["train"] = ranges[np.sort(order[:begin])]
+    for part, size in sizes.items():
+        parts[part] = ranges[np.sort(order[begin : begin + size])]
+        begin += size
+    return parts
+
+
+def _contiguous(
+    offsets: np.ndarray, shares: dict[str, float], text: bytes | mmap.mmap
+) -> tuple[dict[str, np.ndarray], list[int]]:
+    total = int(offsets[-1])
+    near = min(int(min(shares.values()) * total) // 2, _NEAR)
+    cuts, share_before = [], 0.0
+    for share in list(shares.values())[:-1]:
+        share_before += share
+        cuts.append(_nearest_end(int(share_before * total + 0.5), near, offsets, text))
+    borders = [0, *cuts, total]
+    parts = {}
+    for part, begin, end in zip(shares, borders[:-1], borders[1:], strict=True):
+        ranges = np.stack([np.clip(offsets[:-1], begin, end), np.clip(offsets[1:], begin, end)], axis=1)
+        parts[part] = ranges[ranges[:, 1] > ranges[:, 0]]
+    return parts, cuts
+
+
+def _nearest_end(wanted: int, near: int, offsets: np.ndarray, text: bytes | mmap.mmap) -> int:
+    """The end of a line or document closer to `wanted` than `near`; else the character border before it."""
+    before, after = bytes(text[max(wanted - near, 0) : wanted]), bytes(text[wanted : wanted + near])
+    ends = [int(offset) for offset in offsets]
+    if b"\n" in before:
+        ends.append(wanted - len(before) + before.rindex(b"\n") + 1)
+    if b"\n" in after:
+        ends.append(wanted + after.index(b"\n") + 1)
+    best = min(ends, key=lambda end: abs(end - wanted))
+    if abs(best - wanted) < near:
+        return best
+    start = max(wanted - 3, 0)
+    around = bytes(text[start : wanted + 1])
+    while wanted > start and around[wanted - start] & 0xC0 == 0x80:
+        wanted -= 1
+    return wanted
