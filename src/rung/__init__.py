@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rung.errors import UserError
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from rung.api import climb, evaluate, generate, load, resume, score, train
 
-__version__ = "0.1.0"
 __all__ = ["UserError", "climb", "evaluate", "generate", "load", "resume", "score", "train"]
 
 

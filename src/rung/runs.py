@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rung import __version__
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
 from rung.models import rung_class
@@ -146,8 +147,8 @@ def save_model(folder: Path, model: LanguageModel) -> None:
 
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("rung", "numpy", "torch", "tokenizers"):
+    found = {"rung": __version__, "python": platform.python_version()}
+    for package in ("numpy", "torch", "tokenizers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

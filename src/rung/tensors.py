@@ -32,6 +32,7 @@ def save_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str,
 
     with atomic_path(path) as temporary:
         save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, temporary, metadata)
+        temporary.chmod(0o644)  # the library makes it private; a run is there to be read
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -131,20 +131,18 @@ def climb_table(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table(
-        title=f"{report['data']['name']}: {report['bytes']:,} bytes of held-out {report['split']} text, "
-        f"{report['tokenizer']['kind']} tokens, {report['budget']}",
-        title_justify="left",
-    )
-    table.add_column("rung")
-    for heading in ("bits/byte", "95% interval", "nats/token", "parameters", "seconds", "tokens/s", "on disk"):
-        table.add_column(heading, justify="right")
+    if not console.is_terminal:
+        console.width = 100
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("rung", no_wrap=True)
+    for heading in ("bits/byte", "95% interval", "nats/tok", "numbers", "train s", "tok/s", "on disk"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in report["rungs"]:
         interval = row["ci95"]
         table.add_row(
             row["name"],
             f"{row['bits_per_byte']:.3f}",
-            f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "too little text",
+            f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "-",
             f"{row['nats_per_token']:.3f}",
             count(row["parameters"]),
             f"{row['train_seconds']:.1f}",
@@ -152,7 +150,13 @@ def climb_table(report: dict[str, Any]) -> None:
             size(row["bytes_on_disk"]),
             style="bold green" if row["name"] == report["best"] else None,
         )
+    console.print(
+        f"\n{report['data']['name']}: {report['bytes']:,} bytes of held-out {report['split']} text, "
+        f"{report['tokenizer']['kind']} tokens, {report['budget']}\n",
+        markup=False,
+    )
     console.print(table)
+    console.print()
     for step in report["steps"]:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
 

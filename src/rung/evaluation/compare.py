@@ -178,9 +178,9 @@ def _facts(
         "data": {
             "name": facts["source"]["data"],
             "sha256": facts["source"]["sha256"],
-            "documents_mode": facts["source"]["documents_mode"],
+            "documents_mode": facts["source"]["documents"],
             "parts": facts["parts"],
-            "split": facts["split"],
+            "split": facts["split_rule"],
         },
         "tokenizer": {"kind": corpus.tokenizer.kind, "vocab_size": corpus.tokenizer.vocab_size},
         "budget": _budget(training),
