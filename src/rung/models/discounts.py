@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-FALLBACK = np.array([0.5, 1.0, 1.5])  # lmplz --discount_fallback uses these as well
+KNESER_NEY_STAND_IN = np.array([0.5, 1.0, 1.5])  # lmplz --discount_fallback uses these as well
+ABSOLUTE_STAND_IN = np.full(3, 0.5)
 
 
 def kneser_ney_discounts(counts: np.ndarray) -> np.ndarray | None:

@@ -71,7 +71,7 @@ class NGramConfig:
 
 
 def default_order(vocab_size: int) -> int:
-    """The order when none is given: what measured best on all of Shakespeare by characters, subwords, words."""
+    """The order when none is given: what measured best on all of Shakespeare, by characters and by words."""
     return 7 if vocab_size < 400 else 5
 
 
@@ -243,7 +243,7 @@ def _choose_k(levels: list[Grams]) -> float:
 
 def _note_of_stand_ins(estimates: estimate.Estimates, smoothing: str) -> Note:
     orders = ", ".join(map(str, estimates.stand_ins))
-    values = ", ".join(f"{d:g}" for d in estimate.FALLBACK)
+    values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.stand_ins[0] - 1])
     return Note(
         f"the text repeats too little to compute {smoothing} discounts for n-grams of length {orders}: "
         f"{values} stand in for counts of 1, 2 and more"

@@ -36,7 +36,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from rung.models.discounts import FALLBACK, absolute_discount, kneser_ney_discounts
+from rung.models.discounts import (
+    ABSOLUTE_STAND_IN,
+    KNESER_NEY_STAND_IN,
+    absolute_discount,
+    kneser_ney_discounts,
+)
 from rung.models.ngram_counts import Grams
 
 Kept = Sequence[np.ndarray]
@@ -65,12 +70,14 @@ def kneser_ney(levels: Sequence[Grams], kept: Kept) -> Estimates:
         np.where(grams.begins, grams.counts, np.bincount(above.suffix, minlength=len(grams)))
         for grams, above in pairwise(levels)
     ]
-    return _discounted(levels, [*adjusted, levels[-1].counts], kept, kneser_ney_discounts)
+    counts = [*adjusted, levels[-1].counts]
+    return _discounted(levels, counts, kept, kneser_ney_discounts, KNESER_NEY_STAND_IN)
 
 
 def absolute(levels: Sequence[Grams], kept: Kept) -> Estimates:
     """Interpolated absolute discounting."""
-    return _discounted(levels, [grams.counts for grams in levels], kept, absolute_discount)
+    counts = [grams.counts for grams in levels]
+    return _discounted(levels, counts, kept, absolute_discount, ABSOLUTE_STAND_IN)
 
 
 def witten_bell(levels: Sequence[Grams], kept: Kept) -> Estimates:
@@ -96,8 +103,8 @@ def add_k(levels: Sequence[Grams], k: float) -> Estimates:
 
 
 def whole_histories(levels: Sequence[Grams]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each order: the n-grams whose history is n - 1 tokens long or begins a document, (G,), and such
-    histories' counts."""
+    """For each order: which n-grams (G,) have a history n - 1 tokens long or one that begins a document, and
+    how often each history (H,) of that kind occurs."""
     whole = [grams.begins for grams in levels[:-1]] + [np.ones(len(levels[-1]), bool)]
     totals = [
         np.bincount(grams.parent, np.where(mask, grams.counts, 0), n_histories)
@@ -132,16 +139,18 @@ def _discounted(
     adjusted: Sequence[np.ndarray],
     kept: Kept,
     discounts_of: Callable[[np.ndarray], np.ndarray | None],
+    stand_in: np.ndarray,
 ) -> Estimates:
     """Discount the counts `adjusted`, (G,) an order, and interpolate."""
     discounts = np.zeros((len(levels), 3))
     stand_ins = []
     shares = []
     for grams, counts, keep, n_histories in zip(levels, adjusted, kept, _n_histories(levels), strict=True):
-        computed = discounts_of(counts)
-        if computed is None and counts.any():
-            stand_ins.append(grams.order)
-        discounts[grams.order - 1] = FALLBACK if computed is None else computed
+        if counts.any():
+            computed = discounts_of(counts)
+            discounts[grams.order - 1] = stand_in if computed is None else computed
+            if computed is None:
+                stand_ins.append(grams.order)
         off = np.concatenate([[0.0], discounts[grams.order - 1]])[np.minimum(counts, 3)]
         total = np.bincount(grams.parent, counts, n_histories)
         rest = np.bincount(grams.parent, np.where(keep, off, counts), n_histories)
