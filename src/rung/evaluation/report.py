@@ -179,14 +179,14 @@ def count(number: float) -> str:
     """A number of things: `59,536`, then `3.21 million`, `1.24 billion`."""
     for unit, name in ((1e9, "billion"), (1e6, "million")):
         if number >= unit:
-            return f"{number / unit:.3g} {name}"
+            return f"{_three_figures(number / unit)} {name}"
     return f"{number:,.0f}"
 
 
 def duration(seconds: float) -> str:
     """A time: `0.21 s`, `4.8 s`, `1 min 15 s`, `2 h 05 min`."""
     if seconds < 10:
-        return f"{seconds:.2g} s" if seconds >= 0.001 else "0 s" if seconds == 0 else "1 ms"
+        return f"{seconds:.2g} s" if seconds >= 0.001 else "less than 1 ms"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -200,8 +200,12 @@ def size(number: float) -> str:
     """A number of bytes: `412 kB`, `18.2 MB`."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= unit:
-            return f"{number / unit:.3g} {name}"
+            return f"{_three_figures(number / unit)} {name}"
     return f"{number:.0f} bytes"
+
+
+def _three_figures(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def _best(rungs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

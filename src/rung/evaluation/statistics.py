@@ -145,6 +145,7 @@ def _stretches(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
     wanted = max(total // block_bytes, min(USUAL_BLOCKS, total // SMALLEST_BLOCK_BYTES))
     wanted = min(max(wanted, 1), MOST_BLOCKS)
     cuts = np.searchsorted(upto, total * np.arange(1, wanted) / wanted) + 1
+    cuts = cuts[upto[cuts - 1] < total]  # the last mark alone is no block
     return np.unique(np.concatenate([[0], cuts, [len(lengths)]]))
 
 
