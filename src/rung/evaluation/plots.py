@@ -27,6 +27,7 @@ RUNG_COLOURS = 8
 
 WIDTH = 5.0  # inches at 72 points; the page scales the drawing
 SMOOTHED_POINTS = 160
+LONGEST_NAME = 18
 LETTER = 6.2  # points, about, that a letter of a name is wide
 
 CLOCK = (
@@ -105,7 +106,7 @@ def bars(rungs: Sequence[dict[str, Any]], best: str) -> str:
                 color=INK,
                 fontweight="bold" if chosen else "normal",
             )
-        ax.set_yticks(range(len(rungs)), [_plain(rung["name"]) for rung in rungs])
+        ax.set_yticks(range(len(rungs)), [_short(_plain(rung["name"])) for rung in rungs])
         ax.tick_params(axis="y", labelcolor=INK)
         ax.set_ylim(len(rungs) - 0.5, -0.5)
         ax.set_xlim(0, 1.18 * max([*highs, 1e-9]))
@@ -165,10 +166,9 @@ def against_time(rungs: Sequence[dict[str, Any]]) -> str:
             ax.plot(*end, **_dot(index))
             ends.append(end)
             paths.append(path[:, [1, 3]])
-        names = [_plain(rung["name"]) for rung in rungs]
+        names = [_short(_plain(rung["name"])) for rung in rungs]
         _limits_in_time(ax, names, ends, paths)
-        _label_ends(figure, ax, names, ends)
-        ax.xaxis.set_major_locator(FixedLocator([seconds for seconds, _ in CLOCK]))
+        _label_ends(figure, ax, names, ends, [len(path) > 1 for path in paths])
         ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: dict(CLOCK).get(float(seconds), "")))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_locator(MaxNLocator(6))
@@ -199,6 +199,10 @@ def _plain(text: str) -> str:
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
 def _finite(points: Sequence[Sequence[float]], columns: int) -> np.ndarray:
     """The points as an array; a loss that is no number (a run that diverged) is left out."""
     array = np.array(points, float).reshape(-1, columns)
@@ -227,40 +231,63 @@ def _limits_in_time(
     low, high = min(end[1] for end in ends), max(end[1] for end in ends)
     started = [float(np.quantile(path[:, 1], 0.9)) for path in paths if len(path)]
     high = max(high, *started, high)
-    room = max(high - low, 0.05 * high, 1e-3)
-    ax.set_ylim(low - 0.12 * room, high + 0.12 * room)
+    room = max(high - low, 0.1 * high, 1e-3)
+    ax.set_ylim(low - 0.14 * room, high + 0.14 * room)
 
     times = np.log10([end[0] for end in ends] + [path[0, 0] for path in paths if len(path)])
-    left = times.min() - 0.06 * max(np.ptp(times), 1.0)
+    spread = np.ptp(times)
+    left = times.min() - (0.06 * spread if spread > 1 else 0.7)
     width = 72 * WIDTH - 70.0  # points between the axis and the edge, about
     rights = [
-        left + (np.log10(end[0]) - left) * width / max(width - 12 - LETTER * len(name), 0.3 * width)
+        left + (np.log10(end[0]) - left) * width / (width - 14 - LETTER * len(name))
         for name, end in zip(names, ends, strict=True)
     ]
-    ax.set_xlim(10**left, 10 ** max(*rights, left + 1.0))
+    right = max(*rights, left + 1.4)
+    ax.set_xlim(10**left, 10**right)
+    marks = [seconds for seconds, _ in CLOCK if left <= np.log10(seconds) <= right]
+    ax.xaxis.set_major_locator(FixedLocator(marks[:: -(-len(marks) // 6) or 1]))
 
 
-def _label_ends(figure: Figure, ax: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]]) -> None:
-    """Write each name right of its dot, pushed apart where two would overlap."""
+def _label_ends(
+    figure: Figure,
+    ax: Axes,
+    names: Sequence[str],
+    ends: Sequence[tuple[float, float]],
+    learned: Sequence[bool],
+) -> None:
+    """Write each name beside its dot, where no dot and no other name is in the way."""
     figure.draw_without_rendering()  # the layout decides where data lie on the page
-    spots = ax.transData.transform(ends) * 72 / figure.dpi  # in points
-    placed: list[tuple[float, float, float]] = []
-    order: list[int] = np.argsort(-spots[:, 1], kind="stable").tolist()
-    for i in order:
-        x, y, width = float(spots[i, 0]), float(spots[i, 1]), 9 + LETTER * len(names[i])
-        for left, right, taken in placed:
-            if x < right and left < x + width and y > taken - 13:
-                y = taken - 13
-        placed.append((x, x + width, y))
+    spots = (ax.transData.transform(ends) * 72 / figure.dpi).tolist()  # in points
+    taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in spots]
+    floor = float(ax.transAxes.transform((0, 0))[1]) * 72 / figure.dpi + 6
+    for i, (x, y) in enumerate(spots):
+        width = LETTER * len(names[i])
+        # A line comes in from the left of a rung that learned.
+        sides = ((9, width + 9),) if learned[i] else ((9, width + 9), (-width - 9, -9))
+        spaces = [
+            (x + begin, x + end, y + up - 6.5, y + up + 6.5)
+            for up in (0, 6, -6, 13, -13, 26, -26, 39, -39)
+            for begin, end in sides
+            if y + up > floor
+        ]
+        free = [space for space in spaces if not any(_overlap(space, other) for other in taken)]
+        space = free[0] if free else spaces[0]
+        taken.append(space)
+        leftward = space[0] < x
         ax.annotate(
             names[i],
             ends[i],
-            xytext=(9, y - float(spots[i, 1])),
+            xytext=(-9 if leftward else 9, (space[2] + space[3]) / 2 - y),
             textcoords="offset points",
+            ha="right" if leftward else "left",
             va="center_baseline",
-            color=INK,
+            color=_colour(i),
             annotation_clip=False,
         )
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:
