@@ -41,9 +41,9 @@ BEGIN_NUMBER, END_NUMBER = -1, -2  # of the two marks, while a file is read
 def arpa_tokens(token_bytes: Sequence[bytes]) -> list[str]:
     """A name for every token that an ARPA file can hold: no white space, no two the same.
 
-    Text stands as it is, a space as `▁` and other white space and broken UTF-8 as `<0x0A>`, byte by byte. Where
-    two tokens spell the same (a character, and the byte that stands in for unseen ones), the last has the
-    plain name.
+    Text stands as it is, a space as `▁` and other white space and broken UTF-8 as `<0x0A>`, byte by byte.
+    Where two tokens spell the same (a character, and the byte that stands in for unseen ones), the last has
+    the plain name.
     """
     taken = {BEGIN, END, UNKNOWN}
     names = [""] * len(token_bytes)
@@ -61,8 +61,8 @@ def write_arpa(model: NGram, tokens: Sequence[str], path: Path) -> None:
 
     Args:
         model: any smoothing that has probabilities; a probability of zero is written as -99.
-        tokens: V names without white space, by id, no two the same; the mark's is not used. A token named <unk>
-            becomes KenLM's unknown word; without one, unknown words have no probability (-99).
+        tokens: V names without white space, by id, no two the same; the mark's is not used. A token named
+            <unk> becomes KenLM's unknown word; without one, unknown words have no probability (-99).
         path: ends in .gz to be compressed.
 
     Raises UserError for stupid-backoff, whose scores no ARPA file can hold, and for names that don't fit.
@@ -77,8 +77,8 @@ def write_arpa(model: NGram, tokens: Sequence[str], path: Path) -> None:
 def read_arpa(path: Path) -> tuple[NGram, list[str]]:
     """Read a model from elsewhere; returns it and the name of each of its V tokens, the mark's (`</s>`) last.
 
-    Where a file has no <unk>, one with KenLM's log10 probability of -100 is added. N-grams that others build upon
-    and the file lacks (some pruners leave such) are filled in with what backing off gives.
+    Where a file has no <unk>, one with KenLM's log10 probability of -100 is added. N-grams that others build
+    upon and the file lacks (some pruners leave such) are filled in with what backing off gives.
     Raises UserError for a missing or damaged file.
     """
     try:
@@ -286,7 +286,7 @@ def _sorted_level(level: _Level, order: int, end: int) -> _Grams:
 
 
 def _with_missing(grams: _Grams, wanted: np.ndarray) -> _Grams:
-    """`grams` and, with NaN for a probability and a weight of 0, those of `wanted` (W, order) it doesn't have."""
+    """`grams`, and what it lacks of `wanted` (W, order) with NaN for a probability and a weight of 0."""
     missing = wanted[_find(grams.words, wanted) == MISSING]
     if not len(missing):
         return grams
