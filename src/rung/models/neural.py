@@ -67,8 +67,8 @@ class NeuralModel(LanguageModel, Generic[N]):
     """A rung whose weights are learned by gradient descent.
 
     Attributes:
-        network: the torch module, in training mode when new and in evaluation mode when loaded. A trainer sets
-            the mode it needs; inference never uses dropout and leaves the mode as it finds it.
+        network: the torch module, in training mode when new, in evaluation mode when loaded. A trainer
+            sets the mode it needs; inference never drops anything and leaves the mode as it finds it.
         training_choices: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
     """
 

@@ -221,8 +221,8 @@ class Transformer(Network):
         return [attention.memory(batch, self.context) for attention in attentions]
 
     def draw(self, generator: torch.Generator) -> None:
-        """GPT-2's start: N(0, 0.02), and 1/sqrt(2L) of that where a block writes to the stream, so that its 2L
-        contributions add up to no more than one. Norms begin as the identity. The first loss is about ln V.
+        """GPT-2's start: N(0, 0.02), and 1/sqrt(2L) of that where a block writes to the stream, so that its
+        2L contributions add up to no more than one. Norms begin as the identity. The first loss is near ln V.
         """
         residual = 0.02 / math.sqrt(2 * len(self.blocks))
         for name, weight in self.named_parameters():
