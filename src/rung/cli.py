@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,11 +59,10 @@ def climb(
     from rung import api, terminal
     from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
     from rung.evaluation.compare import climb as run_climb
+    from rung.evaluation.report import headline
     from rung.runs import free_folder
 
     if training.steps is None and training.tokens is None and training.minutes is None:
-        from dataclasses import replace
-
         training = replace(training, minutes=DEFAULT_MINUTES)
     folder = out if out is not None else free_folder("climb")
     names = LADDER if rungs is None else tuple(name.strip() for name in rungs.split(",") if name.strip())
@@ -88,7 +87,8 @@ def climb(
     else:
         terminal.climb_table(report)
         best = next(row for row in report["rungs"] if row["name"] == report["best"])
-        print(f"\nbest: {best['name']}, {best['bits_per_byte']:.3f} bits per byte")
+        print(f"\n{headline(report)}")
+        print(f"best: {best['name']}, {best['bits_per_byte']:.3f} bits per byte")
         print(f"report: {folder / 'report.html'}")
         print(f"next: rung sample {best['run']}")
     return stopped(f"; the report holds what was finished. Runs can be resumed, see {folder}") if stop() else 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.evaluation import statistics
-from rung.evaluation.report import render, steps
+from rung.evaluation.report import level_with_best, render, steps
 from rung.events import Evaluation, Event, Finished, Note, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
@@ -111,7 +111,8 @@ def climb(
     report = {
         **_facts(corpus, options, training, seed, command),
         "rungs": rows,
-        "steps": steps(rows, nats, held_out.bytes),
+        "steps": steps(rows, nats, held_out.bytes, seed=seed),
+        "level_with_best": level_with_best(rows, nats, held_out.bytes, seed=seed),
         "best": best["name"],
     }
     write_json(folder / "report.json", report)

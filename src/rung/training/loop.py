@@ -155,6 +155,8 @@ def train_network(
         )
     if reason != "interrupted" and progress.best_step >= 0:
         model.load_tensors(load_tensors(folder / BEST)[0])
+    elif reason == "diverged" and (folder / LAST).exists():
+        load_checkpoint(folder / LAST, network, optimizer)
     yield Finished(progress.step, reason, clock(), progress.tokens)
 
 

@@ -153,7 +153,7 @@ def _train(
             assert finished is not None
             if finished.reason == "interrupted":
                 return
-            if finished.reason == "diverged" and not (run.folder / "checkpoints").exists():
+            if finished.reason == "diverged" and not (run.folder / LAST).exists():
                 raise UserError(
                     f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
                 )
