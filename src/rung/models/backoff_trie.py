@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rung.models.trie_scan import Scan
+
 ROOT = 0
 MISSING = -1
 TOKENS_AT_ONCE = 1 << 16
@@ -98,11 +100,23 @@ class BackoffTrie:
     def log_probs(self, ids: np.ndarray) -> np.ndarray:
         """The log-probability of every token of `ids` given those before it, (T,) -> (T,) float32."""
         out = np.empty(len(ids), np.float32)
-        before = self.order - 1
         for begin in range(0, len(ids), TOKENS_AT_ONCE):
-            margin = min(begin, before)
+            margin = min(begin, self.order - 1)
             chunk = np.asarray(ids[begin - margin : begin + TOKENS_AT_ONCE]).astype(np.int64)
             out[begin : begin + TOKENS_AT_ONCE] = self._chunk_log_probs(chunk)[margin:]
+        return out
+
+    def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Scan) -> np.ndarray:
+        """What `log_probs` gives, to the bit, by `trie_scan`'s walk from token to token."""
+        out = np.empty(len(ids), np.float32)
+        arrays = [
+            _read_only(a)
+            for a in (self.words, self.log_prob, self.suffix, self.first_child, self.log_backoff)
+        ]
+        node = ROOT
+        for begin in range(0, len(ids), TOKENS_AT_ONCE):
+            chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
+            node = scan(chunk, node, end, *arrays, out[begin : begin + TOKENS_AT_ONCE])
         return out
 
     def matched(self, ids: np.ndarray) -> np.ndarray:
@@ -140,6 +154,13 @@ class BackoffTrie:
         n = np.where(nodes != ROOT, self.first_child[nodes + 1] - begin, 0)
         rows = np.repeat(np.arange(len(nodes)), n)
         return rows, np.arange(len(rows)) + np.repeat(begin - (np.cumsum(n) - n), n)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """One kind of array, mapped from a file or made here: the scan is compiled for each kind it meets."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def build_trie(

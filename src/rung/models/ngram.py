@@ -25,6 +25,7 @@ from rung.models.add_k import check_add_k, leave_one_out_k, note_of_chosen_k
 from rung.models.backoff_trie import ROOT, BackoffTrie, build_trie
 from rung.models.base import CountedModel
 from rung.models.ngram_counts import Grams, count_ngrams, keep_frequent, take_kept
+from rung.models.trie_scan import compiled_scan
 from rung.text.stream import TokenStream
 
 MAX_ORDER = 16
@@ -32,6 +33,8 @@ INTERPOLATED = ("kneser-ney", "absolute", "witten-bell")
 SMOOTHINGS = (*INTERPOLATED, "add-k", "stupid-backoff", "none")
 IMPORTED = "imported"
 STUPID_BACKOFF = 0.4
+COMPILE_AFTER = 1 << 19  # tokens; below it, loading numba takes longer than the array version
+IDS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class NGram(CountedModel):
         self.trie = trie
         self.discounts = discounts
         self.context = trie.order - 1
+        self._n_scored = 0
 
     @property
     def order(self) -> int:
@@ -147,11 +151,13 @@ class NGram(CountedModel):
         self._refuse_scores()
         tokens = self.check_tokens(tokens)
         marked = np.concatenate([np.full((*tokens.shape[:-1], 1), self.end), tokens], axis=-1)
-        return self.trie.log_probs(marked.reshape(-1)).reshape(marked.shape)[..., 1:]
+        return self._log_probs(marked.reshape(-1)).reshape(marked.shape)[..., 1:]
 
     def score_stream(self, stream: TokenStream) -> np.ndarray:
         self._refuse_scores()
-        return self.trie.log_probs(self.check_tokens(stream.ids))[1:]
+        for begin in range(0, len(stream.ids), IDS_AT_ONCE):
+            self.check_tokens(stream.ids[begin : begin + IDS_AT_ONCE])
+        return self._log_probs(stream.ids)[1:]
 
     def raw_scores(self, tokens: np.ndarray) -> np.ndarray:
         """Stupid backoff's scores of a document's tokens, natural logarithms, (T,) -> (T,).
@@ -195,6 +201,12 @@ class NGram(CountedModel):
     ) -> Self:
         arrays = {name: array for name, array in tensors.items() if name != "discounts"}
         return cls(config, vocab_size, end, BackoffTrie(**arrays), tensors["discounts"])
+
+    def _log_probs(self, ids: np.ndarray) -> np.ndarray:
+        """Short work goes by array operations; once there is much of it, numba is worth loading."""
+        self._n_scored += len(ids)
+        scan = compiled_scan() if self._n_scored >= COMPILE_AFTER else None
+        return self.trie.log_probs(ids) if scan is None else self.trie.scanned_log_probs(ids, self.end, scan)
 
     def _refuse_scores(self) -> None:
         if self.config.smoothing == "stupid-backoff":

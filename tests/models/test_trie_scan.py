@@ -1,0 +1,44 @@
+"""The compiled scan against the array version, its slow twin in NumPy: the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rung.models import ngram
+from rung.models.base import fitted
+from rung.models.ngram import NGram, NGramConfig
+from rung.models.trie_scan import compiled_scan, scan
+from rung.text.stream import TokenStream
+from tests.models.corpora import Corpus, corpora
+
+
+@settings(deadline=None, max_examples=60)
+@given(corpora(), st.integers(1, 6), st.sampled_from(["kneser-ney", "witten-bell", "none"]))
+def test_scan_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothing: str) -> None:
+    model = fitted(NGram.fit(NGramConfig(order, smoothing), corpus.stream, corpus.vocab_size, corpus.end))
+    ids = np.random.default_rng(0).integers(0, corpus.vocab_size, 60)
+    expected = model.trie.log_probs(ids)
+    np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, scan), expected)
+    compiled = compiled_scan()
+    assert compiled is not None
+    np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, compiled), expected)
+
+
+def test_switching_to_the_scan_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a chunk, ids of another type than the model's, arrays that can't be written to."""
+    rng = np.random.default_rng(0)
+    stream = TokenStream.of([rng.integers(0, 300, 70_000), rng.integers(0, 40, 90_000)], end=300)
+    model = fitted(NGram.fit(NGramConfig(4), stream, 301, 300))
+    expected = model.score_stream(stream)
+    tensors = {name: tensor.copy() for name, tensor in model.tensors().items()}
+    for tensor in tensors.values():
+        tensor.flags.writeable = False
+    again = NGram.from_tensors(model.config, 301, 300, tensors)
+    monkeypatch.setattr(ngram, "COMPILE_AFTER", 0)
+    np.testing.assert_array_equal(
+        again.score_stream(TokenStream(stream.ids.astype(np.uint16), stream.starts)), expected
+    )
+    np.testing.assert_array_equal(again.score(stream.document(0)[:1000]), expected[:1000])
