@@ -49,8 +49,9 @@ class Progress:
             self._bar.stop()
 
     def phase(self, text: str) -> None:
-        """Say what is being done that yields no events."""
-        self._show(text)
+        """Tell who is watching what is being done that yields no events."""
+        if self._live:
+            self._show(text)
 
     def event(self, rung: str, event: Event) -> None:
         """Take in one event of a training."""

@@ -133,6 +133,6 @@ def _nearest_end(wanted: int, near: int, offsets: np.ndarray, text: bytes | mmap
         return best
     start = max(wanted - 3, 0)
     around = bytes(text[start : wanted + 1])
-    while wanted > start and around[wanted - start] & 0xC0 == 0x80:
+    while start < wanted < offsets[-1] and around[wanted - start] & 0xC0 == 0x80:
         wanted -= 1
     return wanted

@@ -1,0 +1,261 @@
+"""The command line as a contract: outputs, exit codes, one-line errors, and what is never imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rung.cli import main
+from tests.text_made import names, sentences
+
+TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context", "16", "--steps", "5"]
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "text.txt"
+    path.write_text(sentences(300), encoding="utf-8")
+    return path
+
+
+class Shell:
+    """Run commands in this process: exit code, stdout, stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        out, err = self._capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    def json(self, *arguments: str | Path) -> dict:
+        code, out, err = self(*arguments, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    def refused(self, *arguments: str | Path) -> str:
+        """Exit code 2 and one line."""
+        code, out, err = self(*arguments)
+        assert code == 2, err
+        assert out == ""
+        assert err.startswith("rung: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+
+@pytest.fixture
+def rung(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):
+    trained = rung.json("train", "ngram", text, "--order", "4")
+    assert trained.keys() == {"run", "validation", "train_seconds", "parameters"}
+    assert trained["run"] == "runs/ngram"
+    measured = rung.json("evaluate", "runs/ngram", "--split", "validation")
+    keys = ("bits_per_byte", "nats_per_token", "perplexity", "tokens", "bytes", "documents", "split")
+    assert {key: measured[key] for key in keys} == trained["validation"]
+
+    lines = tmp_path / "lines.txt"
+    lines.write_bytes(b"the cows eat grass.\n\n\xff\xfe\nRomeo sees the moon.\r\n")
+    code, out, err = rung("score", "runs/ngram", lines)
+    scores = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert len(scores) == 4
+    assert (scores[0]["bytes"], scores[0]["tokens"]) == (19, 20)
+    assert (scores[1]["bytes"], scores[1]["tokens"], scores[1]["bits_per_byte"]) == (0, 1, None)
+    assert "lines.txt:3" in scores[2]["error"]
+    assert scores[3]["bytes"] == 20
+    assert "1 lines" in err
+
+    sampled = rung.json("sample", "runs/ngram", "the ", "--samples", "2", "--max-tokens", "10", "--temperature", "0")
+    assert [s.keys() for s in sampled["samples"]] == [{"text", "tokens", "log_prob", "finish_reason"}] * 2
+    assert sampled["samples"][0] == sampled["samples"][1]
+    code, out, _ = rung("sample", "runs/ngram", "the ", "--max-tokens", "10", "--temperature", "0")
+    assert out == "the " + sampled["samples"][0]["text"] + "\n"
+
+
+def test_scores_of_the_lines_add_up_to_the_measure(rung: Shell, text: Path, tmp_path: Path):
+    listed = tmp_path / "names.txt"
+    listed.write_text("\n".join(names(400)) + "\n")
+    rung("train", "ngram", listed, "--order", "3", "--out", "r")
+    measured = rung.json("evaluate", "r", listed)
+    _, out, _ = rung("score", "r", listed)
+    scores = [json.loads(line) for line in out.splitlines()]
+    assert sum(s["tokens"] for s in scores) == measured["tokens"]
+    assert sum(s["bytes"] for s in scores) == measured["bytes"]
+    total = -sum(s["log_prob"] for s in scores) / measured["tokens"]
+    assert total == pytest.approx(measured["nats_per_token"], rel=1e-6)
+
+
+def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):
+    report = rung.json("climb", text, "--steps", "5", "--rungs", "bigram,ngram,neural-bigram", "--out", "c")
+    assert [row["name"] for row in report["rungs"]] == ["bigram", "ngram", "neural-bigram"]
+    keys = {"name", "run", "bits_per_byte", "ci95", "nats_per_token", "parameters", "train_seconds"}
+    assert keys | {"tokens_per_second", "bytes_on_disk", "sample"} <= report["rungs"][0].keys()
+    assert report["best"] == min(report["rungs"], key=lambda row: row["bits_per_byte"])["name"]
+    assert json.loads(Path("c/report.json").read_text()) == report
+    page = Path("c/report.html").read_text()
+    for row in report["rungs"]:
+        assert row["name"] in page
+        assert f"{row['bits_per_byte']:.3f}" in page
+        # Each rung's run stands by itself, and its own measure is the table's.
+        assert rung.json("evaluate", row["run"])["bits_per_byte"] == pytest.approx(row["bits_per_byte"], rel=1e-6)
+    assert len(report["steps"]) == 2
+
+
+def test_a_run_is_never_overwritten_unasked(rung: Shell, text: Path):
+    rung("train", "bigram", text, "--out", "mine")
+    before = Path("mine/model.safetensors").read_bytes()
+    assert "--force" in rung.refused("train", "ngram", text, "--out", "mine")
+    assert Path("mine/model.safetensors").read_bytes() == before
+    assert rung("train", "ngram", text, "--out", "mine", "--force")[0] == 0
+    assert rung.json("train", "bigram", text)["run"] == "runs/bigram"
+    assert rung.json("train", "bigram", text)["run"] == "runs/bigram-2"
+
+
+def test_a_run_works_without_its_data_and_says_what_is_missing(rung: Shell, text: Path):
+    rung("train", "ngram", text, "--out", "r", "--order", "3")
+    for file in Path("r/data").iterdir():
+        file.unlink()
+    Path("r/data").rmdir()
+    assert rung("sample", "r", "--max-tokens", "5")[0] == 0
+    assert rung.json("evaluate", "r", text)["documents"] == 1
+    rung.refused("evaluate", "r")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "gtp", "text.txt"], "did you mean 'gpt'"),
+        (["train", "ngram", "txet.txt"], "text.txt"),
+        (["train", "ngram"], "data"),
+        (["train"], "rung train gpt my.txt"),
+        (["train", "ngram", "empty.txt"], "empty"),
+        (["train", "ngram", "binary.bin"], "binary"),
+        (["train", "ngram", "latin1.txt"], "UTF-8"),
+        (["train", "ngram", "one-character.txt"], "--split"),
+        (["train", "ngram", "table.csv", "--field", "body"], "text"),
+        (["train", "ngram", "text.txt", "--vocab-size", "1"], "--vocab-size"),
+        (["train", "ngram", "text.txt", "--split", "100/0/0/3"], "--split"),
+        (["train", "ngram", "text.txt", "--order", "0"], "--order"),
+        (["train", "ngram", "text.txt", "--order", "many"], "--order"),
+        (["train", "ngram", "text.txt", "--n-layer", "2"], "--n-layer"),
+        (["train", "ngram", "text.txt", "--tokenizer", "chars"], "char"),
+        (["train", "gpt", "text.txt", "--n-head", "3", "--n-embd", "16"], "--n-head"),
+        (["train", "gpt", "text.txt", "--device", "tpu"], "--device"),
+        (["train", "--resume", "nothing"], "nothing"),
+        (["evaluate", "nothing"], "nothing"),
+        (["evaluate", "."], "run.json"),
+        (["sample", "half"], "half"),
+        (["climb", "text.txt", "--rungs", "bigram,trigram"], "trigram"),
+        (["climb", "text.txt", "--split", "95/5/0", "--steps", "2"], "test"),
+        (["fly"], "fly"),
+        (["train", "ngram", "text.txt", "--out", "text.txt"], "text.txt"),
+    ],
+)
+def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, arguments, says):
+    Path("empty.txt").touch()
+    Path("binary.bin").write_bytes(bytes(range(256)) * 40)
+    Path("latin1.txt").write_bytes("naïve café\n".encode("latin-1") * 50)
+    Path("one-character.txt").write_text("a")
+    Path("table.csv").write_text("id,text\n1,hello\n2,world\n")
+    Path("half").mkdir()
+    Path("half/run.json").write_text('{"model": {"rung"')
+    assert says in rung.refused(*arguments)
+
+
+def test_settings_of_sampling_are_checked(rung: Shell, text: Path):
+    rung("train", "bigram", text, "--out", "r")
+    assert "--temperature" in rung.refused("sample", "r", "--temperature", "-1")
+    assert "--top-k" in rung.refused("sample", "r", "--top-k", "0")
+    assert rung("sample", "r", "👩‍👩‍👧 здравствуй 你好", "--max-tokens", "5")[0] == 0
+
+
+def test_one_line_one_document_and_ten_megabytes_on_one_line(rung: Shell, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("line.txt").write_text("to be or not to be, that is the question, whether it is nobler in the mind")
+    assert rung("train", "ngram", "line.txt")[0] == 0
+    Path("long.txt").write_text("to be or not to be " * 550_000)
+    assert rung("train", "bigram", "long.txt")[0] == 0
+
+
+def test_a_context_longer_than_the_text_is_named_and_the_default_fits(rung: Shell, text: Path):
+    Path("short.txt").write_text(sentences(12))
+    assert "--context 5000" in rung.refused("train", "gpt", "short.txt", "--context", "5000", "--out", "a")
+    assert rung("train", "gpt", "short.txt", "--n-layer", "1", "--steps", "2", "--out", "b")[0] == 0
+    assert rung("sample", "b", "--max-tokens", "5")[0] == 0
+
+
+def test_an_unwritable_folder_is_named(rung: Shell, text: Path):
+    Path("file").write_text("")
+    assert "file/run" in rung.refused("train", "bigram", text, "--out", "file/run")
+
+
+def run_python(code: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_counting_never_imports_torch(text: Path, tmp_path: Path):
+    code = f"""
+import sys
+from rung.cli import main
+def rung(*arguments):
+    try:
+        main([*arguments])
+    except SystemExit as exit_:
+        assert not exit_.code, arguments
+rung("train", "ngram", {str(text)!r}, "--out", "r", "--quiet")
+rung("train", "bigram", {str(text)!r}, "--out", "b", "--quiet")
+rung("evaluate", "r"); rung("score", "r", {str(text)!r}); rung("sample", "r", "--max-tokens", "5")
+rung("climb", {str(text)!r}, "--rungs", "bigram,ngram", "--out", "c", "--quiet")
+rung("--help")
+print("torch" in sys.modules)
+"""
+    assert run_python(code, tmp_path).splitlines()[-1] == "False"
+
+
+def test_importing_rung_imports_little(tmp_path: Path):
+    heavy = "{'torch', 'numpy', 'matplotlib', 'pyarrow', 'tokenizers', 'rich', 'jinja2'}"
+    assert run_python(f"import sys, rung; print(sorted({heavy} & set(sys.modules)))", tmp_path) == "[]\n"
+
+
+def test_help_has_an_example_a_verb(rung: Shell):
+    for verb in ("climb", "train", "evaluate", "score", "sample"):
+        code, out, _ = rung(verb, "--help")
+        assert code == 0
+        assert f"Example: rung {verb}" in out
+    code, out, _ = rung("train", "ngram", "--help")
+    assert "--order" in out
+    assert "--n-layer" not in out
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(text: Path, tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rung", "train", "gpt", str(text), "--out", "r", *TINY[:-1], "1000000"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    events = tmp_path / "r" / "events.jsonl"
+    while process.poll() is None and not (events.exists() and events.stat().st_size > 500):
+        pass
+    process.send_signal(2)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "rung train --resume r" in err
+    assert (tmp_path / "r" / "checkpoints" / "last.safetensors").exists()
