@@ -77,7 +77,9 @@ def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):
     assert scores[3]["bytes"] == 20
     assert "1 lines" in err
 
-    sampled = rung.json("sample", "runs/ngram", "the ", "--samples", "2", "--max-tokens", "10", "--temperature", "0")
+    sampled = rung.json(
+        "sample", "runs/ngram", "the ", "--samples", "2", "--max-tokens", "10", "--temperature", "0"
+    )
     assert [s.keys() for s in sampled["samples"]] == [{"text", "tokens", "log_prob", "finish_reason"}] * 2
     assert sampled["samples"][0] == sampled["samples"][1]
     code, out, _ = rung("sample", "runs/ngram", "the ", "--max-tokens", "10", "--temperature", "0")
@@ -109,7 +111,9 @@ def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):
         assert row["name"] in page
         assert f"{row['bits_per_byte']:.3f}" in page
         # Each rung's run stands by itself, and its own measure is the table's.
-        assert rung.json("evaluate", row["run"])["bits_per_byte"] == pytest.approx(row["bits_per_byte"], rel=1e-6)
+        assert rung.json("evaluate", row["run"])["bits_per_byte"] == pytest.approx(
+            row["bits_per_byte"], rel=1e-6
+        )
     assert len(report["steps"]) == 2
 
 

@@ -1,11 +1,11 @@
 """Everything a verb of the command line does, as one call in Python.
 
-    import rung
-    run = rung.train("ngram", "my.txt", out="runs/mine", order=5)
-    rung.evaluate(run).bits_per_byte
-    rung.generate(run, "Once upon", temperature=0.8)[0].text
-    run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each token, nats
-    rung.climb("my.txt", minutes=1)["best"]
+import rung
+run = rung.train("ngram", "my.txt", out="runs/mine", order=5)
+rung.evaluate(run).bits_per_byte
+rung.generate(run, "Once upon", temperature=0.8)[0].text
+run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each token, nats
+rung.climb("my.txt", minutes=1)["best"]
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def train(
     model_class = rung_class(rung)
     # A budget never hurts where nothing is descended, so that one call serves every rung.
     counted = issubclass(model_class, CountedModel)
-    config, training, options = split_settings(settings, model_class.config_class, TrainingConfig, DataOptions)
+    config, training, options = split_settings(
+        settings, model_class.config_class, TrainingConfig, DataOptions
+    )
     if counted and (wrong := [name for name in training if name not in ("steps", "tokens", "minutes")]):
         raise UserError(f"{rung} is counted, not descended: it has no setting {wrong[0]!r}")
     folder = Path(out) if out is not None else free_folder(rung)
@@ -181,7 +183,9 @@ def split_settings(settings: dict[str, Any], *configs: type) -> list[dict[str, A
     known = [name for config in configs for name in setting_names(config)]
     for name in settings:
         if name not in known:
-            raise UserError(f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})")
+            raise UserError(
+                f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})"
+            )
     return [{k: v for k, v in settings.items() if k in setting_names(config)} for config in configs]
 
 

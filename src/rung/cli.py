@@ -91,7 +91,9 @@ def climb(
         print(f"best: {best['name']}, {best['bits_per_byte']:.3f} bits per byte")
         print(f"report: {folder / 'report.html'}")
         print(f"next: rung sample {best['run']}")
-    return stopped(f"; the report holds what was finished. Runs can be resumed, see {folder}") if stop() else 0
+    return (
+        stopped(f"; the report holds what was finished. Runs can be resumed, see {folder}") if stop() else 0
+    )
 
 
 def train(*, resume: Path | None = None, json: bool = False, quiet: bool = False) -> int:
@@ -307,7 +309,8 @@ def flatten(function: Callable[..., Any], **classes: type) -> None:
     """Make each named parameter a configuration whose fields are flags of their own."""
     for parameter, cls in classes.items():
         function.__annotations__[parameter] = Annotated[cls, Parameter(name="*")]
-    function.__kwdefaults__ = {**function.__kwdefaults__, **{name: cls() for name, cls in classes.items()}}
+    defaults = {name: cls() for name, cls in classes.items()}
+    function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
 
 
 def _listed_only() -> None:

@@ -54,4 +54,3 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON: {error}") from error
-

@@ -68,6 +68,4 @@ def measure(model: LanguageModel, stream: TokenStream, byte_lengths: np.ndarray,
     """Score the whole stream, each document from its own beginning, with the model's full context."""
     log_probs = model.score_stream(stream)
     nats = -float(np.sum(log_probs, dtype=np.float64))
-    return Measure.total(
-        nats, stream.n_tokens, stream_bytes(stream, byte_lengths), stream.n_documents, split
-    )
+    return Measure.total(nats, stream.n_tokens, stream_bytes(stream, byte_lengths), stream.n_documents, split)

@@ -114,7 +114,9 @@ def claim(folder: Path, *, force: bool) -> None:
             raise UserError(f"--out {folder} is a file; give a folder")
         if folder.is_dir() and any(folder.iterdir()):
             if not force:
-                raise UserError(f"{folder} is not empty; choose another --out, or give --force to overwrite the run there")
+                raise UserError(
+                    f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
+                )
             for name in _OURS:
                 path = folder / name
                 if path.is_dir() and not path.is_symlink():

@@ -48,7 +48,11 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
                 raise ValueError("cut short")
             header = json.loads(file.read(header_size))
         metadata = header.pop("__metadata__", {})
-        data = np.memmap(path, np.uint8, "r", offset=8 + header_size) if size > 8 + header_size else np.empty(0, np.uint8)
+        data = (
+            np.memmap(path, np.uint8, "r", offset=8 + header_size)
+            if size > 8 + header_size
+            else np.empty(0, np.uint8)
+        )
         tensors = {}
         for name, entry in header.items():
             begin, end = entry["data_offsets"]

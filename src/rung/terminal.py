@@ -65,7 +65,10 @@ class Progress:
             case Sample() if self._live:
                 first = " / ".join(line for line in event.text.splitlines() if line.strip())[:90]
                 self._bar.console.print(
-                    f"  step {event.step:>6,}  {self._validation}  {first}", style="dim", markup=False, highlight=False
+                    f"  step {event.step:>6,}  {self._validation}  {first}",
+                    style="dim",
+                    markup=False,
+                    highlight=False,
                 )
             case Finished() if self._live:
                 self._finish(rung, event)
@@ -80,7 +83,9 @@ class Progress:
         seconds, tokens = event.seconds - self._begin[0], event.tokens - self._begin[1]
         rate = f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 else ""
         left = event.seconds / event.progress - event.seconds if event.progress > 0 else 0
-        status = f"step {event.step:,}  loss {event.loss:.3f} nats  {rate}  {clock(left)} left  {self._validation}"
+        status = (
+            f"step {event.step:,}  loss {event.loss:.3f} nats  {rate}  {clock(left)} left  {self._validation}"
+        )
         self._bar.update(self._task, completed=event.progress, status=status)
 
     def _finish(self, rung: str, event: Finished) -> None:

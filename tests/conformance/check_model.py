@@ -74,7 +74,9 @@ def future_cannot_change_the_past(model: LanguageModel, rows: np.ndarray, atol: 
     cut = rows.shape[1] // 2
     changed = rows.copy()
     changed[:, cut:] = (changed[:, cut:] + 1) % model.vocab_size
-    np.testing.assert_allclose(model.score(changed)[:, :cut], model.score(rows)[:, :cut], atol=atol, rtol=1e-5)
+    np.testing.assert_allclose(
+        model.score(changed)[:, :cut], model.score(rows)[:, :cut], atol=atol, rtol=1e-5
+    )
 
 
 def old_states_stay_valid(model: LanguageModel, rows: np.ndarray, atol: float) -> None:

@@ -12,9 +12,8 @@ from scipy.stats import chisquare
 
 from rung.errors import UserError
 from rung.generation.sampling import Sampling, draw, generate, reshape, stream, temperature, top_k, top_p
-from rung.models.base import LanguageModel
+from rung.models.base import LanguageModel, fitted
 from rung.models.bigram import Bigram, BigramConfig
-from rung.models.base import fitted
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, train_tokenizer
 
@@ -32,7 +31,9 @@ def bigram(text: str, tokenizer: Tokenizer) -> LanguageModel:
 
 
 @settings(deadline=None)
-@given(rows, st.floats(0, 5), st.one_of(st.none(), st.integers(1, 15)), st.one_of(st.none(), st.floats(0.01, 1)))
+@given(
+    rows, st.floats(0, 5), st.one_of(st.none(), st.integers(1, 15)), st.one_of(st.none(), st.floats(0.01, 1))
+)
 def test_reshaped_is_still_a_distribution(values, t, k, p):
     out = reshape(normalised(values), Sampling(temperature=t, top_k=k, top_p=p))
     np.testing.assert_allclose(np.exp(out).sum(), 1, atol=1e-9)
@@ -42,7 +43,9 @@ def test_reshaped_is_still_a_distribution(values, t, k, p):
 @given(rows, st.integers(1, 15))
 def test_top_k_keeps_exactly_k_under_ties(values, k):
     assert np.isfinite(top_k(normalised(values), k)).sum() == min(k, len(values))
-    assert np.isfinite(top_k(np.full((1, 6), -np.log(6)), 2)).tolist() == [[True, True, False, False, False, False]]
+    assert np.isfinite(top_k(np.full((1, 6), -np.log(6)), 2)).tolist() == [
+        [True, True, False, False, False, False]
+    ]
 
 
 def test_top_p_keeps_the_fewest_that_reach_p():
@@ -130,7 +133,9 @@ def test_the_end_mark_ends_a_text():
     corpus = TokenStream.of([tokenizer.encode(name) for name in ["ab"] * 20], tokenizer.end)
     model = fitted(Bigram.fit(BigramConfig(add_k=1e-6), corpus, tokenizer.vocab_size, tokenizer.end))
     samples = generate(model, tokenizer, "", Sampling(samples=4, max_tokens=50))
-    assert Counter((sample.text, sample.finish_reason, sample.tokens) for sample in samples) == {("ab", "end", 3): 4}
+    assert Counter((sample.text, sample.finish_reason, sample.tokens) for sample in samples) == {
+        ("ab", "end", 3): 4
+    }
 
 
 def test_a_prompt_of_unseen_characters_works():

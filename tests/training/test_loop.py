@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from rung.events import Checkpoint, Evaluation, Event, Finished, Sample, Step
 from rung.training.config import TrainingConfig
 from tests.text_made import sentences
 
-TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context": 16, "batch_size": 4}
+TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context": 16, "batch_size": 4}
 
 
 @pytest.fixture
@@ -53,8 +55,8 @@ def test_the_learning_rate_rises_then_falls(text: Path, tmp_path: Path):
     api.train("gpt", text, out=tmp_path / "run", steps=40, warmup=0.25, **TINY, on_event=events.append)
     rates = [e.learning_rate for e in events if isinstance(e, Step)]
     assert np.argmax(rates) in (9, 10)
-    assert all(a < b for a, b in zip(rates[:9], rates[1:10], strict=True))
-    assert all(a > b for a, b in zip(rates[11:], rates[12:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:10]))
+    assert all(a > b for a, b in pairwise(rates[11:]))
     assert rates[-1] == pytest.approx(0.1 * max(rates), rel=0.05)
 
 
@@ -70,7 +72,14 @@ def test_accumulating_two_batches_is_one_batch_of_both(text: Path, tmp_path: Pat
 def test_patience_ends_a_training_that_no_longer_gets_better(text: Path, tmp_path: Path):
     events: list[Event] = []
     api.train(
-        "neural-bigram", text, out=tmp_path / "r", steps=5000, eval_every=20, patience=2, lr=0.3, on_event=events.append
+        "neural-bigram",
+        text,
+        out=tmp_path / "r",
+        steps=5000,
+        eval_every=20,
+        patience=2,
+        lr=0.3,
+        on_event=events.append,
     )
     finished = events[-1]
     assert isinstance(finished, Finished)
@@ -129,7 +138,9 @@ def test_ctrl_c_saves_a_checkpoint_and_the_rest_is_the_same(text: Path, tmp_path
     with pytest.raises(UserError, match="resume"):
         _ = part.model
     api.resume(part.folder)
-    assert (part.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+    assert (part.folder / "model.safetensors").read_bytes() == (
+        whole.folder / "model.safetensors"
+    ).read_bytes()
     with pytest.raises(UserError, match="finished already"):
         api.resume(part.folder)
 
@@ -144,7 +155,9 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(text
         return [sys.executable, "-m", "rung", "train", *arguments, "--quiet"]
 
     subprocess.run(
-        command("gpt", str(text), "--out", str(tmp_path / "whole"), *settings, *shape), check=True, env=environment
+        command("gpt", str(text), "--out", str(tmp_path / "whole"), *settings, *shape),
+        check=True,
+        env=environment,
     )
     interrupted = tmp_path / "killed"
     rng = random.Random(5)
@@ -152,7 +165,9 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(text
     kills = 0
     for attempt in range(40):
         process = subprocess.Popen(
-            first if attempt == 0 else command("--resume", str(interrupted)), env=environment, stderr=subprocess.PIPE
+            first if attempt == 0 else command("--resume", str(interrupted)),
+            env=environment,
+            stderr=subprocess.PIPE,
         )
         # Wait for the recipe, then for a checkpoint to change, then a random moment more.
         watched = interrupted / "checkpoints" / "last.safetensors"
@@ -174,7 +189,14 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(text
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", 0), ("lr", -1.0), ("lr", float("nan")), ("optimizer", "adam"), ("warmup", 2.0), ("batch_size", 0)],
+    [
+        ("steps", 0),
+        ("lr", -1.0),
+        ("lr", float("nan")),
+        ("optimizer", "adam"),
+        ("warmup", 2.0),
+        ("batch_size", 0),
+    ],
 )
 def test_impossible_training_settings_are_refused_by_name(name, value):
     with pytest.raises(UserError, match="--" + name.replace("_", "-")):

@@ -1,4 +1,4 @@
-"""The climb: every rung on one text, one split, one tokeniser, under one budget each, measured on the held-out test split.
+"""The climb: every rung on one text, one split and one tokeniser, under one budget each, measured on the test split.
 
 Choices (which weights to keep) are made on the validation split; what is reported is measured on the test split.
 """
@@ -50,7 +50,7 @@ def climb(
     stop: Callable[[], bool] = lambda: False,
     command: str = "",
 ) -> dict[str, Any]:
-    """Train `rungs` in order into `folder/RUNG`, write `folder/report.json` and `folder/report.html`; return the report.
+    """Train `rungs` in order into `folder/RUNG`, write `report.json` and `report.html` there; return the report.
 
     Args:
         data: any source.
@@ -106,7 +106,9 @@ def climb(
         if stop():
             break
     if not rows:
-        raise UserError(f"stopped before any rung was finished; go on with 'rung train --resume {folder / rungs[0]}'")
+        raise UserError(
+            f"stopped before any rung was finished; go on with 'rung train --resume {folder / rungs[0]}'"
+        )
     best = min(rows, key=lambda row: row["bits_per_byte"])
     report = {
         **_facts(corpus, options, training, seed, command),

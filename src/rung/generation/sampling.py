@@ -43,7 +43,12 @@ class Sampling:
         object.__setattr__(self, "stop", tuple(self.stop))
         for allowed, flag, value, meaning in (
             (0 <= self.temperature < float("inf"), "--temperature", self.temperature, "0 (greedy) or more"),
-            (self.top_k is None or self.top_k >= 1, "--top-k", self.top_k, "1 or more; leave it out for no limit"),
+            (
+                self.top_k is None or self.top_k >= 1,
+                "--top-k",
+                self.top_k,
+                "1 or more; leave it out for no limit",
+            ),
             (self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "above 0 and at most 1"),
             (self.max_tokens >= 1, "--max-tokens", self.max_tokens, "1 or more"),
             (self.samples >= 1, "--samples", self.samples, "1 or more"),

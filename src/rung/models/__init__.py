@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 RUNGS = {
     "bigram": ("rung.models.bigram:Bigram", "counted pairs, add-k smoothing"),
     "ngram": ("rung.models.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
-    "neural-bigram": ("rung.models.neural_bigram:NeuralBigram", "one table of logits, learned by gradient descent"),
+    "neural-bigram": (
+        "rung.models.neural_bigram:NeuralBigram",
+        "one table of logits, learned by gradient descent",
+    ),
     "gpt": ("rung.models.transformer:GPT", "a transformer, GPT-2's shape"),
 }
 """Name -> where the class lives, and the line that help shows. Order is the order of the climb."""

@@ -60,7 +60,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
-        """Take in `tokens`, (B,) or (B, T) with T >= 1; return the next token's log-probabilities (B, V) and the new state.
+        """Take in `tokens`, (B,) or (B, T), T >= 1; return the next token's log-probabilities (B, V) and the new state.
 
         The old state stays valid: it can be advanced again, with other tokens.
         """
@@ -121,7 +121,12 @@ class LanguageModel(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What `run.json` says of the model."""
-        return {"rung": self.rung, "vocab_size": self.vocab_size, "end": self.end, "config": asdict(self.config)}
+        return {
+            "rung": self.rung,
+            "vocab_size": self.vocab_size,
+            "end": self.end,
+            "config": asdict(self.config),
+        }
 
 
 class CountedModel(LanguageModel):
@@ -138,11 +143,9 @@ M = TypeVar("M", bound=CountedModel)
 
 def fitted(events: Iterator[Event | M]) -> M:
     """The model that a `fit` yields last; its events are dropped."""
-    last = None
-    for last in events:
-        pass
-    assert isinstance(last, CountedModel)
-    return cast(M, last)
+    *_, model = events
+    assert isinstance(model, CountedModel)
+    return cast(M, model)
 
 
 def _groups_of_like_length(lengths: np.ndarray, tokens_at_once: int) -> Iterator[Sequence[int]]:

@@ -86,7 +86,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
                 return tokenizer.from_json(value)
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{path} is damaged: {error!r}") from error
-    raise UserError(f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})")
+    raise UserError(
+        f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})"
+    )
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int | None = None) -> Tokenizer:
@@ -102,9 +104,17 @@ def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int | None = No
     if kind not in KINDS:
         raise UserError(f"unknown tokeniser {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
     if vocab_size is not None:
-        smallest = len(UTF8_BYTES) + 1 if kind in ("char", "word") else SUBWORDS[kind].smallest if kind in SUBWORDS else 257
+        smallest = (
+            len(UTF8_BYTES) + 1
+            if kind in ("char", "word")
+            else SUBWORDS[kind].smallest
+            if kind in SUBWORDS
+            else 257
+        )
         if vocab_size < smallest:
-            raise UserError(f"--vocab-size {vocab_size} is too small: {kind} needs at least {smallest}, to spell every byte")
+            raise UserError(
+                f"--vocab-size {vocab_size} is too small: {kind} needs at least {smallest}, to spell every byte"
+            )
     if kind == "byte":
         if vocab_size not in (None, 257):
             raise UserError(f"--vocab-size {vocab_size} does not fit: byte always has 257 ids; leave it out")
@@ -233,8 +243,8 @@ class SubwordTokenizer(Tokenizer):
 
         self._library_json = library_json
         self._library = LibraryTokenizer.from_str(library_json)
-        size = self._library.get_vocab_size(with_added_tokens=False)
-        super().__init__([self._spell(self._library.id_to_token(i)) for i in range(size)])
+        pieces = self._library.get_vocab(with_added_tokens=False)
+        super().__init__([self._spell(piece) for piece in sorted(pieces, key=pieces.__getitem__)])
 
     def _spell(self, piece: str) -> bytes:
         return bytes(_BYTE_OF_LETTER[letter] for letter in piece)
@@ -337,7 +347,9 @@ class WordPieceTokenizer(SubwordTokenizer):
             continuing_subword_prefix=_INSIDE,
             show_progress=False,
         )
-        return LibraryTokenizer(models.WordPiece({}, unk_token="!", continuing_subword_prefix=_INSIDE)), trainer
+        return LibraryTokenizer(
+            models.WordPiece({}, unk_token="!", continuing_subword_prefix=_INSIDE)
+        ), trainer
 
     @staticmethod
     def _finish(library_json: str) -> str:
@@ -446,7 +458,11 @@ def _chunks(text: str) -> Iterator[str]:
 
 def _letters() -> list[str]:
     """GPT-2's printable stand-in for each byte, by byte value (Radford et al. 2019)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     letters, extra = [], 0
     for byte in range(256):
         if byte in printable:

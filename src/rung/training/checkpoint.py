@@ -51,7 +51,7 @@ def save_checkpoint(
     """Write everything, atomically."""
     tensors = {f"model.{name}": _numpy(t) for name, t in network.named_parameters()}
     tensors |= {f"buffer.{name}": _numpy(t) for name, t in network.named_buffers()}
-    names = {parameter: name for name, parameter in network.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(torch.as_tensor(value))
@@ -67,14 +67,18 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
         if kind in ("model", "buffer"):
             target = (parameters if kind == "model" else buffers).get(name)
             if target is None or tuple(target.shape) != array.shape:
-                raise UserError(f"{path} is a checkpoint of another shape: {name} does not fit this run's model")
+                raise UserError(
+                    f"{path} is a checkpoint of another shape: {name} does not fit this run's model"
+                )
             with torch.no_grad():
                 target.copy_(torch.from_numpy(np.array(array)))
         else:
             state, _, name = name.partition(".")
             # Step counts stay on the CPU, moments beside their parameter, as the optimiser itself keeps them.
             value = torch.from_numpy(np.array(array))
-            optimizer.state[parameters[name]][state] = value if state == "step" else value.to(parameters[name].device)
+            optimizer.state[parameters[name]][state] = (
+                value if state == "step" else value.to(parameters[name].device)
+            )
     return Progress(**json.loads(metadata["progress"]))
 
 

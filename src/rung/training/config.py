@@ -55,7 +55,16 @@ class TrainingConfig:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tokens", "batch_size", "window", "accumulate", "eval_every", "patience", "checkpoint_every"):
+        for name in (
+            "steps",
+            "tokens",
+            "batch_size",
+            "window",
+            "accumulate",
+            "eval_every",
+            "patience",
+            "checkpoint_every",
+        ):
             _check(self, name, lambda value: value >= 1, "a whole number from 1 up")
         for name in ("minutes", "lr"):
             _check(self, name, lambda value: 0 < value < float("inf"), "a number above 0")
@@ -67,7 +76,9 @@ class TrainingConfig:
         for name, known in (("optimizer", ("adamw",)), ("schedule", ("cosine", "constant"))):
             value = getattr(self, name)
             if value not in known:
-                raise UserError(f"--{name} {value!r} is unknown{nearest(value, known)} (known: {', '.join(known)})")
+                raise UserError(
+                    f"--{name} {value!r} is unknown{nearest(value, known)} (known: {', '.join(known)})"
+                )
 
     def resolved(self, choices: Mapping[str, Any]) -> TrainingConfig:
         """Every None that the rung has a choice for, filled; and a budget, if none was given."""

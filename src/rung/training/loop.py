@@ -67,7 +67,7 @@ def train_network(
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is not
     finite: it ends with reason "diverged", the best weights so far in the model and the last checkpoint kept.
     """
-    assert config.batch_size is not None and config.lr is not None and config.weight_decay is not None
+    assert None not in (config.batch_size, config.lr, config.weight_decay), "resolve the config first"
     network = model.network
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
@@ -110,7 +110,9 @@ def train_network(
     network.train()
     while (share := _share(config, progress, clock())) < 1:
         # The learning rate of a step is taken at its end, so that the first is above zero and the last at the floor.
-        factor = schedule(min(1.0, share + _share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr)
+        factor = schedule(
+            min(1.0, share + _share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr
+        )
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
         nats, tokens, finite = _step(network, optimizer, batches, progress.step, config, seed, model.device)

@@ -132,7 +132,9 @@ def _train(
             from rung.training.loop import LAST, train_network
 
             assert issubclass(model_class, NeuralModel)
-            network = model_class.initialise(config, vocab_size, end, seed).to(pick_device(run.recipe["device"]))
+            network = model_class.initialise(config, vocab_size, end, seed).to(
+                pick_device(run.recipe["device"])
+            )
             model = network
             resume = resume and (run.folder / LAST).exists()
             journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
@@ -195,7 +197,9 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if there[device])
     if not there.get(name, False):
-        raise UserError(f"--device {name} is not here (here: auto, {', '.join(d for d in there if there[d])})")
+        raise UserError(
+            f"--device {name} is not here (here: auto, {', '.join(d for d in there if there[d])})"
+        )
     return name
 
 
@@ -248,5 +252,3 @@ def _upto(line: str, step: int | None) -> bool:
         return step is not None and json.loads(line).get("step", 0) <= step
     except ValueError:
         return False  # the line that was being written when the process was killed
-
-
