@@ -30,7 +30,7 @@ from rung.files import cannot_write, read_json, write_json
 from rung.text.sources import Source, open_source
 from rung.text.splits import PARTS, Split, divide, parse_split
 from rung.text.stream import TokenStream
-from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, text_of, train_tokenizer, utf8
+from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 
 FORMAT = 1
 BLOCK_BYTES = 1 << 20
@@ -221,7 +221,7 @@ def _spooled(path: Path, source: Source) -> Iterator[_Spool]:
     offsets = array("q", [0])
     with path.open("wb") as file:
         for document in source:
-            offsets.append(offsets[-1] + file.write(utf8(document)))
+            offsets.append(offsets[-1] + file.write(document.encode("utf-8")))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield _Spool(data, np.frombuffer(offsets, np.int64))
 
@@ -236,7 +236,7 @@ class _Text:
     def __iter__(self) -> Iterator[str]:
         for block in self.blocks():
             for begin, end in block.tolist():
-                yield text_of(self.data[begin:end])
+                yield self.data[begin:end].decode("utf-8")
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The ranges, in runs of about BLOCK_BYTES of text, one document at least."""
@@ -272,7 +272,7 @@ def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterat
     mark = np.array([tokenizer.end])
     if tokenizer.kind not in ("char", "byte"):
         for begin, end in ranges:
-            yield tokenizer.encode(text_of(data[begin:end]))
+            yield tokenizer.encode(data[begin:end].decode("utf-8"))
             yield mark
     elif len(ranges) == 1:
         # Characters and bytes are encoded one by one, so a long document can be cut between any two ...
@@ -281,12 +281,12 @@ def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterat
             end = min(begin + BLOCK_BYTES, last)
             while end < last and data[end] & 0xC0 == 0x80:
                 end -= 1
-            yield tokenizer.encode(text_of(data[begin:end]))
+            yield tokenizer.encode(data[begin:end].decode("utf-8"))
             begin = end
         yield mark
     else:
         # ... and many short ones encoded in one call. Counting bytes finds where each ends.
-        ids = tokenizer.encode(text_of(b"".join([data[begin:end] for begin, end in ranges])))
+        ids = tokenizer.encode(b"".join([data[begin:end] for begin, end in ranges]).decode("utf-8"))
         ends = np.cumsum(block[:, 1] - block[:, 0])
         yield np.insert(ids, np.searchsorted(np.cumsum(tokenizer.byte_lengths[ids]), ends) + 1, tokenizer.end)
 

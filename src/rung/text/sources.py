@@ -9,7 +9,7 @@ What a document is, by `documents`:
     files: each file whole. A row of .jsonl, .csv, .tsv or .parquet is already a document and stays one;
     auto: rows are documents. Plain text is a list of lines if every plain file given has at least 100 lines
         and no blank line within its first megabyte; otherwise each file is one document.
-Documents of no characters are left out.
+Documents of no characters are left out. Half a character, which a JSON escape can spell, becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from typing import Any, BinaryIO, NoReturn, cast
 from rung.errors import UserError, nearest
 from rung.files import atomic_path
 from rung.text.builtin import BUILT_IN, cache_folder
-from rung.text.tokenizers import utf8
 
 MODES = ("auto", "lines", "paragraphs", "files")
 ROWS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
@@ -76,8 +75,10 @@ def open_source(
     spec = str(data)
     if documents not in MODES:
         raise UserError(
-            f"--documents {documents}{nearest(documents, MODES)} is unknown (known: {', '.join(MODES)})"
+            f"unknown --documents {documents}{nearest(documents, MODES)} (known: {', '.join(MODES)})"
         )
+    if not spec:
+        raise UserError("the data have an empty name; give a file, a folder, a glob, - or a built-in name")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"--sha256 {sha256} is no SHA-256: 64 hexadecimal digits are needed")
     if spec.startswith("hf://"):
@@ -119,7 +120,7 @@ class Source:
         digest, n_bytes, n_documents = hashlib.sha256(), 0, 0
         for document in self._all():
             if document:
-                data = utf8(document)
+                data = document.encode("utf-8")
                 digest.update(data)
                 n_bytes += len(data)
                 n_documents += 1
@@ -521,6 +522,10 @@ def _text_or_nothing(value: Any, where: str, field: str) -> str:
         return ""
     if not isinstance(value, str):
         raise UserError(f"{where}: field {field!r} is {type(value).__name__}, not text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 
 

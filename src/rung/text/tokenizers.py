@@ -263,10 +263,13 @@ class SubwordTokenizer(Tokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int | None) -> SubwordTokenizer:
         """Learn `vocab_size - 1` pieces (default 4,095) and the mark."""
-        from tokenizers import pre_tokenizers
+        from tokenizers import Regex, pre_tokenizers
 
         library, trainer = cls._untrained((vocab_size or 4096) - 1)
-        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        # The trainers are quadratic in the length of a word; a genome is one word of a million letters.
+        words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        short = pre_tokenizers.Split(Regex(f".{{1,{_LONGEST_WORD}}}"), "isolated")
+        library.pre_tokenizer = pre_tokenizers.Sequence([words, short])
         chunks = (chunk for text in texts for chunk in _chunks(_scalars(text)))
         library.train_from_iterator(chunks, trainer)
         return cls(cls._finish(library.to_str()))
@@ -278,7 +281,10 @@ class SubwordTokenizer(Tokenizer):
 
     @staticmethod
     def _finish(library_json: str) -> str:
-        return library_json
+        """What was trained, for words of any length."""
+        value = json.loads(library_json)
+        value["pre_tokenizer"] = value["pre_tokenizer"]["pretokenizers"][0]
+        return json.dumps(value)
 
 
 class BPETokenizer(SubwordTokenizer):
@@ -315,7 +321,7 @@ class UnigramTokenizer(SubwordTokenizer):
     @staticmethod
     def _finish(library_json: str) -> str:
         """Every byte a piece: the library's trainer drops those it never saw. Their score is below every other."""
-        value = json.loads(library_json)
+        value = json.loads(SubwordTokenizer._finish(library_json))
         vocabulary = value["model"]["vocab"]
         known = {piece for piece, _ in vocabulary}
         lowest = min((score for _, score in vocabulary), default=0.0)
@@ -344,6 +350,8 @@ class WordPieceTokenizer(SubwordTokenizer):
         trainer = trainers.WordPieceTrainer(
             vocab_size=pieces,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            # Left to itself the trainer numbers these as it meets them, in another order every time.
+            special_tokens=[_INSIDE + letter for letter in _LETTER_OF_BYTE],
             continuing_subword_prefix=_INSIDE,
             show_progress=False,
         )
@@ -353,16 +361,10 @@ class WordPieceTokenizer(SubwordTokenizer):
 
     @staticmethod
     def _finish(library_json: str) -> str:
-        """Every byte a piece, at a word's start and inside it, and no word too long to be cut."""
+        """Words stay cut to a length that the search for the longest piece that fits can bear; it is cubic."""
         value = json.loads(library_json)
-        model = value["model"]
-        letters = [*_LETTER_OF_BYTE, *(_INSIDE + letter for letter in _LETTER_OF_BYTE)]
-        needed = set(letters)
-        learned = [piece for piece in sorted(model["vocab"], key=model["vocab"].get) if piece not in needed]
-        missing = sum(letter not in model["vocab"] for letter in letters)
-        pieces = letters + learned[: len(learned) - missing]
-        model["vocab"] = {piece: i for i, piece in enumerate(pieces)}
-        model["max_input_chars_per_word"] = 1 << 62
+        value["added_tokens"] = []  # to the model they are pieces like others
+        value["model"]["max_input_chars_per_word"] = _LONGEST_WORD
         return json.dumps(value)
 
 
@@ -432,14 +434,19 @@ def _count_words(texts: Iterable[str]) -> Counter[str]:
 
 
 def _most_common(counts: Counter[str], vocab_size: int | None, most: int | None) -> list[str]:
-    """The pieces longer than a byte that occur at least twice, most frequent first, ties in code-point order."""
+    """The pieces longer than a byte that occur at least twice, most frequent first, ties in code-point order.
+
+    A lone surrogate is no piece: JSON, in UTF-8, has no way to save it. Bytes spell it.
+    """
     room = most if vocab_size is None else vocab_size - len(UTF8_BYTES) - 1
     pieces = [(piece, n) for piece, n in counts.items() if n > 1 and len(utf8(piece)) > 1]
+    pieces = [(piece, n) for piece, n in pieces if _scalars(piece) == piece]
     pieces.sort(key=lambda item: (-item[1], item[0]))
     return [piece for piece, _ in pieces[:room]]
 
 
 _INSIDE = "▁"
+_LONGEST_WORD = 256
 _CHUNK = 1 << 16
 _CUT = re.compile(r"(?<=\S\n)(?=\S)")
 
