@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -15,15 +13,6 @@ from rung.models.neural_bigram import NeuralBigram, NeuralBigramConfig
 from rung.models.transformer import GPT, GPTConfig
 
 V, END = 11, 10
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other over a handful of numbers make these tests ten times slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def lively(config: GPTConfig, seed: int = 0) -> GPT:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rung.errors import UserError
 from rung.models.neural_bigram import NeuralBigram, NeuralBigramConfig
 from tests.conformance.check_model import check_model
-from tests.models.test_neural import one_thread as one_thread
 
 
 @given(vocab_size=st.integers(1, 40), seed=st.integers(0, 1000))

@@ -16,7 +16,6 @@ from rung.errors import UserError
 from rung.models.transformer import GPT, GPTConfig, load_gpt2_weights
 from tests.conformance.check_model import check_model
 from tests.models.test_neural import END, V, lively
-from tests.models.test_neural import one_thread as one_thread
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 5, 8])

@@ -159,8 +159,9 @@ def temperature(log_probs: np.ndarray, value: float) -> np.ndarray:
         return top_k(log_probs, 1)
     if value == 1:
         return log_probs
-    # Shifted by the maximum first: a temperature near 0 would otherwise overflow.
-    return _normalised((log_probs - log_probs.max(axis=-1, keepdims=True)) / value)
+    # Shifted by the maximum first, so that what overflows near 0 is only the unlikely, to -inf.
+    with np.errstate(over="ignore"):
+        return _normalised((log_probs - log_probs.max(axis=-1, keepdims=True)) / value)
 
 
 def top_k(log_probs: np.ndarray, k: int) -> np.ndarray:

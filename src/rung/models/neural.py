@@ -29,7 +29,7 @@ from rung.errors import UserError
 from rung.models.base import LanguageModel
 
 HIDDEN_TOKENS_AT_ONCE = 1 << 12
-"""Tokens read in one forward while scoring."""
+"""Tokens read in one forward while scoring: more, and what passes between layers no longer fits the cache."""
 
 LOGITS_AT_ONCE = 1 << 22
 """Logits made at once while scoring: 16 MiB of float32."""

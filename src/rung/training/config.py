@@ -30,7 +30,7 @@ class TrainingConfig:
         weight_decay: decoupled decay of the weight matrices.
         beta2: AdamW's second-moment decay.
         clip: largest norm of the gradient; 0 turns clipping off.
-        eval_every: steps between evaluations of the whole validation split; by default 8 evaluations are spread
+        eval_every: steps between evaluations of the whole validation split; by default 5 evaluations are spread
             over the budget (fewer under --minutes if they would take more than a seventh of the time).
         patience: stop after this many evaluations in a row without a new best; by default go on to the end.
         checkpoint_every: steps between checkpoints; by default every 30 seconds, and at each evaluation.

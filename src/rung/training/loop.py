@@ -31,7 +31,7 @@ from rung.training.config import TrainingConfig
 from rung.training.optimizers import OPTIMIZERS
 from rung.training.schedules import SCHEDULES
 
-EVALUATIONS = 8
+EVALUATIONS = 5
 EVALUATION_SHARE = 1 / 7
 CHECKPOINT_SECONDS = 30.0
 
@@ -67,7 +67,9 @@ def train_network(
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is not
     finite: it ends with reason "diverged", the best weights so far in the model and the last checkpoint kept.
     """
-    assert None not in (config.batch_size, config.lr, config.weight_decay), "resolve the config first"
+    assert config.batch_size is not None
+    assert config.lr is not None
+    assert config.weight_decay is not None
     network = model.network
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
