@@ -142,8 +142,7 @@ def test_kneser_ney_on_the_cows_is_lmplzs() -> None:
 def test_discounts_are_those_lmplz_printed_for_hamlet(
     counts_of_counts: tuple[int, ...], discounts: tuple[float, ...]
 ) -> None:
-    counts = np.repeat([1, 2, 3, 4, 5], [*counts_of_counts, 7])
-    computed = kneser_ney_discounts(counts)
+    computed = kneser_ney_discounts(counts_of_counts)
     assert computed is not None
     np.testing.assert_allclose(computed, discounts, rtol=5e-6)
 

@@ -10,6 +10,8 @@ every token is predicted from the counts of all the others:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from rung.errors import UserError
@@ -24,20 +26,18 @@ def check_add_k(add_k: float | None) -> None:
         raise UserError(f"--add-k {add_k:g} does not fit: it must be above 0 (1 is add-one); or leave it out")
 
 
-def leave_one_out_k(counts: np.ndarray, totals: np.ndarray, vocab_size: int) -> float:
+def leave_one_out_k(counts: Mapping[int, int], totals: Mapping[int, int], vocab_size: int) -> float:
     """The k of `K_GRID` with the highest leave-one-out likelihood.
 
     Args:
-        counts: (G,) how often each history-and-token pair occurs, none of them 0.
-        totals: (H,) how often each history occurs, none of them 0.
+        counts: count -> how many pairs of history and token occur so often; no count is 0.
+        totals: count -> how many histories occur so often; no count is 0.
         vocab_size: V.
     """
-    if not len(counts):
+    if not counts:
         return 1.0
-    c, how_many_c = np.unique(counts, return_counts=True)
-    n, how_many_n = np.unique(totals, return_counts=True)
-    weight_c = (c * how_many_c).astype(np.float64)
-    weight_n = (n * how_many_n).astype(np.float64)
+    c, n = np.array([*counts], np.float64), np.array([*totals], np.float64)
+    weight_c, weight_n = c * np.array([*counts.values()]), n * np.array([*totals.values()])
     likelihood = [
         weight_c @ np.log(c - 1 + k) - weight_n @ np.log(n - 1 + k * vocab_size)  #
         for k in K_GRID

@@ -29,6 +29,8 @@ from rung.errors import UserError
 from rung.files import atomic_path
 from rung.models.backoff_trie import MISSING, build_trie
 from rung.models.ngram import IMPORTED, NGram, NGramConfig
+from rung.models.ngram_counts import Grams
+from rung.models.workspace import Workspace
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0  # log10 of what has no probability, by custom
@@ -255,23 +257,28 @@ def _model_of(names: list[str], parsed: list[_Level]) -> NGram:
     log_backoff = [np.zeros(end + 1)]
     log_backoff[0][tokens[history]] = np.frombuffer(parsed[0].log10_backoff)[history]
 
-    root = np.zeros(end + 1, np.int64)
-    words, parents, suffixes = [np.arange(end + 1)], [root], [root]
-    below = words[0][:, None]
-    for level in grams:
+    levels = [_grams(1, 1, np.arange(end + 1), *np.zeros((2, end + 1), np.int64))]
+    below = levels[0].words[:, None]
+    for order, level in enumerate(grams, start=2):
         parent, suffix = _find(below, level.words[:, :-1]), _find(below, level.words[:, 1:])
         backed_off = log_backoff[-1][parent] + log_prob[-1][suffix]
         log_prob.append(np.where(np.isnan(level.log10_prob), backed_off, level.log10_prob))
         log_backoff.append(np.where(level.words[:, -1] == end, 0, level.log10_backoff))
-        words.append(level.words[:, -1])
-        parents.append(parent)
-        suffixes.append(suffix)
+        levels.append(_grams(order, len(below), level.words[:, -1], parent, suffix))
         below = level.words
 
-    natural = [values * LN10 for values in log_prob], [values * LN10 for values in log_backoff[:-1]]
-    trie = build_trie(words, parents, suffixes, *natural)
+    natural = (
+        [values * LN10 for values in log_prob],
+        [values * LN10 for values in (np.zeros(1), *log_backoff[:-1])],
+    )
+    trie = build_trie(levels, *natural, None, Workspace())
     config = NGramConfig(order=trie.order, smoothing=IMPORTED)
     return NGram(config, end + 1, end, trie, np.zeros((trie.order, 3)))
+
+
+def _grams(order: int, n_parents: int, words: np.ndarray, parent: np.ndarray, suffix: np.ndarray) -> Grams:
+    """N-grams whose counts nobody knows."""
+    return Grams(order, n_parents, words, parent, suffix, np.zeros_like(parent), np.zeros(len(words), bool))
 
 
 def _sorted_level(level: _Level, order: int, end: int) -> _Grams:

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rung.models.ngram_counts import Grams
 from rung.models.trie_scan import Scan
+from rung.models.workspace import Workspace
 
 ROOT = 0
 MISSING = -1
@@ -164,36 +166,56 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 
 def build_trie(
-    words: Sequence[np.ndarray],
-    parent: Sequence[np.ndarray],
-    suffix: Sequence[np.ndarray],
+    levels: Sequence[Grams],
     log_prob: Sequence[np.ndarray],
     log_backoff: Sequence[np.ndarray],
+    kept: Sequence[np.ndarray] | None,
+    space: Workspace,
 ) -> BackoffTrie:
-    """Lay out levels whose n-grams are numbered from 0 in each order, sorted by parent, then by last token.
+    """Lay out counted levels in one row.
 
     Args:
-        words, parent, suffix, log_prob: for each order, (G,); parent and suffix are numbers one order lower.
-        log_backoff: for each order below the highest, (G,).
+        levels: for each order, its n-grams sorted by parent and then by last token.
+        log_prob: for each order, (G,).
+        log_backoff: for each order k, of the (k-1)-grams, (H,); that of the empty one is not used.
+        kept: for each order, which n-grams (G,) to take, their parents and suffixes among them; None = all.
+        space: where the arrays go.
     """
-    vocab_size = len(words[0])
-    level_start = np.cumsum([0, 1, *(len(level) for level in words)])  # the root is a level of its own
-    node_type = np.int32 if level_start[-1] < np.iinfo(np.int32).max else np.int64
-    n_inner = int(level_start[-2])
-    children = np.concatenate(
-        [np.bincount(p, minlength=int(n)) for p, n in zip(parent, np.diff(level_start)[:-1], strict=True)]
-    )
-    first_child = np.empty(n_inner + 1, node_type)
-    first_child[0] = 1
-    np.add(np.cumsum(children), 1, out=first_child[1:], casting="unsafe")
-    root = np.zeros(1, np.int64)
-    return BackoffTrie(
+    sizes = [len(grams) if kept is None else int(kept[i].sum()) for i, grams in enumerate(levels)]
+    level_start = np.cumsum([0, 1, *sizes])  # the root is a level of its own
+    n_nodes, n_inner = int(level_start[-1]), int(level_start[-2])
+    node_type = np.int32 if n_nodes < np.iinfo(np.int32).max else np.int64
+    trie = BackoffTrie(
         level_start=level_start,
-        words=np.concatenate([root, *words]).astype(np.min_scalar_type(vocab_size - 1)),
-        log_prob=np.concatenate([root, *log_prob]).astype(np.float32),
-        suffix=np.concatenate([root, *(s + b for s, b in zip(suffix, level_start, strict=False))]).astype(
-            node_type
-        ),
-        first_child=first_child,
-        log_backoff=np.concatenate([root, *log_backoff]).astype(np.float32),
+        words=space.zeros(n_nodes, np.min_scalar_type(len(levels[0]) - 1)),
+        log_prob=space.zeros(n_nodes, np.float32),
+        suffix=space.zeros(n_nodes, node_type),
+        first_child=space.zeros(n_inner + 1, node_type),
+        log_backoff=space.zeros(n_inner, np.float32),
     )
+    node_of = np.zeros(1, node_type)  # of every n-gram one order lower
+    for level, grams in enumerate(levels):
+        at = int(level_start[level + 1])
+        above = node_of
+        node_of = space.empty(len(grams), node_type)
+        for piece in space.pieces(len(grams)):
+            keep = np.ones(piece.stop - piece.start, bool) if kept is None else kept[level][piece]
+            nodes = np.cumsum(keep) + (at - 1)
+            node_of[piece] = nodes
+            row = slice(at, int(nodes[-1]) + 1)
+            trie.words[row] = grams.words[piece][keep]
+            trie.log_prob[row] = log_prob[level][piece][keep]
+            trie.suffix[row] = above[grams.suffix[piece][keep]]
+            parents = above[grams.parent[piece][keep]]
+            if len(parents):
+                first, last = int(parents[0]), int(parents[-1])
+                trie.first_child[first + 1 : last + 2] += np.bincount(parents - first).astype(node_type)
+            if level + 1 < len(levels):
+                trie.log_backoff[row] = log_backoff[level + 1][piece][keep]
+            at = row.stop
+    so_far = 1
+    for piece in space.pieces(n_inner + 1):  # from how many children each node has to where they begin
+        sums = np.cumsum(trie.first_child[piece]) + so_far
+        trie.first_child[piece] = sums
+        so_far = int(sums[-1])
+    return trie

@@ -9,6 +9,7 @@ different pairs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
@@ -81,7 +82,9 @@ class Bigram(CountedModel):
         add_k = config.add_k
         if add_k is None:
             totals = np.bincount(pairs // vocab_size, counts)
-            add_k = leave_one_out_k(counts, totals[totals > 0], vocab_size)
+            add_k = leave_one_out_k(
+                Counter(counts.tolist()), Counter(totals[totals > 0].tolist()), vocab_size
+            )
             yield note_of_chosen_k(add_k)
         yield cls(
             replace(config, add_k=add_k), vocab_size, end, row_starts, pairs % vocab_size, counts, add_k

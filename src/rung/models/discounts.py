@@ -14,15 +14,17 @@ harm to text that was seen, but would leave nothing for what was not, so it coun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 KNESER_NEY_STAND_IN = np.array([0.5, 1.0, 1.5])  # lmplz --discount_fallback uses these as well
 ABSOLUTE_STAND_IN = np.full(3, 0.5)
 
 
-def kneser_ney_discounts(counts: np.ndarray) -> np.ndarray | None:
-    """D_1, D_2, D_3+ (3,), or None where the counts of counts are degenerate. Counts of 0 don't matter."""
-    n1, n2, n3, n4 = _counts_of_counts(counts)
+def kneser_ney_discounts(n: Sequence[int]) -> np.ndarray | None:
+    """D_1, D_2, D_3+ (3,) from n_1 to n_4, or None where these are degenerate."""
+    n1, n2, n3, n4 = n
     if n1 == 0 or n2 == 0 or n3 == 0:
         return None
     y = n1 / (n1 + 2 * n2)
@@ -32,12 +34,12 @@ def kneser_ney_discounts(counts: np.ndarray) -> np.ndarray | None:
     )  # none can be above c: what is taken off c is never negative
 
 
-def absolute_discount(counts: np.ndarray) -> np.ndarray | None:
-    """The same discount for every count, three times (3,), or None where it would be 0 or 1 or undefined."""
-    n1, n2, _, _ = _counts_of_counts(counts)
+def absolute_discount(n: Sequence[int]) -> np.ndarray | None:
+    """D for every count, three times (3,), from n_1 to n_4, or None where it would be 0 or 1 or undefined."""
+    n1, n2, _, _ = n
     return None if n1 == 0 or n2 == 0 else np.full(3, n1 / (n1 + 2 * n2))
 
 
-def _counts_of_counts(counts: np.ndarray) -> list[int]:
-    """How many of `counts` are 1, 2, 3 and 4."""
-    return np.bincount(counts[counts <= 4], minlength=5)[1:5].tolist()
+def counts_of_counts(counts: np.ndarray) -> np.ndarray:
+    """n_1 to n_4, (4,): how many of `counts` are 1, 2, 3 and 4."""
+    return np.bincount(np.minimum(counts, 5), minlength=6)[1:5]

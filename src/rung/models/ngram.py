@@ -21,11 +21,12 @@ import numpy as np
 from rung.errors import UserError, nearest
 from rung.events import Event, Note
 from rung.models import ngram_estimates as estimate
-from rung.models.add_k import check_add_k, leave_one_out_k, note_of_chosen_k
+from rung.models.add_k import check_add_k, note_of_chosen_k
 from rung.models.backoff_trie import ROOT, BackoffTrie, build_trie
 from rung.models.base import CountedModel
-from rung.models.ngram_counts import Grams, count_ngrams, keep_frequent, take_kept
+from rung.models.ngram_counts import Grams, count_ngrams, keep_frequent
 from rung.models.trie_scan import compiled_scan
+from rung.models.workspace import Workspace, bytes_of
 from rung.text.stream import TokenStream
 
 MAX_ORDER = 16
@@ -51,6 +52,9 @@ class NGramConfig:
     add_k: float | None = None
     """For add-k smoothing: added to every count; None = the k that makes the training text likeliest."""
 
+    memory: str | None = None
+    """The most memory to count in, as in 512M or 2G, the rest in temporary files; None = as much as it takes."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "prune", tuple(self.prune))
         if self.order is not None and not 1 <= self.order <= MAX_ORDER:
@@ -71,6 +75,8 @@ class NGramConfig:
         if self.add_k is not None and self.smoothing != "add-k":
             raise UserError(f"--add-k goes with --smoothing add-k, not with {self.smoothing}")
         check_add_k(self.add_k)
+        if self.memory is not None:
+            bytes_of(self.memory)
 
 
 def default_order(vocab_size: int) -> int:
@@ -114,17 +120,18 @@ class NGram(CountedModel):
         """Count `stream`. The model's config has the order and the k chosen where none was given."""
         if config.smoothing == IMPORTED:
             raise UserError(f"--smoothing {IMPORTED} can't be trained (known: {', '.join(SMOOTHINGS)})")
+        space = Workspace(None if config.memory is None else bytes_of(config.memory))
         order = default_order(vocab_size) if config.order is None else config.order
-        levels = count_ngrams(stream.ids, vocab_size, end, order)
+        levels = count_ngrams(stream.ids, vocab_size, end, order, space)
         add_k = config.add_k
         if config.smoothing == "add-k" and add_k is None:
-            add_k = _choose_k(levels)
+            add_k = estimate.best_k(levels, space)
             yield note_of_chosen_k(add_k)
-        kept = keep_frequent(levels, config.prune)
-        estimates = _estimates(config.smoothing, levels, kept, add_k)
+        kept = keep_frequent(levels, config.prune, space)
+        estimates = _estimates(config.smoothing, levels, kept, add_k, space)
         if estimates.stand_ins:
             yield _note_of_stand_ins(estimates, config.smoothing)
-        trie = _lay_out(levels, kept, estimates)
+        trie = build_trie(levels, estimates.log_prob, estimates.log_backoff, kept, space)
         yield cls(replace(config, order=order, add_k=add_k), vocab_size, end, trie, estimates.discounts)
 
     def start(self, batch: int = 1) -> np.ndarray:
@@ -217,40 +224,21 @@ class NGram(CountedModel):
 
 
 def _estimates(
-    smoothing: str, levels: list[Grams], kept: list[np.ndarray], add_k: float | None
+    smoothing: str, levels: list[Grams], kept: list[np.ndarray] | None, add_k: float | None, space: Workspace
 ) -> estimate.Estimates:
     if smoothing == "add-k":
         assert add_k is not None
-        return estimate.add_k(levels, add_k)
+        return estimate.add_k(levels, add_k, space)
     if smoothing == "none":
-        return estimate.maximum_likelihood(levels)
+        return estimate.maximum_likelihood(levels, space)
     if smoothing == "stupid-backoff":
-        return estimate.stupid_backoff(levels)
+        return estimate.stupid_backoff(levels, space)
     interpolated = {
         "kneser-ney": estimate.kneser_ney,
         "absolute": estimate.absolute,
         "witten-bell": estimate.witten_bell,
     }
-    return interpolated[smoothing](levels, kept)
-
-
-def _lay_out(levels: list[Grams], kept: list[np.ndarray], estimates: estimate.Estimates) -> BackoffTrie:
-    if all(keep.all() for keep in kept):
-        left, log_prob, log_backoff = levels, estimates.log_prob, estimates.log_backoff[1:]
-    else:
-        left = take_kept(levels, kept)
-        log_prob = [values[keep] for values, keep in zip(estimates.log_prob, kept, strict=True)]
-        log_backoff = [values[keep] for values, keep in zip(estimates.log_backoff[1:], kept, strict=False)]
-    return build_trie(
-        [g.words for g in left], [g.parent for g in left], [g.suffix for g in left], log_prob, log_backoff
-    )
-
-
-def _choose_k(levels: list[Grams]) -> float:
-    whole, totals = estimate.whole_histories(levels)
-    counts = np.concatenate([grams.counts[mask] for grams, mask in zip(levels, whole, strict=True)])
-    together = np.concatenate(totals)
-    return leave_one_out_k(counts[counts > 0], together[together > 0], len(levels[0]))
+    return interpolated[smoothing](levels, kept, space)
 
 
 def _note_of_stand_ins(estimates: estimate.Estimates, smoothing: str) -> Note:

@@ -1,21 +1,28 @@
 """Counting every n-gram of a token stream, order by order, by sorting.
 
 A k-gram is a (k-1)-gram and one more token. With the (k-1)-grams numbered in sorted order, the k-grams are
-numbered by sorting the pairs (number of the (k-1)-gram that ends before a token, the token), one integer
-each. Packed together with the token's position into 64 bits, the pair needs only a plain sort, which is
-several times quicker than an argsort.
+numbered by sorting the pairs (number of the (k-1)-gram that ends before a token, the token), one integer each.
+Packed together with the token's position into 64 bits, a pair needs only a plain sort, which is several times
+quicker than an argsort.
+
+Where the text is too long to sort at once, it is sorted in chunks, the chunks' counted pairs are merged into one
+row, and every token's pair is then looked up in it.
 
 N-grams never cross documents: the mark may be their first token (a document begins) or their last (it ends).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rung.models.sorted_runs import CountedKeys, Runs, merge
+from rung.models.workspace import UNBOUNDED_PIECE, Workspace
+
 NO_GRAM = -1
+BYTES_A_TOKEN = 112  # while a chunk is sorted and counted
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Grams:
     """All different n-grams of one order, sorted by parent and then by last token. G of them.
 
     order: how many tokens long they are.
+    n_parents: how many different n-grams there are one order lower; of order 0 there is one, the empty n-gram.
     words: (G,) the last token.
     parent: (G,) the number, among those one order lower, of the n-gram less its last token.
     suffix: (G,) the same, less its first token.
@@ -31,6 +39,7 @@ class Grams:
     """
 
     order: int
+    n_parents: int
     words: np.ndarray
     parent: np.ndarray
     suffix: np.ndarray
@@ -41,86 +50,160 @@ class Grams:
         return len(self.words)
 
 
-def count_ngrams(ids: np.ndarray, vocab_size: int, end: int, order: int) -> list[Grams]:
+def count_ngrams(ids: np.ndarray, vocab_size: int, end: int, order: int, space: Workspace) -> list[Grams]:
     """The n-grams of orders 1 to `order` of a stream `end d1 end d2 end ... dn end`.
 
     Of order 1 there are always V, seen or not, so that a token is its own number. An order longer than every
     document has none.
     """
-    ids = np.asarray(ids)
-    nothing = np.zeros(vocab_size, np.int64)
-    levels = [
-        Grams(
-            order=1,
-            words=np.arange(vocab_size),
-            parent=nothing,
-            suffix=nothing,
-            counts=np.bincount(
-                ids[1:], minlength=vocab_size
-            ),  # the mark before the first document predicts nothing
-            begins=np.zeros(vocab_size, bool),
-        )
-    ]
-    number = ids.astype(np.int64)  # of the n-gram of the current order that ends at each token
-    at = np.arange(1, len(ids))  # the tokens at which one of the next order ends
+    n = len(ids)
+    number_type = np.int32 if max(n, vocab_size) < np.iinfo(np.int32).max else np.int64
+    number = space.empty(n, number_type)  # of the n-gram of the current order that ends at each token
+    seen = np.zeros(vocab_size, np.int64)
+    for piece in space.pieces(n):
+        number[piece] = ids[piece]
+        seen += np.bincount(ids[piece], minlength=vocab_size)
+    seen[end] -= 1  # the mark before the first document predicts nothing
+    nothing = np.zeros(vocab_size, number_type)
+    ones = Grams(1, 1, np.arange(vocab_size), nothing, nothing, seen, np.zeros(vocab_size, bool))
+    levels = [ones]
     for _ in range(2, order + 1):
-        grams, number_at = _count_level(ids, number, at, levels[-1], vocab_size, end)
-        levels.append(grams)
-        number[at] = number_at
-        inside = at[ids[at] != end] + 1  # nothing continues an n-gram that a document mark has closed
-        at = inside[inside < len(ids)]
+        levels.append(_count_level(ids, number, levels[-1], vocab_size, end, space))
     return levels
 
 
-def keep_frequent(levels: Sequence[Grams], thresholds: Sequence[int]) -> list[np.ndarray]:
-    """For each order, which n-grams (G,) occur more often than its threshold; the last holds for all above.
-
-    Thresholds that begin with 0 and never fall keep every parent and suffix of what they keep: these occur
-    at least as often.
-    """
-    masks = []
-    for grams in levels:
-        threshold = thresholds[min(grams.order, len(thresholds)) - 1] if thresholds else 0
-        masks.append(grams.counts > threshold if threshold else np.ones(len(grams), bool))
-    return masks
-
-
-def take_kept(levels: Sequence[Grams], kept: Sequence[np.ndarray]) -> list[Grams]:
-    """The n-grams that `kept` (G,) an order leaves, numbered anew."""
-    number = np.zeros(1, np.int64)  # of each n-gram one order lower; the empty one is 0
-    left = []
-    for grams, keep in zip(levels, kept, strict=True):
-        parent, suffix = number[grams.parent[keep]], number[grams.suffix[keep]]
-        left.append(
-            Grams(grams.order, grams.words[keep], parent, suffix, grams.counts[keep], grams.begins[keep])
-        )
-        number = np.cumsum(keep) - 1
-    return left
-
-
 def _count_level(
-    ids: np.ndarray, number: np.ndarray, at: np.ndarray, below: Grams, vocab_size: int, end: int
-) -> tuple[Grams, np.ndarray]:
-    """The n-grams one order above `below`, and the number (n,) of the one that ends at each token of `at`."""
-    key, key_at = _sorted_pairs(number[at - 1], ids[at], at, len(below), vocab_size)
-    first = np.flatnonzero(np.diff(key, prepend=-1))  # where each n-gram's run of equal keys begins
-    counts = np.diff(first, append=len(key))
-    parent, words = np.divmod(key[first], vocab_size)
-    begins = parent == end if below.order == 1 else below.begins[parent]
-    grams = Grams(below.order + 1, words, parent, number[key_at[first]], counts, begins)
-    numbered = np.empty(len(ids), np.int64)
-    numbered[key_at] = np.repeat(np.arange(len(first)), counts)
-    return grams, numbered[at]
+    ids: np.ndarray, number: np.ndarray, below: Grams, vocab_size: int, end: int, space: Workspace
+) -> Grams:
+    """The n-grams one order above `below`; `number` (N,) changes from those of `below` to these."""
+    chunks = _chunks(len(ids), len(below) * vocab_size, space)
+    packed, bits = np.empty(0, np.int64), 0
+    with Runs(space) as runs:
+        for chunk in chunks:
+            before = number[chunk.start - 1 : chunk.stop - 1]
+            packed, bits = _sorted_pairs(ids, before, chunk, below.order, vocab_size, end)
+            runs.add(_counted(packed, bits, number[chunk]))
+        merged = merge(runs.all(), space)
+
+    if len(chunks) == 1:
+        _renumber(number[chunks[0]], packed, bits, np.arange(len(merged)), merged.counts)
+    else:
+        last = number[:1].copy()  # of the order below, before the chunk's first token
+        for chunk in chunks:
+            before = np.concatenate([last, number[chunk.start : chunk.stop - 1]])
+            last = number[chunk.stop - 1 : chunk.stop].copy()
+            packed, bits = _sorted_pairs(ids, before, chunk, below.order, vocab_size, end)
+            pairs = _counted(packed, bits, number[chunk])
+            _renumber(number[chunk], packed, bits, np.searchsorted(merged.keys, pairs.keys), pairs.counts)
+    return _grams_of(merged, below, number.dtype, vocab_size, end, space)
+
+
+def _chunks(n: int, n_keys: int, space: Workspace) -> list[slice]:
+    """Slices that cover the tokens 1 to n - 1, so short that pair and position fit in 63 bits and memory holds."""
+    longest = 1 << min(63 - n_keys.bit_length(), 40)
+    if space.memory is not None:
+        longest = min(longest, max(space.memory // BYTES_A_TOKEN, 1))
+    return [slice(begin, min(begin + longest, n)) for begin in range(1, n, longest)] or [slice(1, 1)]
 
 
 def _sorted_pairs(
-    contexts: np.ndarray, words: np.ndarray, at: np.ndarray, n_contexts: int, vocab_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """context * V + word of every pair, sorted, and the position each came from."""
-    key = contexts * vocab_size + words
-    position_bits = int(at[-1]).bit_length() if len(at) else 0
-    if (n_contexts * vocab_size).bit_length() + position_bits < 64:
-        packed = np.sort((key << position_bits) | at)
-        return packed >> position_bits, packed & ((1 << position_bits) - 1)
-    order = np.argsort(key, kind="stable")
-    return key[order], at[order]
+    ids: np.ndarray, before: np.ndarray, chunk: slice, order_below: int, vocab_size: int, end: int
+) -> tuple[np.ndarray, int]:
+    """The pairs of a chunk, sorted, (T,) int64, and a number of bits.
+
+    A pair is (context * V + token) << bits | position in the chunk; tokens that no n-gram ends at have none.
+    """
+    n = chunk.stop - chunk.start
+    bits = n.bit_length()
+    pairs = np.empty(n, np.int64)
+    so_far = 0
+    for begin in range(
+        0, n, UNBOUNDED_PIECE
+    ):  # a long row of temporary arrays costs more than the arithmetic
+        stop = min(begin + UNBOUNDED_PIECE, n)
+        contexts = before[begin:stop].astype(np.int64)
+        inside = contexts != NO_GRAM
+        if order_below > 1:  # nothing continues an n-gram that a document mark has closed
+            inside &= ids[chunk.start + begin - 1 : chunk.start + stop - 1] != end
+        contexts *= vocab_size
+        contexts += ids[chunk.start + begin : chunk.start + stop]
+        contexts <<= bits
+        contexts |= np.arange(begin, stop)
+        piece = contexts[inside]
+        pairs[so_far : so_far + len(piece)] = piece
+        so_far += len(piece)
+    pairs = pairs[:so_far]
+    pairs.sort()
+    return pairs, bits
+
+
+def _counted(packed: np.ndarray, bits: int, number: np.ndarray) -> CountedKeys:
+    """The different pairs, how often each occurs, and the n-gram one order lower that ends where it does."""
+    first = np.ones(len(packed), bool)  # of its pair's run
+    for begin in range(1, len(packed), UNBOUNDED_PIECE):
+        keys = packed[begin - 1 : begin + UNBOUNDED_PIECE] >> bits
+        np.not_equal(keys[1:], keys[:-1], out=first[begin : begin + UNBOUNDED_PIECE])
+    at = np.flatnonzero(first)
+    found = packed[at]
+    tags = number[found & ((1 << bits) - 1)].astype(np.int64)
+    return CountedKeys(found >> bits, np.diff(at, append=len(packed)), tags)
+
+
+def _renumber(number: np.ndarray, packed: np.ndarray, bits: int, new: np.ndarray, counts: np.ndarray) -> None:
+    """Give each position of a chunk the number `new` (G,) of its pair, in place; `counts` (G,): how often it occurs."""
+    number[:] = NO_GRAM
+    numbers = np.repeat(new.astype(number.dtype), counts)
+    for begin in range(0, len(packed), UNBOUNDED_PIECE):
+        piece = slice(begin, begin + UNBOUNDED_PIECE)
+        number[packed[piece] & ((1 << bits) - 1)] = numbers[piece]
+
+
+def _grams_of(
+    merged: CountedKeys, below: Grams, number_type: np.dtype, vocab_size: int, end: int, space: Workspace
+) -> Grams:
+    n = len(merged)
+    words = space.empty(n, np.min_scalar_type(vocab_size - 1))
+    parent, suffix = space.empty(n, number_type), space.empty(n, number_type)
+    begins = space.empty(n, bool)
+    for piece in space.pieces(n):
+        above, words[piece] = np.divmod(merged.keys[piece], vocab_size)
+        parent[piece] = above
+        suffix[piece] = merged.tags[piece]
+        begins[piece] = above == end if below.order == 1 else below.begins[above]
+    return Grams(below.order + 1, len(below), words, parent, suffix, merged.counts, begins)
+
+
+def families(grams: Grams, space: Workspace) -> Iterator[tuple[slice, slice]]:
+    """The n-grams piece by piece, no two of one parent in different pieces, each with the slice of their parents.
+
+    The slices of parents cover all of them, those without children too.
+    """
+    begin = parent = 0
+    while begin < len(grams) or parent < grams.n_parents:
+        stop = min(begin + space.piece, len(grams))
+        if stop < len(grams):  # to the end of the family that the piece would cut
+            stop = int(np.searchsorted(grams.parent, grams.parent[stop - 1], side="right"))
+        next_parent = int(grams.parent[stop]) if stop < len(grams) else grams.n_parents
+        yield slice(begin, stop), slice(parent, next_parent)
+        begin, parent = stop, next_parent
+
+
+def keep_frequent(
+    levels: Sequence[Grams], thresholds: Sequence[int], space: Workspace
+) -> list[np.ndarray] | None:
+    """For each order, which n-grams (G,) occur more often than its threshold; the last holds for all above.
+
+    None where no threshold is above 0. Thresholds that begin with 0 and never fall keep every parent and suffix
+    of what they keep: these occur at least as often.
+    """
+    if not any(thresholds):
+        return None
+    kept = []
+    for grams in levels:
+        keep = space.empty(len(grams), bool)
+        for piece in space.pieces(len(grams)):
+            keep[piece] = grams.counts[piece] > thresholds[min(grams.order, len(thresholds)) - 1]
+        if grams.order == 1:
+            keep[:] = True
+        kept.append(keep)
+    return kept

@@ -1,11 +1,11 @@
-"""Scoring a stream token by token, compiled: what `BackoffTrie.log_probs` does, two to three times as quick.
+"""Scoring a stream token by token, compiled: what `BackoffTrie.log_probs` does, but 2 or 3 times as fast.
 
-The walk is that of Aho and Corasick: from the longest kept n-gram before a token, along suffix links until one
-has the token for a child. Backoffs are added in the order in which the array version adds them, so both give the
-same bits.
+The walk is that of Aho and Corasick: from the longest kept n-gram before a token, along suffix links until
+one has the token for a child. Backoffs are added in the order in which the array version adds them, so both
+give the same bits.
 
-Compiling takes seconds once and is then cached beside this file; loading numba takes half a second every time.
-So this pays for long streams only, and without numba installed the array version does the work.
+Compiling takes seconds once and is then cached beside this file; loading numba takes half a second every
+time. So this pays for long streams only, and without numba installed the array version does the work.
 """
 
 from __future__ import annotations
