@@ -242,7 +242,10 @@ class SubwordTokenizer(Tokenizer):
         from tokenizers import Tokenizer as LibraryTokenizer
 
         self._library_json = library_json
-        self._library = LibraryTokenizer.from_str(library_json)
+        try:
+            self._library = LibraryTokenizer.from_str(library_json)
+        except Exception as error:  # the library raises no narrower one
+            raise ValueError(str(error)) from error
         pieces = self._library.get_vocab(with_added_tokens=False)
         super().__init__([self._spell(piece) for piece in sorted(pieces, key=pieces.__getitem__)])
 
@@ -265,14 +268,15 @@ class SubwordTokenizer(Tokenizer):
         """Learn `vocab_size - 1` pieces (default 4,095) and the mark."""
         from tokenizers import Regex, pre_tokenizers
 
-        library, trainer = cls._untrained((vocab_size or 4096) - 1)
+        pieces = (4096 if vocab_size is None else vocab_size) - 1
+        library, trainer = cls._untrained(pieces)
         # The trainers are quadratic in the length of a word; a genome is one word of a million letters.
         words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         short = pre_tokenizers.Split(Regex(f".{{1,{_LONGEST_WORD}}}"), "isolated")
         library.pre_tokenizer = pre_tokenizers.Sequence([words, short])
         chunks = (chunk for text in texts for chunk in _chunks(_scalars(text)))
         library.train_from_iterator(chunks, trainer)
-        return cls(cls._finish(library.to_str()))
+        return cls(cls._finish(library.to_str(), pieces))
 
     @staticmethod
     @abstractmethod
@@ -280,7 +284,7 @@ class SubwordTokenizer(Tokenizer):
         """The library's tokeniser and trainer."""
 
     @staticmethod
-    def _finish(library_json: str) -> str:
+    def _finish(library_json: str, pieces: int) -> str:
         """What was trained, for words of any length."""
         value = json.loads(library_json)
         value["pre_tokenizer"] = value["pre_tokenizer"]["pretokenizers"][0]
@@ -319,13 +323,19 @@ class UnigramTokenizer(SubwordTokenizer):
         return LibraryTokenizer(models.Unigram()), trainer
 
     @staticmethod
-    def _finish(library_json: str) -> str:
-        """Every byte a piece: the library's trainer drops those it never saw. Their score is below every other."""
-        value = json.loads(SubwordTokenizer._finish(library_json))
-        vocabulary = value["model"]["vocab"]
-        known = {piece for piece, _ in vocabulary}
-        lowest = min((score for _, score in vocabulary), default=0.0)
-        vocabulary += [[letter, lowest - 10.0] for letter in _LETTER_OF_BYTE if letter not in known]
+    def _finish(library_json: str, pieces: int) -> str:
+        """Every byte a piece: the library's trainer drops those it never saw. Their score is below every other.
+
+        They take the places of the least likely longer pieces.
+        """
+        value = json.loads(SubwordTokenizer._finish(library_json, pieces))
+        learned = sorted(value["model"]["vocab"], key=lambda entry: -entry[1])
+        letters = [entry for entry in learned if len(entry[0]) == 1]
+        lowest = min((score for _, score in learned), default=0.0)
+        missing = set(_LETTER_OF_BYTE) - {letter for letter, _ in letters}
+        letters += [[letter, lowest - 10.0] for letter in _LETTER_OF_BYTE if letter in missing]
+        longer = [entry for entry in learned if len(entry[0]) > 1]
+        value["model"]["vocab"] = letters + longer[: pieces - len(letters)]
         return json.dumps(value)
 
 
@@ -360,7 +370,7 @@ class WordPieceTokenizer(SubwordTokenizer):
         ), trainer
 
     @staticmethod
-    def _finish(library_json: str) -> str:
+    def _finish(library_json: str, pieces: int) -> str:
         """Words stay cut to a length that the search for the longest piece that fits can bear; it is cubic."""
         value = json.loads(library_json)
         value["added_tokens"] = []  # to the model they are pieces like others
