@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,9 +24,17 @@ def test_scan_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothin
     ids = np.random.default_rng(0).integers(0, corpus.vocab_size, 60)
     expected = model.trie.log_probs(ids)
     np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, scan), expected)
-    compiled = compiled_scan()
-    assert compiled is not None
+    compiled = compiled_scan() or scan
     np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, compiled), expected)
+
+
+def test_without_numba_the_arrays_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(ngram, "compiled_scan", compiled_scan.__wrapped__)
+    monkeypatch.setattr(ngram, "COMPILE_AFTER", 0)
+    stream = TokenStream.of([np.array([0, 1, 0, 0, 1])], end=2)
+    model = fitted(NGram.fit(NGramConfig(2), stream, 3, 2))
+    np.testing.assert_array_equal(model.score_stream(stream), model.trie.log_probs(stream.ids)[1:])
 
 
 def test_switching_to_the_scan_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
