@@ -51,7 +51,6 @@ class NGramConfig:
     (0, 1, 1) keeps every token and the longer n-grams that occur twice."""
     add_k: float | None = None
     """For add-k smoothing: added to every count; None = the k that makes the training text likeliest."""
-
     memory: str | None = None
     """The most memory to count in, as in 512M or 2G, the rest in temporary files; None = as much as it takes."""
 

@@ -10,7 +10,7 @@ down to the empty history, whose rest goes in equal parts to all V tokens, seen 
     kneser-ney   a: at the highest order the count; below it, how many different tokens precede the n-gram,
                  but for n-grams that begin a document, which nothing precedes and which keep their counts.
                  D: three discounts an order. S(h): the sum of a. (Chen and Goodman 1998, as KenLM's lmplz
-                 applies it; lmplz itself leaves one n-gram of every lower order out of its counts of counts)
+                 applies it; its counts of counts can be one off an order: on Hamlet by characters they are)
     absolute     a: the count. D: one discount an order. S(h): the sum of a. (Ney, Essen and Kneser 1994)
     witten-bell  a: the count. D = 0. S(h): the sum of a, and T(h), the number of different tokens seen
                  after h, which is what is left over. (Witten and Bell 1991)
