@@ -117,6 +117,22 @@ def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):
     assert len(report["steps"]) == 2
 
 
+def test_mix_learns_weights_over_runs(rung: Shell, text: Path):
+    rung("train", "bigram", text)
+    rung("train", "ngram", text, "--order", "3")
+    mixed = rung.json("train", "mix", text, "--runs", "runs/bigram", "runs/ngram")["validation"]["bits_per_byte"]
+    best = min(
+        rung.json("evaluate", f"runs/{name}", "--split", "validation")["bits_per_byte"] for name in ("bigram", "ngram")
+    )
+    assert mixed <= best + 1e-6
+    assert rung.json("sample", "runs/mix", "the ", "--max-tokens", "5")["samples"][0]["tokens"] == 5
+    report = rung.json("climb", text, "--rungs", "mix,bigram,ngram", "--out", "c")
+    assert [row["name"] for row in report["rungs"]] == ["bigram", "ngram", "mix"]
+    rung("train", "bigram", text, "--tokenizer", "byte", "--out", "bytes")
+    assert "tokeniser" in rung.refused("train", "mix", text, "--runs", "runs/bigram", "bytes")
+    assert "--runs" in rung.refused("train", "mix", text)
+
+
 def test_a_run_is_never_overwritten_unasked(rung: Shell, text: Path):
     rung("train", "bigram", text, "--out", "mine")
     before = Path("mine/model.safetensors").read_bytes()

@@ -21,9 +21,10 @@ from rung.evaluation.evaluate import Score, evaluate, score_texts
 from rung.events import Event
 from rung.generation.sampling import Sample, Sampling
 from rung.generation.sampling import generate as _generate
-from rung.models import rung_class
-from rung.models.base import CountedModel, LanguageModel
-from rung.runs import Run, claim, free_folder, load
+from rung.models import descends, rung_class
+from rung.models.base import LanguageModel
+from rung.models.mix import MixConfig
+from rung.runs import Run, claim, free_folder, load, shared_tokenizer
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
 from rung.training import session
@@ -60,13 +61,13 @@ def train(
     Raises UserError when something in the input is at fault.
     """
     model_class = rung_class(rung)
-    # A budget never hurts where nothing is descended, so that one call serves every rung.
-    counted = issubclass(model_class, CountedModel)
     config, training, options = split_settings(
         settings, model_class.config_class, TrainingConfig, DataOptions
     )
-    if counted and (wrong := [name for name in training if name not in ("steps", "tokens", "minutes")]):
-        raise UserError(f"{rung} is counted, not descended: it has no setting {wrong[0]!r}")
+    # A budget never hurts where nothing is descended, so that one call serves every rung.
+    wrong = [name for name in training if name not in ("steps", "tokens", "minutes")]
+    if wrong and not descends(rung):
+        raise UserError(f"{rung} is not trained by gradient descent: it has no setting {wrong[0]!r}")
     folder = Path(out) if out is not None else free_folder(rung)
     return train_run(
         rung,
@@ -98,8 +99,9 @@ def train_run(
     stop: Callable[[], bool],
 ) -> Run:
     """`train` with its settings already sorted into configurations."""
+    tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     claim(folder, force=force)
-    corpus = prepare_corpus(data, folder / "data", options)
+    corpus = prepare_corpus(data, folder / "data", options, tokenizer)
     for event in session.start(
         rung,
         corpus,

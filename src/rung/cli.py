@@ -118,13 +118,13 @@ def train(*, resume: Path | None = None, json: bool = False, quiet: bool = False
 
 def train_command(name: str) -> Callable[..., int]:
     """The typed function behind `rung train NAME`; its flags are those of the rung's configuration."""
-    from rung.models.base import CountedModel
+    from rung.models import descends
     from rung.text.options import DataOptions
     from rung.training.config import Budget, TrainingConfig
 
     model_class = rung_class(name)
     config_class = model_class.config_class
-    training_class = Budget if issubclass(model_class, CountedModel) else TrainingConfig
+    training_class = TrainingConfig if descends(name) else Budget
 
     def command(
         data: str,
@@ -293,7 +293,10 @@ def app_for(arguments: list[str]) -> App:
         from rung.generation.sampling import Sampling
 
         flatten(sample, how=Sampling)
-    trainer = App(name="train", default_command=train)
+    # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
+    trainer = App(
+        name="train", default_command=train, default_parameter=Parameter(negative="", consume_multiple=True)
+    )
     app.command(trainer)
     for name, (_, summary) in RUNGS.items():
         if arguments[:2] == ["train", name]:

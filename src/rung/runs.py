@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -102,6 +103,17 @@ def load(path: str | Path) -> Run:
     if not isinstance(recipe, dict) or "model" not in recipe or "rung" not in recipe["model"]:
         raise UserError(f"{folder / RECIPE} is damaged: it does not name a model")
     return Run(folder, recipe)
+
+
+def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:
+    """The one tokeniser of several runs. Raises UserError when they have different ones or a run isn't there."""
+    if not paths:
+        raise UserError("name the runs to mix: --runs RUN RUN ...")
+    tokenizers = [load(path).tokenizer for path in paths]
+    for path, tokenizer in zip(paths, tokenizers, strict=True):
+        if tokenizer.token_bytes != tokenizers[0].token_bytes:
+            raise UserError(f"{path} has another tokeniser than {paths[0]}; only runs that share one can be mixed")
+    return tokenizers[0]
 
 
 def claim(folder: Path, *, force: bool) -> None:

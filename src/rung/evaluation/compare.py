@@ -22,15 +22,15 @@ from rung.events import Evaluation, Event, Finished, Note, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
 from rung.measure import Measure
-from rung.models import RUNGS, rung_class
-from rung.models.base import CountedModel
+from rung.models import RUNGS, descends, rung_class
+from rung.models.mix import MixConfig
 from rung.runs import Run, claim, load, versions
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
 from rung.training import session
 from rung.training.config import TrainingConfig
 
-LADDER = ("bigram", "ngram", "neural-bigram", "gpt")
+LADDER = tuple(RUNGS)
 DEFAULT_MINUTES = 1.0
 SAMPLE_TOKENS = 300
 
@@ -72,7 +72,8 @@ def climb(
         raise UserError(f"--rungs is empty: name some of {', '.join(RUNGS)}")
     if repeated := sorted({name for name in rungs if rungs.count(name) > 1}):
         raise UserError(f"--rungs names {repeated[0]!r} twice")
-    classes = {name: rung_class(name) for name in rungs}
+    for name in rungs:
+        rung_class(name)
     _claim(folder, force)
     corpus = prepare_corpus(data, folder / "data", options)
     if corpus.test is None:
@@ -80,15 +81,17 @@ def climb(
     held_out = statistics.blocks(corpus.test, corpus.tokenizer.byte_lengths)
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
-    for name, model_class in classes.items():
+    for name in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
+        if name == "mix" and len(rows) < 2:
+            continue  # there is nothing to mix
         claim(folder / name, force=force)
         recorder = _Recorder()
-        settings = training if not issubclass(model_class, CountedModel) else TrainingConfig()
         for event in session.start(
             name,
             corpus.link(folder / name / "data"),
             folder / name,
-            training=settings,
+            config=MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None,
+            training=training if descends(name) else None,
             seed=seed,
             device=device,
             sample=sample,

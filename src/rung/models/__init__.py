@@ -18,6 +18,7 @@ RUNGS = {
         "one table of logits, learned by gradient descent",
     ),
     "gpt": ("rung.models.transformer:GPT", "a transformer, GPT-2's shape"),
+    "mix": ("rung.models.mix:Mix", "a weighted sum of other runs, weights learned on held-out text"),
 }
 """Name -> where the class lives, and the line that help shows. Order is the order of the climb."""
 
@@ -28,3 +29,11 @@ def rung_class(name: str) -> type[LanguageModel]:
         raise UserError(f"there is no rung {name!r}{nearest(name, RUNGS)} (rungs: {', '.join(RUNGS)})")
     module, _, attribute = RUNGS[name][0].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def descends(name: str) -> bool:
+    """Whether a rung is trained by gradient descent, so that training settings apply and torch is needed."""
+    from rung.models.base import CountedModel
+    from rung.models.mix import Mix
+
+    return not issubclass(rung_class(name), (CountedModel, Mix))

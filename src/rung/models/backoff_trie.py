@@ -129,6 +129,18 @@ class BackoffTrie:
             longest[at[hit]] = child[hit]
         return longest
 
+    def histories(self, ids: np.ndarray, end: int) -> np.ndarray:
+        """The state after each token, as `step` gives it: the longest kept n-gram that can be looked on from, (T,)."""
+        if self.order == 1:
+            return np.zeros(len(ids), np.int64)
+        longest = self.matched(ids.astype(np.int64))
+        longest = np.where(longest >= self.level_start[self.order], self.suffix[longest], longest)
+        return np.where(ids == end, 1 + end, longest)
+
+    def lengths(self, nodes: np.ndarray) -> np.ndarray:
+        """How many tokens the n-gram of each node has, (n,)."""
+        return np.searchsorted(self.level_start, nodes, side="right") - 1
+
     def _chunk_log_probs(self, ids: np.ndarray) -> np.ndarray:
         out = self.log_prob[1 + ids]
         for at, context, child in self._matches(ids):

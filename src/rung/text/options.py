@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.text.corpus import Corpus, prepare
+from rung.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class DataOptions:
     test: str | None = None
 
 
-def prepare_corpus(data: str | Path, folder: Path, options: DataOptions) -> Corpus:
-    """`rung.text.corpus.prepare` with these options."""
+def prepare_corpus(
+    data: str | Path, folder: Path, options: DataOptions, trained: Tokenizer | None = None
+) -> Corpus:
+    """`rung.text.corpus.prepare` with these options; `trained` is a tokeniser to use instead of training one."""
     return prepare(
         data,
         folder,
-        tokenizer=options.tokenizer,
+        tokenizer=options.tokenizer if trained is None else trained,
         vocab_size=options.vocab_size,
         split=options.split,
         documents=options.documents,

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.events import Event, Finished, Step
+from rung.events import Event, Finished, Note, Step
 from rung.files import atomic_path, cannot_write
 from rung.measure import Measure, measure
-from rung.models import rung_class
+from rung.models import descends, rung_class
 from rung.models.base import CountedModel, LanguageModel
-from rung.runs import EVENTS, MODEL, TOKENIZER, Run, save_model, versions, write_recipe
+from rung.models.mix import Mix, MixConfig
+from rung.runs import EVENTS, MODEL, TOKENIZER, Run, load, save_model, versions, write_recipe
 from rung.text.corpus import Corpus
 from rung.training.config import TrainingConfig
 
@@ -72,7 +73,7 @@ def start(
         "tokenizer": corpus.tokenizer.kind,
         "data": corpus.facts,
     }
-    if not issubclass(model_class, CountedModel):
+    if descends(rung):
         from rung.models.neural import NeuralModel
 
         assert issubclass(model_class, NeuralModel)
@@ -114,18 +115,21 @@ def _train(
     config = model_class.config_class(**described["config"])
     vocab_size, end, seed = described["vocab_size"], described["end"], run.recipe["seed"]
     began = time.monotonic()
+    model: LanguageModel | None = None
     finished: Finished | None = None
     with _Journal(run.folder / EVENTS) as journal:
-        if issubclass(model_class, CountedModel):
-            model: LanguageModel | None = None
-            for event in model_class.fit(config, corpus.train, vocab_size, end):
+        if not descends(described["rung"]):
+            fitting = (
+                model_class.fit(config, corpus.train, vocab_size, end)
+                if issubclass(model_class, CountedModel)
+                else _mix(config, corpus)
+            )
+            for event in fitting:
                 if isinstance(event, Event):
                     yield journal.add(event)
                 else:
                     model = event
-            assert model is not None
-            seconds = time.monotonic() - began
-            finished = Finished(0, "counted", seconds, corpus.train.n_tokens)
+            finished = Finished(0, "counted", time.monotonic() - began, corpus.train.n_tokens)
             yield journal.add(finished)
         else:
             from rung.models.neural import NeuralModel
@@ -159,6 +163,7 @@ def _train(
                 raise UserError(
                     f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
                 )
+    assert model is not None
     save_model(run.folder, model)
     recipe = dict(run.recipe)
     recipe["status"] = "finished"
@@ -178,6 +183,25 @@ def _train(
             f"training diverged at step {finished.step}: {run.folder / MODEL} holds the best model before that;"
             f" try a lower --lr (it was {recipe['training']['lr']:g})"
         )
+
+
+def _mix(config: MixConfig, corpus: Corpus) -> Iterator[Event | Mix]:
+    """Learn the weights of a mixture on the validation text, which no part may have been trained on."""
+    if corpus.validation is None:
+        raise UserError("a mixture learns its weights on validation text: give --val FILE, or a --split with some")
+    runs = [load(path) for path in config.runs]
+    for run in runs:
+        theirs = run.recipe["data"]
+        if any(theirs[key] != corpus.facts[key] for key in ("split_rule", "given")) or (
+            theirs["source"]["sha256"] != corpus.facts["source"]["sha256"]
+        ):
+            yield Note(
+                f"{run.folder} was trained on another text or split; if that held the text the weights are learned "
+                "on, its weight comes out too high"
+            )
+    model = Mix.fit(config, [run.model for run in runs], corpus.validation)
+    yield Note(model.summary())
+    yield model
 
 
 def _validate(model: LanguageModel, corpus: Corpus) -> Measure:
