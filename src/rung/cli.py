@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -269,7 +269,51 @@ def sample(
     return 0
 
 
-VERBS = {"climb": climb, "evaluate": evaluate, "score": score, "sample": sample}
+def export(run: Path, *, format: Literal["arpa"], out: Path) -> int:
+    """Write a run in another program's format: arpa (n-gram runs; KenLM, SRILM and recognisers read it).
+
+    Example: rung export runs/ngram --format arpa --out model.arpa.gz
+
+    Args:
+        run: a run's folder.
+        format: arpa.
+        out: the file to write; compressed if it ends in .gz.
+    """
+    from rung import api
+    from rung.export.arpa import export_arpa
+
+    export_arpa(api.load(run), out)
+    print(f"written: {out}")
+    return 0
+
+
+def import_(format: Literal["arpa"], path: Path, *, out: Path | None = None, force: bool = False) -> int:
+    """Make a run of a model from elsewhere.
+
+    Example: rung import arpa model.arpa.gz --out runs/theirs
+
+    Args:
+        format: arpa, an n-gram model as KenLM and SRILM write it; its text is cut at white space.
+        path: the file to read.
+        out: the run's folder; by default runs/imported.
+        force: overwrite the run that is there.
+    """
+    from rung import runs
+    from rung.export.arpa import import_arpa
+
+    run = import_arpa(path, out if out is not None else runs.free_folder("imported"), force=force)
+    print(f"run: {run.folder}\nnext: rung score {run.folder} FILE")
+    return 0
+
+
+VERBS: dict[str, Callable[..., int]] = {
+    "climb": climb,
+    "evaluate": evaluate,
+    "score": score,
+    "sample": sample,
+    "export": export,
+    "import": import_,
+}
 
 
 def app_for(arguments: list[str]) -> App:
