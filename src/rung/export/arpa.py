@@ -1,4 +1,4 @@
-"""Runs to ARPA files and back: how a counted model travels to KenLM, SRILM and recognisers, and how theirs come here."""
+"""Runs to ARPA files and back: how a counted model travels to KenLM, SRILM and recognisers, and theirs come here."""
 
 from __future__ import annotations
 
