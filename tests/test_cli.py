@@ -75,7 +75,7 @@ def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):
     assert (scores[1]["bytes"], scores[1]["tokens"], scores[1]["bits_per_byte"]) == (0, 1, None)
     assert "lines.txt:3" in scores[2]["error"]
     assert scores[3]["bytes"] == 20
-    assert "1 lines" in err
+    assert "1 of 4 records" in err
 
     sampled = rung.json(
         "sample", "runs/ngram", "the ", "--samples", "2", "--max-tokens", "10", "--temperature", "0"
@@ -120,9 +120,12 @@ def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):
 def test_mix_learns_weights_over_runs(rung: Shell, text: Path):
     rung("train", "bigram", text)
     rung("train", "ngram", text, "--order", "3")
-    mixed = rung.json("train", "mix", text, "--runs", "runs/bigram", "runs/ngram")["validation"]["bits_per_byte"]
+    mixed = rung.json("train", "mix", text, "--runs", "runs/bigram", "runs/ngram")["validation"][
+        "bits_per_byte"
+    ]
     best = min(
-        rung.json("evaluate", f"runs/{name}", "--split", "validation")["bits_per_byte"] for name in ("bigram", "ngram")
+        rung.json("evaluate", f"runs/{name}", "--split", "validation")["bits_per_byte"]
+        for name in ("bigram", "ngram")
     )
     assert mixed <= best + 1e-6
     assert rung.json("sample", "runs/mix", "the ", "--max-tokens", "5")["samples"][0]["tokens"] == 5

@@ -9,7 +9,7 @@ import json as json_library
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -217,26 +217,73 @@ def evaluate(
     return 0
 
 
-def score(run: Path, file: str) -> int:
-    """Score a file line by line: one JSON object a line, log P(line and its closing mark) in nats.
+def score(
+    run: Path,
+    file: str | None = None,
+    *,
+    text: str | None = None,
+    field: str | None = None,
+    out: Path | None = None,
+    keep: str | None = None,
+    quiet: bool = False,
+) -> int:
+    """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
 
-    Reads and writes as it goes, in constant memory. A line that is no UTF-8 gives an object with "error".
+    A record is a line of plain text, an object of .jsonl, a row of .csv, .tsv or .parquet, each (but Parquet) also as
+    .gz or .zst. Reads and writes as it goes, in order and in constant memory. A bad record (no UTF-8, no JSON, no
+    text) gives an object with "error" and is counted.
 
-    Example: rung score runs/ngram lines.txt > scores.jsonl
+    Example: rung score runs/ngram web.jsonl.zst --keep "bits_per_byte < 2.5" --out good.jsonl.zst
 
     Args:
         run: a run's folder.
-        file: a text file, or - for standard input.
+        file: the file, or - for standard input: lines, or with --field JSON lines.
+        text: score this text instead, and show the log-probability of every token.
+        field: which JSON field or column holds the text; by default text.
+        out: write here instead of to standard output, when all is done: .jsonl, perhaps .gz or .zst, holds whole
+            records with their scores added; .txt, with --keep, the lines of plain text that are kept.
+        keep: keep only what this holds for, over log_prob, tokens, bytes and bits_per_byte: numbers, + - * /,
+            comparisons, and, or, not, parentheses.
+        quiet: show no progress.
     """
     from rung import api
-    from rung.evaluation.lines import score_lines
 
-    bad = 0
-    for entry in score_lines(api.load(run), file):
-        bad += "error" in entry
-        sys.stdout.write(json_library.dumps(entry) + "\n")
-    if bad:
-        print(f"rung: {bad} lines of {file} are not UTF-8 and were not scored", file=sys.stderr)
+    if text is not None:
+        from rung.evaluation.chain import score_text
+
+        for flag, value in (("FILE", file), ("--field", field), ("--out", out), ("--keep", keep)):
+            if value is not None:
+                raise UserError(f"{flag} does not go with --text, which is one text by itself")
+        show_json(score_text(api.load(run), text))
+        return 0
+    if file is None:
+        raise UserError('name a file, - for standard input, or one text: rung score RUN --text "..."')
+    from rung import terminal
+    from rung.evaluation.filter import Scoring
+
+    scoring = Scoring(api.load(run), file, field=field, keep=keep, out=out)
+    shown = out is None and sys.stdout.isatty()
+    records, kept, n_bad = 0, 0, 0
+    places: list[str] = []
+    with (
+        terminal.FileProgress(file, scoring.size, quiet=quiet or shown) as progress,
+        closing(scoring.parts()) as parts,
+    ):
+        for part in parts:
+            if out is None:
+                sys.stdout.write(part.output)
+                sys.stdout.flush()
+            records, kept = records + part.records, kept + part.kept
+            n_bad += len(part.errors)
+            places = (places + part.errors)[:3]
+            progress.update(part.position, records)
+    if keep is not None and not quiet:
+        print(f"rung: kept {kept:,} of {records:,} records", file=sys.stderr)
+    if n_bad:
+        more = "; ..." if n_bad > len(places) else ""
+        print(
+            f"rung: {n_bad:,} of {records:,} records not scored: {'; '.join(places)}{more}", file=sys.stderr
+        )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
@@ -101,6 +102,58 @@ class Progress:
             self._bar.console.print(text, markup=False, highlight=False)
         elif not self._quiet:
             print(text, file=sys.stderr)
+
+
+class FileProgress:
+    """How far a file has been read: a bar on stderr with rate and time left, when someone is watching.
+
+    Args:
+        name: of the file.
+        size: its bytes; None where that is not known.
+    """
+
+    def __init__(self, name: str, size: int | None, *, quiet: bool) -> None:
+        self._name = name
+        self._size = size
+        self._live = not quiet and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+        self._begin = 0.0
+
+    def __enter__(self) -> FileProgress:
+        if self._live:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=28),
+                TextColumn("{task.fields[status]}"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(self._name, total=self._size, status="")
+            self._bar.start()
+        self._begin = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, position: int, records: int) -> None:
+        """Say that `position` bytes of the file and `records` records are done."""
+        if not self._live:
+            return
+        seconds = time.monotonic() - self._begin
+        status = f"{count(records)} records"
+        if seconds > 0:
+            status += f"  {count(records / seconds)} records/s"
+        if self._size is not None:
+            status = f"{size(position)} of {size(self._size)}  {status}"
+            if position > 0:
+                status += f"  {clock(seconds * (self._size - position) / position)} left"
+        self._bar.update(self._task, completed=position, status=status)
 
 
 def clock(seconds: float) -> str:

@@ -15,7 +15,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ import numpy as np
 
 from rung.errors import UserError, nearest
 from rung.files import read_json, write_json
+from rung.text import word_scan
+from rung.text.stream import TokenStream
 
 KINDS = ("char", "byte", "word", "bpe", "wordpiece", "unigram")
 
@@ -54,6 +56,10 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> np.ndarray:
         """The ids (T,) of `text`, without any mark."""
 
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        """Every text as a document: what `encode` gives for each, marks between them, but faster for many."""
+        return TokenStream.of([self.encode(text) for text in texts], self.end)
+
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that `ids` spell, in order; marks spell nothing."""
         return b"".join([self.token_bytes[i] for i in ids])
@@ -80,7 +86,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read what `Tokenizer.save` wrote. Raises UserError when the file is missing or isn't one of ours."""
     value = read_json(path)
     kind = value.get("kind") if isinstance(value, dict) else None
-    for tokenizer in (CharTokenizer, ByteTokenizer, WordTokenizer, *SUBWORDS.values()):
+    for tokenizer in (CharTokenizer, ByteTokenizer, WordTokenizer, WhitespaceTokenizer, *SUBWORDS.values()):
         if tokenizer.kind == kind:
             try:
                 return tokenizer.from_json(value)
@@ -137,6 +143,11 @@ class ByteTokenizer(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(utf8(text), np.uint8).astype(np.int64)
 
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        spelled = [utf8(text) for text in texts]
+        ids = np.frombuffer(b"".join(spelled), np.uint8)
+        return _with_marks(ids, np.array([len(text) for text in spelled], np.int64), self.end)
+
     def to_json(self) -> dict[str, Any]:
         return {}
 
@@ -161,17 +172,26 @@ class CharTokenizer(Tokenizer):
             self._ids[ord(character)] = len(UTF8_BYTES) + position
 
     def encode(self, text: str) -> np.ndarray:
-        code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return self._spelled(text)[0]
+
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        ids, repeats = self._spelled("".join(texts))
+        stops = np.cumsum([0, *map(len, texts)])
+        return _with_marks(ids, np.diff(np.concatenate([[0], np.cumsum(repeats)])[stops]), self.end)
+
+    def _spelled(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids, and how many of them each character has become."""
+        code_points = word_scan.code_points(text)
         ids = self._ids[code_points].astype(np.int64)
+        repeats = np.ones(len(ids), np.int64)
         unseen = np.flatnonzero(ids < 0)
         if not len(unseen):
-            return ids
+            return ids, repeats
         spelled = [self._byte_ids[np.frombuffer(utf8(chr(code_points[i])), np.uint8)] for i in unseen]
-        repeats = np.ones(len(ids), np.int64)
         repeats[unseen] = [len(spelling) for spelling in spelled]
         out = np.repeat(ids, repeats)
         out[out < 0] = np.concatenate(spelled)
-        return out
+        return out, repeats
 
     def to_json(self) -> dict[str, Any]:
         return {"characters": "".join(self.characters)}
@@ -192,6 +212,17 @@ _PIECES = re.compile(
     r"|[^\S\n]+(?=\s|\Z)"  # blanks, less the one that the next word carries
     r"|\s"
 )
+_KINDS = (  # the classes of that expression, one character each
+    (word_scan.ALONE, rf"[{_CJK}]"),
+    (word_scan.LETTER, rf"(?![{_CJK}])[^\W\d_]"),
+    (word_scan.DIGIT, r"\d"),
+    (word_scan.MARK, r"[^\w\s]|_"),
+    (word_scan.BLANK, r"[^\S\n]"),
+    (word_scan.NEWLINE, r"\n"),
+    (word_scan.APOSTROPHE, r"['’]"),
+)
+_COMPILE_AFTER = 1 << 22  # characters; below it, loading numba takes longer than the expression
+_LONG = 1 << 14  # characters; below it, a text by itself is not worth the arrays
 
 
 class WordTokenizer(Tokenizer):
@@ -210,8 +241,13 @@ class WordTokenizer(Tokenizer):
         # A one-byte piece is its byte; the constructor is never handed such words.
         self._ids = {chr(b): self._byte_ids[b] for b in range(128)}
         self._ids |= {word: len(UTF8_BYTES) + position for position, word in enumerate(self.words)}
+        self._n_encoded = 0
+        self._scanner: _WordScanner | None = None
 
     def encode(self, text: str) -> np.ndarray:
+        scanner = self._scanner_after(len(text))
+        if scanner is not None and len(text) >= _LONG:
+            return scanner.encode([text]).ids[1:-1]
         known = self._ids
         ids: list[int] = []
         for piece in _PIECES.findall(text):
@@ -222,12 +258,77 @@ class WordTokenizer(Tokenizer):
                 ids.append(found)
         return np.array(ids, np.int64)
 
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        scanner = self._scanner_after(sum(map(len, texts)))
+        return super().encode_many(texts) if scanner is None else scanner.encode(texts)
+
+    def _scanner_after(self, n: int) -> _WordScanner | None:
+        """Short work goes by the expression; once there is much of it, numba is worth loading."""
+        self._n_encoded += n
+        if self._scanner is None and self._n_encoded >= _COMPILE_AFTER:
+            functions = word_scan.compiled()
+            self._scanner = None if functions is None else _WordScanner(self.words, self.end, *functions)
+        return self._scanner
+
     def to_json(self) -> dict[str, Any]:
         return {"words": self.words}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> WordTokenizer:
         return cls(value["words"])
+
+
+class _WordScanner:
+    """`WordTokenizer` by `word_scan`."""
+
+    def __init__(self, words: list[str], end: int, cut: word_scan.Cut, fill: word_scan.Fill) -> None:
+        table = word_scan.word_table(words, fill)
+        self._arrays = (table.letters, table.starts, table.hashes, table.places, _id_of_byte())
+        self._end = end
+        self._cut = cut
+
+    def encode(self, texts: Sequence[str]) -> TokenStream:
+        text = "".join(texts)
+        stops = np.cumsum([0, *map(len, texts)])[1:]
+        ids = np.empty(1 + len(texts) + len(text) * (1 if text.isascii() else 4), np.int64)
+        starts = np.empty(len(texts) + 1, np.int64)
+        ids[0] = self._end
+        kinds = word_scan.kinds_of(_KINDS)
+        n = self._cut(
+            word_scan.code_points(text),
+            stops,
+            kinds,
+            *self._arrays,
+            len(UTF8_BYTES),
+            self._end,
+            ids[1:],
+            starts,
+        )
+        starts[-1] = n
+        return TokenStream(ids[: n + 1], starts + 1)
+
+
+class WhitespaceTokenizer(Tokenizer):
+    """The words of a model that was made elsewhere (an ARPA file): text cut at white space, and one id for all words
+    that the model doesn't know. It is the one tokeniser here that loses text; nothing is trained with it."""
+
+    kind = "whitespace"
+
+    def __init__(self, words: Iterable[str], unknown: int) -> None:
+        self.words = list(words)
+        self.unknown = unknown
+        super().__init__([utf8(" " + word) for word in self.words])
+        self._ids = {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array([self._ids.get(word, self.unknown) for word in text.split()], np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"words": self.words, "unknown": self.unknown}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> WhitespaceTokenizer:
+        return cls(value["words"], value["unknown"])
 
 
 class SubwordTokenizer(Tokenizer):
@@ -253,8 +354,18 @@ class SubwordTokenizer(Tokenizer):
         return bytes(_BYTE_OF_LETTER[letter] for letter in piece)
 
     def encode(self, text: str) -> np.ndarray:
-        encodings = self._library.encode_batch_fast(list(_chunks(_scalars(text))), add_special_tokens=False)
-        return np.array([i for encoding in encodings for i in encoding.ids], np.int64)
+        return self.encode_many([text]).ids[1:-1]
+
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        chunks = [list(_chunks(_scalars(text))) for text in texts]
+        flat = [chunk for some in chunks for chunk in some]
+        encoded = [
+            encoding.ids for encoding in self._library.encode_batch_fast(flat, add_special_tokens=False)
+        ]
+        counts = np.zeros(len(texts), np.int64)
+        of_text = np.repeat(np.arange(len(texts)), [len(some) for some in chunks])
+        np.add.at(counts, of_text, [len(ids) for ids in encoded])
+        return _with_marks(np.array([i for ids in encoded for i in ids], np.int64), counts, self.end)
 
     def to_json(self) -> dict[str, Any]:
         return {"library": json.loads(self._library_json)}
@@ -419,6 +530,16 @@ def _scalars(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode("utf-8")
     return text
+
+
+def _with_marks(ids: np.ndarray, counts: np.ndarray, end: int) -> TokenStream:
+    """Documents of `counts` tokens each, which lie one after another in `ids`, with the mark around them."""
+    starts = np.concatenate([[1], 1 + np.cumsum(counts + 1)])
+    out = np.full(len(ids) + len(starts), end, np.int64)
+    inside = np.ones(len(out), bool)
+    inside[starts - 1] = False
+    out[inside] = ids
+    return TokenStream(out, starts)
 
 
 def _id_of_byte() -> np.ndarray:

@@ -1,0 +1,229 @@
+"""A file of any size scored record by record, in order and in constant memory, and perhaps filtered by the scores.
+
+    {"log_prob": -42.1, "tokens": 11, "bytes": 52, "bits_per_byte": 1.17}
+
+log P(text and its closing mark) in nats, how many tokens were predicted, the mark included, the text's UTF-8 bytes,
+and -log_prob / (ln 2 x bytes), null for an empty text. Numbers have nine digits; a log-probability of minus infinity,
+which only models without smoothing give, is spelled -1e999: JSON has no other way to write it.
+
+What comes out, by what goes in and where it goes:
+
+    lines, or no --out         the objects above, one a record
+    records, --out X.jsonl     each whole record with these four fields added
+    lines, --keep, --out X.txt the lines that are kept, and nothing else
+
+A field that a record already has is left alone, and ours is called rung_log_prob and so on. A bad record gives
+{"error": "where: what"}, after its own fields where they could be read, and is never kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.evaluation.keep import NAMES, Keep
+from rung.evaluation.records import BATCH_BYTES, JSON_LINES, Batch, Records, open_records, suffixes
+from rung.files import atomic_path
+from rung.models.base import CountedModel, LanguageModel
+from rung.runs import Run
+from rung.text.tokenizers import Tokenizer
+
+PLAIN = (".txt", ".text")
+NEURAL_BATCH_BYTES = 1 << 16
+FIELDS = '"log_prob": %.9g, "tokens": %d, "bytes": %d, "bits_per_byte": %.9g\n'
+WATCHED = frozenset((*NAMES, "error"))
+
+Spell = Callable[[Batch, dict[str, np.ndarray]], list[str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What has been done since the part before.
+
+    output: the lines that come out; they are in the file already if there is one.
+    records, kept: how many went in, how many came out; without an expression to keep by all do.
+    errors: what is wrong with the bad ones, and where.
+    position: how many bytes of the file have been read so far, packed as they are.
+    """
+
+    output: str
+    records: int
+    kept: int
+    errors: list[str]
+    position: int
+
+
+class Scoring:
+    """One pass over a file.
+
+    Attributes:
+        size: the file's bytes, packed as they are; None for a pipe.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        file: str,
+        *,
+        field: str | None = None,
+        keep: str | None = None,
+        out: Path | None = None,
+    ) -> None:
+        """Nothing is scored yet.
+
+        Args:
+            run: a finished run.
+            file: what `rung.evaluation.records` reads; - for standard input.
+            field: which field or column holds the text.
+            keep: keep only records for which this holds; see `rung.evaluation.keep`.
+            out: a file to write to: .jsonl or .txt, and perhaps .gz or .zst. It appears when all is done.
+
+        Raises UserError when a name, a suffix or the expression is wrong.
+        """
+        self._run = run
+        self._keep = None if keep is None else Keep(keep)
+        self._records = open_records(file, field, whole=out is not None)
+        self._out = out
+        self._spell = _scores if out is None else _checked(out, self._records, self._keep)
+        self.size = self._records.size
+
+    def parts(self) -> Generator[Part]:
+        """Do it, a part at a time. Every part is written before it is given; closed early, it leaves no file."""
+        counted = isinstance(self._run.model, CountedModel)
+        batches = self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES, WATCHED)
+        with ExitStack() as stack:
+            write = None if self._out is None else stack.enter_context(_packed(self._out))
+            for batch in batches:
+                part = self._part(batch)
+                if write is not None:
+                    write.write(part.output.encode("utf-8"))
+                yield part
+
+    def _part(self, batch: Batch) -> Part:
+        columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+        lines = self._spell(batch, columns)
+        if self._keep is not None:
+            kept = self._keep(columns).copy()
+            kept[list(batch.errors)] = False
+            lines = [lines[i] for i in np.flatnonzero(kept).tolist()]
+        return Part(
+            "".join(lines),
+            len(batch.texts),
+            len(lines),
+            list(batch.errors.values()),
+            self._records.position,
+        )
+
+
+def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Each text as a document of its own, by name a column (n,); bits per byte are NaN for an empty text."""
+    stream = tokenizer.encode_many(texts)
+    first = stream.starts[:-1] - 1
+    log_prob = np.add.reduceat(model.score_stream(stream).astype(np.float64), first)
+    n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = np.where(n_bytes > 0, -log_prob / (math.log(2) * n_bytes), np.nan)
+    return dict(zip(NAMES, (log_prob, np.diff(stream.starts), n_bytes, bits), strict=True))
+
+
+def _scores(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
+    lines = [f"{{{fields}}}\n" for fields in _fields(columns)]
+    for place, error in batch.errors.items():
+        lines[place] = json.dumps({"error": error}) + "\n"
+    return lines
+
+
+def _whole_records(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
+    assert batch.rows is not None
+    lines = [
+        f"{row[:-1].rstrip()}, {fields}}}\n" for row, fields in zip(batch.rows, _fields(columns), strict=True)
+    ]
+    for place, names in batch.fields.items():
+        if place not in batch.errors:
+            lines[place] = _with_fields(batch.rows[place], _fields_of(columns, place), names)
+    for place, error in batch.errors.items():
+        names = batch.fields.get(place, frozenset())
+        lines[place] = _with_fields(batch.rows[place] or "{}", {"error": json.dumps(error)}, names)
+    return lines
+
+
+def _texts(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
+    return [text + "\n" for text in batch.texts]
+
+
+def _fields(columns: dict[str, np.ndarray]) -> list[str]:
+    """The four fields of every record. One big formatting is several times as fast as many small ones."""
+    rows = zip(*(columns[name].tolist() for name in NAMES), strict=True)
+    spelled: str = (FIELDS * len(columns["tokens"])) % tuple(chain.from_iterable(rows))
+    if not all(np.isfinite(columns[name]).all() for name in ("log_prob", "bits_per_byte")):
+        spelled = spelled.replace(": nan", ": null").replace(": -inf", ": -1e999").replace(": inf", ": 1e999")
+    lines: list[str] = spelled.split("\n")
+    return lines[:-1]
+
+
+def _fields_of(columns: dict[str, np.ndarray], place: int) -> dict[str, str]:
+    fields = _fields({name: column[place : place + 1] for name, column in columns.items()})[0]
+    return dict(zip(NAMES, (field.split(": ")[1] for field in fields.split(", ")), strict=True))
+
+
+def _with_fields(row: str, fields: dict[str, str], names: frozenset[str]) -> str:
+    """A record with fields added to it, under names that it doesn't have. What it has stays as it was spelled."""
+    added = {f"rung_{name}" if name in names else name: value for name, value in fields.items()}
+    if not names.isdisjoint(added):  # scored for the third time
+        kept = {name: value for name, value in json.loads(row).items() if name not in added}
+        row = json.dumps(kept, ensure_ascii=False)
+    head = row[:-1].rstrip()
+    comma = "" if head == "{" else ", "
+    return head + comma + ", ".join(f'"{name}": {value}' for name, value in added.items()) + "}\n"
+
+
+def _checked(out: Path, records: Records, keep: Keep | None) -> Spell:
+    """How to spell what goes to `out`. Raises UserError at once for what would fail only after hours."""
+    _, suffix = suffixes(out)
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it")
+    if records.path is not None and out.exists() and out.samefile(records.path):
+        raise UserError(f"--out {out} is the file that is read; name another")
+    if suffix in JSON_LINES:
+        return _scores if records.plain else _whole_records
+    if suffix not in PLAIN:
+        raise UserError(
+            f"--out {out} does not say what it is to hold: end its name in .jsonl, or in .txt to --keep lines, "
+            "then perhaps .gz or .zst"
+        )
+    if not records.plain:
+        raise UserError(
+            f"--out {out} does not fit: {records.name} holds records, not lines; end it in .jsonl"
+        )
+    if keep is None:
+        raise UserError(
+            f"--out {out} would be a copy of {records.name}: --keep some lines, or end it in .jsonl"
+        )
+    return _texts
+
+
+@contextmanager
+def _packed(path: Path) -> Iterator[Any]:
+    """A file to write bytes to, packed as its name says, that appears when the block ends well."""
+    packing, _ = suffixes(path)
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        if packing == ".gz":
+            with gzip.GzipFile("", "wb", 6, raw, 0) as packed:  # no name and no time: same in, same out
+                yield packed
+        elif packing == ".zst":
+            import pyarrow
+
+            with pyarrow.CompressedOutputStream(pyarrow.PythonFile(raw, "w"), "zstd") as packed:
+                yield packed
+        else:
+            yield raw
