@@ -34,6 +34,7 @@ from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokeniz
 
 FORMAT = 1
 BLOCK_BYTES = 1 << 20
+"""How much text is encoded at once; at least a character's four bytes."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,15 @@ def open_corpus(folder: Path) -> Corpus:
     facts = read_json(folder / "corpus.json")
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise UserError(f"{folder / 'corpus.json'} is not of this version of Rung (format {FORMAT})")
+    try:
+        promised = {part: (counts["documents"], counts["tokens"]) for part, counts in facts["parts"].items()}
+        vocab_size = facts["tokenizer"]["vocab_size"]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{folder / 'corpus.json'} is damaged; prepare the corpus again") from None
     tokenizer = load_tokenizer(folder / "tokenizer.json")
-    streams = {part: TokenStream.load(folder / part) for part in PARTS if part in facts["parts"]}
+    streams = {part: TokenStream.load(folder / part) for part in PARTS if part in promised}
     found = {part: (stream.n_documents, stream.n_tokens) for part, stream in streams.items()}
-    promised = {part: (counts["documents"], counts["tokens"]) for part, counts in facts["parts"].items()}
-    if (found, tokenizer.vocab_size) != (promised, facts["tokenizer"]["vocab_size"]):
+    if (found, tokenizer.vocab_size) != (promised, vocab_size) or "train" not in found:
         raise UserError(f"{folder} is damaged: its files do not belong together; prepare the corpus again")
     return Corpus(folder, tokenizer, streams["train"], streams.get("validation"), streams.get("test"), facts)
 
