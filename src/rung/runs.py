@@ -112,7 +112,9 @@ def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:
     tokenizers = [load(path).tokenizer for path in paths]
     for path, tokenizer in zip(paths, tokenizers, strict=True):
         if tokenizer.token_bytes != tokenizers[0].token_bytes:
-            raise UserError(f"{path} has another tokeniser than {paths[0]}; only runs that share one can be mixed")
+            raise UserError(
+                f"{path} has another tokeniser than {paths[0]}; only runs that share one can be mixed"
+            )
     return tokenizers[0]
 
 

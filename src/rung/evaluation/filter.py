@@ -40,10 +40,11 @@ from rung.text.tokenizers import Tokenizer
 
 PLAIN = (".txt", ".text")
 NEURAL_BATCH_BYTES = 1 << 16
-FIELDS = '"log_prob": %.9g, "tokens": %d, "bytes": %d, "bits_per_byte": %.9g\n'
+FIELDS: str = '"log_prob": %.9g, "tokens": %d, "bytes": %d, "bits_per_byte": %.9g\n'
 WATCHED = frozenset((*NAMES, "error"))
 
-Spell = Callable[[Batch, dict[str, np.ndarray]], list[str]]
+Columns = dict[str, np.ndarray]
+Spell = Callable[[Batch, Columns], list[str]]
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,12 @@ class Scoring:
     def parts(self) -> Generator[Part]:
         """Do it, a part at a time. Every part is written before it is given; closed early, it leaves no file."""
         counted = isinstance(self._run.model, CountedModel)
-        batches = self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES, WATCHED)
         with ExitStack() as stack:
-            write = None if self._out is None else stack.enter_context(_packed(self._out))
-            for batch in batches:
+            write = None if self._out is None else stack.enter_context(_packed(self._out)).write
+            for batch in self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES, WATCHED):
                 part = self._part(batch)
                 if write is not None:
-                    write.write(part.output.encode("utf-8"))
+                    write(part.output.encode("utf-8"))
                 yield part
 
     def _part(self, batch: Batch) -> Part:
@@ -116,16 +116,11 @@ class Scoring:
             kept = self._keep(columns).copy()
             kept[list(batch.errors)] = False
             lines = [lines[i] for i in np.flatnonzero(kept).tolist()]
-        return Part(
-            "".join(lines),
-            len(batch.texts),
-            len(lines),
-            list(batch.errors.values()),
-            self._records.position,
-        )
+        errors = list(batch.errors.values())
+        return Part("".join(lines), len(batch.texts), len(lines), errors, self._records.position)
 
 
-def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, np.ndarray]:
+def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
     """Each text as a document of its own, by name a column (n,); bits per byte are NaN for an empty text."""
     stream = tokenizer.encode_many(texts)
     first = stream.starts[:-1] - 1
@@ -136,14 +131,14 @@ def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]
     return dict(zip(NAMES, (log_prob, np.diff(stream.starts), n_bytes, bits), strict=True))
 
 
-def _scores(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
+def _scores(batch: Batch, columns: Columns) -> list[str]:
     lines = [f"{{{fields}}}\n" for fields in _fields(columns)]
     for place, error in batch.errors.items():
         lines[place] = json.dumps({"error": error}) + "\n"
     return lines
 
 
-def _whole_records(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
+def _whole_records(batch: Batch, columns: Columns) -> list[str]:
     assert batch.rows is not None
     lines = [
         f"{row[:-1].rstrip()}, {fields}}}\n" for row, fields in zip(batch.rows, _fields(columns), strict=True)
@@ -157,21 +152,20 @@ def _whole_records(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
     return lines
 
 
-def _texts(batch: Batch, columns: dict[str, np.ndarray]) -> list[str]:
+def _texts(batch: Batch, columns: Columns) -> list[str]:
     return [text + "\n" for text in batch.texts]
 
 
-def _fields(columns: dict[str, np.ndarray]) -> list[str]:
+def _fields(columns: Columns) -> list[str]:
     """The four fields of every record. One big formatting is several times as fast as many small ones."""
     rows = zip(*(columns[name].tolist() for name in NAMES), strict=True)
-    spelled: str = (FIELDS * len(columns["tokens"])) % tuple(chain.from_iterable(rows))
+    spelled = (FIELDS * len(columns["tokens"])) % tuple(chain.from_iterable(rows))
     if not all(np.isfinite(columns[name]).all() for name in ("log_prob", "bits_per_byte")):
         spelled = spelled.replace(": nan", ": null").replace(": -inf", ": -1e999").replace(": inf", ": 1e999")
-    lines: list[str] = spelled.split("\n")
-    return lines[:-1]
+    return spelled.split("\n")[:-1]
 
 
-def _fields_of(columns: dict[str, np.ndarray], place: int) -> dict[str, str]:
+def _fields_of(columns: Columns, place: int) -> dict[str, str]:
     fields = _fields({name: column[place : place + 1] for name, column in columns.items()})[0]
     return dict(zip(NAMES, (field.split(": ")[1] for field in fields.split(", ")), strict=True))
 

@@ -95,7 +95,9 @@ class Mix(LanguageModel):
             raise UserError("a mixture needs two runs or more: name them with --runs")
         sizes = {(part.vocab_size, part.end) for part in parts}
         if len(sizes) > 1:
-            raise UserError(f"the runs to mix have different vocabularies: {', '.join(str(v) for v, _ in sizes)} ids")
+            raise UserError(
+                f"the runs to mix have different vocabularies: {', '.join(str(v) for v, _ in sizes)} ids"
+            )
         log_probs = np.stack([part.score_stream(held_out) for part in parts], axis=1)  # (N, K)
         everywhere = expectation_maximisation(log_probs)
         weights = everywhere[None]
@@ -154,7 +156,9 @@ class Mix(LanguageModel):
         return tensors
 
     @classmethod
-    def from_tensors(cls, config: MixConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+    def from_tensors(
+        cls, config: MixConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
+    ) -> Self:
         from rung.models import rung_class
 
         parts = []
@@ -171,7 +175,9 @@ class Mix(LanguageModel):
         rows = [", ".join(f"{n} {w:.2f}" for n, w in zip(names, row, strict=True)) for row in self.weights]
         if len(rows) == 1:
             return f"weights: {rows[0]}"
-        return "weights after a known history of " + "; ".join(f"{c} tokens: {row}" for c, row in enumerate(rows))
+        return "weights after a known history of " + "; ".join(
+            f"{c} tokens: {row}" for c, row in enumerate(rows)
+        )
 
 
 def expectation_maximisation(
@@ -235,7 +241,9 @@ class _Judge:
 
 def _judge(parts: Sequence[LanguageModel]) -> _Judge | None:
     """From the n-gram part of the highest order; None when there is none, or none that looks back."""
-    found = [(part.order, i, part) for i, part in enumerate(parts) if isinstance(part, NGram) and part.order > 1]
+    found = [
+        (part.order, i, part) for i, part in enumerate(parts) if isinstance(part, NGram) and part.order > 1
+    ]
     if not found:
         return None
     _, i, part = max(found, key=lambda item: item[0])

@@ -274,26 +274,19 @@ def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[s
 def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
     """The ids of the documents of a block, the mark after each, in one or more pieces."""
     ranges = block.tolist()
-    mark = np.array([tokenizer.end])
-    if tokenizer.kind not in ("char", "byte"):
-        for begin, end in ranges:
-            yield tokenizer.encode(data[begin:end].decode("utf-8"))
-            yield mark
-    elif len(ranges) == 1:
-        # Characters and bytes are encoded one by one, so a long document can be cut between any two ...
-        begin, last = ranges[0]
-        while begin < last:
-            end = min(begin + BLOCK_BYTES, last)
-            while end < last and data[end] & 0xC0 == 0x80:
-                end -= 1
-            yield tokenizer.encode(data[begin:end].decode("utf-8"))
-            begin = end
-        yield mark
-    else:
-        # ... and many short ones encoded in one call. Counting bytes finds where each ends.
-        ids = tokenizer.encode(b"".join([data[begin:end] for begin, end in ranges]).decode("utf-8"))
-        ends = np.cumsum(block[:, 1] - block[:, 0])
-        yield np.insert(ids, np.searchsorted(np.cumsum(tokenizer.byte_lengths[ids]), ends) + 1, tokenizer.end)
+    if len(ranges) > 1 or tokenizer.kind not in ("char", "byte"):
+        texts = [data[begin:end].decode("utf-8") for begin, end in ranges]
+        yield tokenizer.encode_many(texts).ids[1:]
+        return
+    # Characters and bytes are encoded one by one, so a long document can be cut between any two.
+    begin, last = ranges[0]
+    while begin < last:
+        end = min(begin + BLOCK_BYTES, last)
+        while end < last and data[end] & 0xC0 == 0x80:
+            end -= 1
+        yield tokenizer.encode(data[begin:end].decode("utf-8"))
+        begin = end
+    yield np.array([tokenizer.end])
 
 
 class _Rows:

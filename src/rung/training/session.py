@@ -188,7 +188,9 @@ def _train(
 def _mix(config: MixConfig, corpus: Corpus) -> Iterator[Event | Mix]:
     """Learn the weights of a mixture on the validation text, which no part may have been trained on."""
     if corpus.validation is None:
-        raise UserError("a mixture learns its weights on validation text: give --val FILE, or a --split with some")
+        raise UserError(
+            "a mixture learns its weights on validation text: give --val FILE, or a --split with some"
+        )
     runs = [load(path) for path in config.runs]
     for run in runs:
         theirs = run.recipe["data"]
