@@ -1,0 +1,319 @@
+"""N-grams of any length: what followed the longest end of this history that the training text has?
+
+The training text itself is the model: its places, sorted by what comes before them, tell what followed any
+string, however long (Liu et al. 2024, "Infini-gram: scaling unbounded n-gram language models to a trillion
+tokens"). Their model takes the relative frequencies after the longest known end of the history. Here these are
+mixed into the probabilities of a Kneser-Ney model, the ends of a few fixed lengths first, the longest last:
+
+    P_0(w | h)  =  P_KN(w | h)
+    P_i(w | h)  =  lambda n(e_i w) / n(e_i)  +  (1 - lambda) P_(i-1)(w | h)        e_1, e_2, ... ends of h
+
+lambda depends on how long the end is, how often it occurs and how many tokens followed it (`infinigram_scan`),
+as in Jelinek and Mercer (1980). It is learned where the text is not its own witness: the model is counted
+without a twentieth of the training text, spread over it, and every lambda is what makes that twentieth
+likeliest (expectation maximisation, one level after the other). Then all is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from rung.events import Event
+from rung.models.base import CountedModel, fitted
+from rung.models.infinigram_scan import (
+    TIMES,
+    UNUSED,
+    VARIETIES,
+    KnownText,
+    count_all,
+    ends_of,
+    n_cells,
+    observe,
+    stretches_before,
+)
+from rung.models.ngram import NGram, NGramConfig, default_order
+from rung.models.place_walk import Integer, step
+from rung.models.suffix_array import PlaceIndex, build_index
+from rung.text.stream import TokenStream
+
+HELD_OUT = 0.05
+STRETCHES = 5
+PRIOR = 5.0  # tokens
+ROUNDS = 40
+MOST = 0.9999  # no lambda above, so nothing becomes impossible
+TOKENS_AT_ONCE = 1 << 16
+RANKS_PAY = 4  # a token counted by binary search costs as much as sorting so many
+
+
+@dataclass(frozen=True)
+class InfiniGramConfig:
+    """Settings of the infinigram rung."""
+
+    order: int | None = None
+    """The longest n-gram of the Kneser-Ney model below, 1 to 16; None = what suits the size of the vocabulary."""
+
+    def __post_init__(self) -> None:
+        NGramConfig(order=self.order)
+
+
+class State(NamedTuple):
+    """The places (B, 3) that follow the longest known end of each history: range and length; the n-gram's state."""
+
+    places: np.ndarray
+    nodes: np.ndarray
+
+
+class InfiniGram(CountedModel):
+    """Kneser-Ney, corrected by what followed longer ends of the history in the training text.
+
+    The whole document so far is the history, its mark included, but nothing before it. (Where the training text
+    repeats 65,535 tokens or more, a history that leaves the repetition is followed no further back than that.)
+
+    Attributes:
+        ngram: the Kneser-Ney model.
+        known: the places of the training text, sorted by what comes before them, and what followed.
+        weights: (cells,) lambda for each kind of evidence.
+    """
+
+    rung = "infinigram"
+    config_class = InfiniGramConfig
+    context = None
+
+    def __init__(
+        self,
+        config: InfiniGramConfig,
+        vocab_size: int,
+        end: int,
+        ngram: NGram,
+        known: KnownText,
+        weights: np.ndarray,
+    ) -> None:
+        super().__init__(config, vocab_size, end)
+        self.config: InfiniGramConfig = config
+        self.ngram = ngram
+        self.known = known
+        self.weights = weights
+
+    @classmethod
+    def fit(
+        cls, config: InfiniGramConfig, stream: TokenStream, vocab_size: int, end: int
+    ) -> Iterator[Event | Self]:
+        """Count `stream`, twice. The model's config has the order chosen where none was given."""
+        order = default_order(vocab_size) if config.order is None else config.order
+        ngram_config = NGramConfig(order=order)
+
+        def counted(ngram: NGram, ids: np.ndarray, weights: np.ndarray) -> Self:
+            index, last = build_index(ids, vocab_size)
+            following = np.asarray(ids)[last + 1].astype(np.min_scalar_type(vocab_size - 1))
+            known = _known(index, following, stretches_before(following), order)
+            return cls(replace(config, order=order), vocab_size, end, ngram, known, weights)
+
+        weights = np.zeros(n_cells(*_lengths(order)), np.float32)
+        kept, held_out = hold_out(stream, end)
+        if held_out:
+            ngram = fitted(NGram.fit(ngram_config, kept, vocab_size, end))
+            part = counted(ngram, kept.ids, weights)
+            weights = part._learned_weights(held_out)
+            del ngram, part
+        ngram = None
+        for event in NGram.fit(ngram_config, stream, vocab_size, end):
+            if isinstance(event, NGram):
+                ngram = event
+            else:
+                yield event
+        assert ngram is not None
+        yield counted(ngram, stream.ids, weights)
+
+    def start(self, batch: int = 1) -> State:
+        return State(np.tile(self._nothing_seen(), (batch, 1)), self.ngram.start(batch))
+
+    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
+        tokens = self.check_tokens(tokens)
+        columns = tokens[:, None] if tokens.ndim == 1 else tokens
+        log_probs, nodes = self.ngram.advance(state.nodes, columns)
+        probs = np.exp(log_probs.astype(np.float64))
+        places = state.places.copy()
+        for row, history in enumerate(columns):
+            low, high, length = places[row]
+            for token in history:
+                low, high, length = step(self.known.places, low, high, length, token, self.end)
+            places[row] = low, high, length
+            self._mix(probs[row], low, high, length)
+        return np.log(probs).astype(np.float32), State(places, nodes)
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return State(state.places[rows], self.ngram.select(state.nodes, rows))
+
+    def score(self, tokens: np.ndarray) -> np.ndarray:
+        tokens = self.check_tokens(tokens)
+        marked = np.concatenate([np.full((*tokens.shape[:-1], 1), self.end), tokens], axis=-1)
+        log_probs = np.zeros(marked.shape, np.float32)
+        log_probs[..., 1:] = self.ngram.score(tokens)
+        return self._mixed(marked.reshape(-1), log_probs.reshape(-1)).reshape(marked.shape)[..., 1:]
+
+    def score_stream(self, stream: TokenStream) -> np.ndarray:
+        log_probs = np.concatenate([np.zeros(1, np.float32), self.ngram.score_stream(stream)])
+        return self._mixed(stream.ids, log_probs)[1:]
+
+    @property
+    def n_parameters(self) -> int:
+        return self.ngram.n_parameters + len(self.known.following) + len(self.weights)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        parts = {f"places.{name}": array for name, array in self.known.places._asdict().items()}
+        parts |= {f"ngram.{name}": array for name, array in self.ngram.tensors().items()}
+        known = {"following": self.known.following, "stretches": self.known.stretches}
+        return parts | known | {"weights": self.weights}
+
+    @classmethod
+    def from_tensors(
+        cls, config: InfiniGramConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
+    ) -> Self:
+        settings = NGramConfig(order=config.order)
+        ngram = NGram.from_tensors(settings, vocab_size, end, _below("ngram.", tensors))
+        index = PlaceIndex(**_below("places.", tensors))
+        known = _known(index, tensors["following"], tensors["stretches"], ngram.order)
+        return cls(config, vocab_size, end, ngram, known, tensors["weights"])
+
+    def _nothing_seen(self) -> np.ndarray:
+        return np.array([0, self.known.places.n_places, 0])
+
+    def _mix(self, probs: np.ndarray, low: Integer, high: Integer, length: Integer) -> None:
+        """Turn the Kneser-Ney probabilities (V,) of one history into those of this model, in place."""
+        ranges = np.empty((len(self.known.lengths) + 1, 2), np.int64)
+        cells = np.empty(len(self.known.lengths) + 1, np.int32)
+        ends_of(self.known, low, high, length, ranges, cells)
+        for (begin, end), cell in zip(ranges, cells, strict=True):
+            if cell == UNUSED:
+                continue
+            weight = float(self.weights[cell])
+            probs *= 1 - weight
+            if end - begin > RANKS_PAY * self.vocab_size:
+                counts = np.empty(self.vocab_size, np.int64)
+                count_all(self.known.places, begin, end, counts)
+                probs += weight / (end - begin) * counts
+            else:
+                tokens, counts = np.unique(self.known.following[begin:end], return_counts=True)
+                probs[tokens] += weight / (end - begin) * counts
+
+    def _mixed(self, ids: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
+        """The log-probability of every token of `ids` given those before it, (T,), from the Kneser-Ney model's."""
+        out = np.empty(len(ids), np.float32)
+        state = self._nothing_seen()
+        for begin in range(0, len(ids), TOKENS_AT_ONCE):
+            chunk = slice(begin, begin + TOKENS_AT_ONCE)
+            probs = np.exp(log_probs[chunk].astype(np.float64))
+            shares, cells = self._observed(ids[chunk], state)
+            for share, cell in zip(shares.T, cells.T, strict=True):
+                weight = np.where(cell == UNUSED, 0, self.weights[cell])
+                probs += weight * (share - probs)
+            out[chunk] = np.log(probs)
+        return out
+
+    def _observed(self, ids: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Relative frequencies and cells (T, K + 1) before each of `ids`; `state` moves on."""
+        shares = np.empty((len(ids), len(self.known.lengths) + 1), np.float32)
+        cells = np.empty(shares.shape, np.int32)
+        observe(self.known, np.asarray(ids).astype(np.int64), self.end, state, shares, cells)
+        return shares, cells
+
+    def _learned_weights(self, held_out: list[np.ndarray]) -> np.ndarray:
+        """Lambda for every cell, from rows of ids that begin with a mark and were not counted."""
+        probs, shares, cells = [], [], []
+        for ids in held_out:
+            share, cell = self._observed(ids, self._nothing_seen())
+            shares.append(share[1:])
+            cells.append(cell[1:])
+            probs.append(np.exp(self.ngram.score(ids[1:].astype(np.int64)).astype(np.float64)))
+        return learn_weights(
+            np.concatenate(probs), np.concatenate(shares), np.concatenate(cells), len(self.weights)
+        )
+
+
+def hold_out(stream: TokenStream, end: int) -> tuple[TokenStream, list[np.ndarray]]:
+    """A stream without a twentieth of its tokens, and these: stretches spread over it, each after a mark.
+
+    Documents shorter than a stretch stay whole. What is left of a longer one on either side counts as two.
+    """
+    ids = np.asarray(stream.ids)
+    size = int(len(ids) * HELD_OUT / STRETCHES)
+    centres = (np.arange(STRETCHES) + 0.5) * len(ids) / STRETCHES
+    cuts = np.stack([centres - size / 2, centres + size / 2], axis=1).astype(np.int64)
+    next_start = stream.starts[np.minimum(np.searchsorted(stream.starts, cuts), len(stream.starts) - 1)]
+    cuts = np.where(next_start - cuts < size, next_start, cuts)
+    mark = np.full(1, end, ids.dtype)
+    kept, held_out, done = [mark], [], 1
+    for begin, stop in cuts.tolist():
+        if stop > begin >= done:
+            kept += [ids[done:begin], mark[: int(ids[begin - 1] != end)]]
+            held_out.append(np.concatenate([mark, ids[begin:stop]]))
+            done = stop
+    kept = np.concatenate([*kept, ids[done:]])
+    return TokenStream(kept, np.flatnonzero(kept == end) + 1), held_out
+
+
+def learn_weights(probs: np.ndarray, shares: np.ndarray, cells: np.ndarray, n_cells: int) -> np.ndarray:
+    """Lambda for every cell, (n_cells,) float32, level after level, by expectation maximisation.
+
+    Each cell's is drawn to that of its level and variety, and this to 0, as if PRIOR more tokens had said so.
+
+    Args:
+        probs: (T,) what the model below gives each token.
+        shares, cells: (T, K + 1), as from `observe`.
+    """
+    weights = np.zeros(n_cells)
+    probs = probs.copy()
+    for level in range(cells.shape[1]):
+        used = np.flatnonzero(cells[:, level] != UNUSED)
+        cell, share, below = cells[used, level], shares[used, level].astype(np.float64), probs[used]
+        variety = cell % VARIETIES
+        coarse = _maximised(variety, share, below, np.zeros(VARIETIES))
+        first, last = (
+            (level * TIMES * VARIETIES, (level + 1) * TIMES * VARIETIES)
+            if level < cells.shape[1] - 1
+            else (level * TIMES * VARIETIES, n_cells)
+        )
+        prior = np.zeros(n_cells)
+        prior[first:last] = np.tile(coarse, (last - first) // VARIETIES)
+        learned = _maximised(cell, share, below, prior)
+        weights[first:last] = learned[first:last]
+        probs[used] += learned[cell] * (share - below)
+    return weights.astype(np.float32)
+
+
+def _maximised(group: np.ndarray, share: np.ndarray, below: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """For each group g the weight that makes its tokens likeliest, with PRIOR more for which it is prior[g]."""
+    n = np.bincount(group, minlength=len(prior))
+    weight = np.full(len(prior), 0.5)
+    for _ in range(ROUNDS):
+        own = weight[group] * share
+        responsible = own / (own + (1 - weight[group]) * below)
+        total = np.bincount(group, responsible, minlength=len(prior))
+        weight = np.minimum((total + PRIOR * prior) / (n + PRIOR), MOST)
+    return weight
+
+
+def _lengths(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """The fixed lengths of ends to look at, and the lengths that part the longest ends into rows."""
+    lengths = np.array([length for length in (order - 3, order, order + 2, order + 5) if length >= 1])
+    return lengths, np.append(lengths, lengths[-1] * np.array([2, 4]))
+
+
+def _known(index: PlaceIndex, following: np.ndarray, stretches: np.ndarray, order: int) -> KnownText:
+    index = PlaceIndex(*map(_plain, index))
+    return KnownText(index, _plain(following), _plain(stretches), *_lengths(order))
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """One kind of array, mapped from a file or made here: code is compiled for each kind it meets."""
+    view = np.asarray(array).view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def _below(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
