@@ -34,6 +34,9 @@ class Truth:
     fails: np.ndarray
 
 
+Condition = Callable[[Columns], Truth]
+
+
 class Keep:
     """A parsed expression. Raises UserError, when made, for whatever isn't one."""
 
@@ -47,7 +50,8 @@ class Keep:
                 tree = ast.parse(expression.strip(), mode="eval").body
             self._truth = self._condition(tree)
         except SyntaxError as error:
-            where = f" near {error.text.strip()!r}" if error.text and error.text.strip() else ""
+            rest = expression.strip()[error.offset - 1 :] if error.offset else ""
+            where = f" at {rest!r}" if rest else " at its end"
             raise UserError(
                 f"--keep {expression!r} can't be read{where}: {error.msg} (allowed: {ALLOWED})"
             ) from None
@@ -65,7 +69,7 @@ class Keep:
         with np.errstate(all="ignore"):
             return np.broadcast_to(self._truth(columns).holds, n)
 
-    def _condition(self, node: ast.expr) -> Callable[[Columns], Truth]:
+    def _condition(self, node: ast.expr) -> Condition:
         match node:
             case ast.BoolOp(op=operator, values=values):
                 parts = [self._condition(value) for value in values]
@@ -73,25 +77,12 @@ class Keep:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return _not(self._condition(operand))
             case ast.Compare(left=left, ops=ops, comparators=rights):
+                if not all(type(operator) in _COMPARISONS for operator in ops):
+                    raise self._mistake(node, "that comparison is not allowed")
                 sides = [self._number(side) for side in (left, *rights)]
                 pairs = zip(sides, ops, sides[1:], strict=False)
-                return _all([self._comparison(node, *pair) for pair in pairs])
+                return _all([_comparison(a, _COMPARISONS[type(operator)], b) for a, operator, b in pairs])
         raise self._mistake(node, "it is no comparison; write one such as bits_per_byte < 2.5")
-
-    def _comparison(
-        self, node: ast.expr, left: Number, operator: ast.cmpop, right: Number
-    ) -> Callable[[Columns], Truth]:
-        compare = _COMPARISONS.get(type(operator))
-        if compare is None:
-            raise self._mistake(node, "that comparison is not allowed")
-
-        def truth(columns: Columns) -> Truth:
-            a, b = left(columns), right(columns)
-            known = ~(np.isnan(a) | np.isnan(b))
-            found = compare(a, b)
-            return Truth(known & found, known & ~found)
-
-        return truth
 
     def _number(self, node: ast.expr) -> Number:
         match node:
@@ -154,7 +145,17 @@ def _computed(operation: Callable[[Any, Any], Any], left: Number, right: Number)
     return lambda columns: operation(left(columns), right(columns))
 
 
-def _not(part: Callable[[Columns], Truth]) -> Callable[[Columns], Truth]:
+def _comparison(left: Number, compare: Callable[[Any, Any], Any], right: Number) -> Condition:
+    def truth(columns: Columns) -> Truth:
+        a, b = left(columns), right(columns)
+        known = ~(np.isnan(a) | np.isnan(b))
+        found = compare(a, b)
+        return Truth(known & found, known & ~found)
+
+    return truth
+
+
+def _not(part: Condition) -> Condition:
     def truth(columns: Columns) -> Truth:
         inner = part(columns)
         return Truth(inner.fails, inner.holds)
@@ -162,7 +163,7 @@ def _not(part: Callable[[Columns], Truth]) -> Callable[[Columns], Truth]:
     return truth
 
 
-def _all(parts: list[Callable[[Columns], Truth]]) -> Callable[[Columns], Truth]:
+def _all(parts: list[Condition]) -> Condition:
     def truth(columns: Columns) -> Truth:
         found = [part(columns) for part in parts]
         holds, fails = found[0].holds, found[0].fails
@@ -173,5 +174,5 @@ def _all(parts: list[Callable[[Columns], Truth]]) -> Callable[[Columns], Truth]:
     return truth
 
 
-def _any(parts: list[Callable[[Columns], Truth]]) -> Callable[[Columns], Truth]:
+def _any(parts: list[Condition]) -> Condition:
     return _not(_all([_not(part) for part in parts]))

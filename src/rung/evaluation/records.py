@@ -263,11 +263,7 @@ class Records:
         """A misspelled --field is a mistake, not a billion bad records."""
         if len(batch.texts) < ENOUGH or len(batch.errors) < len(batch.texts):
             return
-        hint = ""
-        first = next((row for row in batch.rows or () if row), "")
-        if first:
-            hint = _choose("text" if self._field is None else self._field, list(json.loads(first)))
-        raise UserError(f"all of the first {len(batch.texts)} records are bad; {batch.errors[0]}{hint}")
+        raise UserError(f"all of the first {len(batch.texts)} records are bad; {batch.errors[0]}")
 
 
 def open_records(file: str, field: str | None = None, *, whole: bool = False) -> Records:
@@ -326,9 +322,7 @@ def _add(
     if row is not None:
         text = row.get(name)
         if not isinstance(text, str):
-            why = (
-                f"field {name!r} is {type(text).__name__}, not text" if name in row else f"no field {name!r}"
-            )
+            why = _missing(name, row)
             text = ""
         elif not text.isascii() and _is_broken(text):  # a JSON escape can spell half a character
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -338,6 +332,13 @@ def _add(
         batch.errors[len(batch.texts)] = f"{where}: {why}"
     batch.texts.append(text)
     batch.rows.append(spelled if row is not None else "")
+
+
+def _missing(name: str, row: dict[str, Any]) -> str:
+    if name in row:
+        return f"field {name!r} is {type(row[name]).__name__}, not text"
+    present = ", ".join(list(row)[:5])
+    return f"no field {name!r} (there are: {present[:100]})" if present else f"no field {name!r}"
 
 
 def _decode(block: bytes) -> tuple[list[str], dict[int, str]]:
