@@ -97,6 +97,9 @@ def test_scores_of_the_lines_add_up_to_the_measure(rung: Shell, text: Path, tmp_
     assert sum(s["bytes"] for s in scores) == measured["bytes"]
     total = -sum(s["log_prob"] for s in scores) / measured["tokens"]
     assert total == pytest.approx(measured["nats_per_token"], rel=1e-6)
+    # A list too short to be known for one is still read as the run's own text was.
+    Path("few.txt").write_text("anna\njose\n")
+    assert rung.json("evaluate", "r", "few.txt")["documents"] == 2
 
 
 def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):
@@ -183,6 +186,8 @@ def test_a_run_works_without_its_data_and_says_what_is_missing(rung: Shell, text
         (["climb", "text.txt", "--rungs", "bigram,trigram"], "trigram"),
         (["climb", "text.txt", "--split", "95/5/0", "--steps", "2"], "test"),
         (["fly"], "fly"),
+        (["train", "ngram", "text.txt", "--bogus", "3"], "--bogus"),
+        (["train", "ngram", "--bogus"], "--bogus"),
         (["train", "ngram", "text.txt", "--out", "text.txt"], "text.txt"),
     ],
 )
@@ -195,6 +200,25 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
     Path("half").mkdir()
     Path("half/run.json").write_text('{"model": {"rung"')
     assert says in rung.refused(*arguments)
+
+
+def test_standard_input_is_a_text(text: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "rung", "train", "ngram", "-", "--order", "3", "--json"],
+        input=text.read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["validation"]["bytes"] > 0
+
+
+def test_a_mistyped_text_costs_no_run(rung: Shell, text: Path):
+    rung("train", "bigram", text, "--out", "mine")
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    rung.refused("train", "bigram", "txet.txt", "--out", "mine", "--force")
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+    rung.refused("train", "bigram", "txet.txt", "--out", "other")
+    assert not Path("other").exists()
 
 
 def test_settings_of_sampling_are_checked(rung: Shell, text: Path):

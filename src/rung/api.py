@@ -24,7 +24,7 @@ from rung.generation.sampling import generate as _generate
 from rung.models import descends, rung_class
 from rung.models.base import LanguageModel
 from rung.models.mix import MixConfig
-from rung.runs import Run, claim, free_folder, load, shared_tokenizer
+from rung.runs import Run, free_folder, load, prepare_run, shared_tokenizer
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
 from rung.training import session
@@ -100,8 +100,7 @@ def train_run(
 ) -> Run:
     """`train` with its settings already sorted into configurations."""
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
-    claim(folder, force=force)
-    corpus = prepare_corpus(data, folder / "data", options, tokenizer)
+    corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options, tokenizer), force=force)
     for event in session.start(
         rung,
         corpus,

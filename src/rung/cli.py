@@ -23,6 +23,10 @@ from rung.models import RUNGS, rung_class
 if TYPE_CHECKING:
     from rung.runs import Run
 
+# Arguments that may begin with a dash: "-" is standard input.
+Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Dashed = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+
 HELP = """Train, measure, compare and use small language models on your own text.
 
 Example: rung climb my.txt
@@ -30,7 +34,7 @@ Example: rung climb my.txt
 
 
 def climb(
-    data: str,
+    data: Text,
     *,
     out: Path | None = None,
     rungs: str | None = None,
@@ -56,6 +60,7 @@ def climb(
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """
+    no_option(data)
     from rung import api, terminal
     from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
     from rung.evaluation.compare import climb as run_climb
@@ -127,7 +132,7 @@ def train_command(name: str) -> Callable[..., int]:
     training_class = TrainingConfig if descends(name) else Budget
 
     def command(
-        data: str,
+        data: Text,
         *,
         config: Any,
         training: Any,
@@ -139,10 +144,12 @@ def train_command(name: str) -> Callable[..., int]:
         json: bool = False,
         quiet: bool = False,
     ) -> int:
+        no_option(data)
         from rung import api, runs, terminal
 
         folder = out if out is not None else runs.free_folder(name)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+            progress.phase(f"reading and tokenising {data}")
             run = api.train_run(
                 name,
                 data,
@@ -177,7 +184,7 @@ def train_command(name: str) -> Callable[..., int]:
 
 def evaluate(
     run: Path,
-    data: str | None = None,
+    data: Dashed = None,
     *,
     split: str = "test",
     documents: str = "auto",
@@ -203,6 +210,8 @@ def evaluate(
     """
     from rung import api
 
+    if data is not None:
+        no_option(data)
     opened = api.load(run)
     measure = api.evaluate(opened, data, split=split, documents=documents, field=field, sha256=sha256)
     if json:
@@ -217,14 +226,17 @@ def evaluate(
     return 0
 
 
+"""A value that may begin with a dash, or be one."""
+
+
 def score(
     run: Path,
-    file: str | None = None,
+    file: Dashed = None,
     *,
-    text: str | None = None,
+    text: Dashed = None,
     field: str | None = None,
     out: Path | None = None,
-    keep: str | None = None,
+    keep: Dashed = None,
     quiet: bool = False,
 ) -> int:
     """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
@@ -258,6 +270,7 @@ def score(
         return 0
     if file is None:
         raise UserError('name a file, - for standard input, or one text: rung score RUN --text "..."')
+    no_option(file)
     from rung import terminal
     from rung.evaluation.filter import Scoring
 
@@ -405,6 +418,12 @@ def flatten(function: Callable[..., Any], **classes: type) -> None:
         function.__annotations__[parameter] = Annotated[cls, Parameter(name="*")]
     defaults = {name: cls() for name, cls in classes.items()}
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
+
+
+def no_option(data: str) -> None:
+    """Refuse an unknown option that stands where a text is expected."""
+    if data.startswith("-") and data != "-":
+        raise UserError(f"unknown option {data}; --help lists them (a file of that name is ./{data})")
 
 
 def _listed_only() -> None:

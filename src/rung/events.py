@@ -26,6 +26,13 @@ class Note(Event):
 
 
 @dataclass(frozen=True)
+class Phase(Event):
+    """What is being done now that has no steps to count: a few words for whoever is watching."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Step(Event):
     """One optimiser step. `progress` is the share of the budget spent, 0 to 1."""
 

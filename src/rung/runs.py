@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -118,26 +118,47 @@ def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:
     return tokenizers[0]
 
 
-def claim(folder: Path, *, force: bool) -> None:
-    """Make `folder` ready for a new run. What a run would overwrite is kept unless `force` is given.
-
-    Raises UserError when something is there already or the folder can't be written to.
-    """
+def check_free(folder: Path, *, force: bool) -> None:
+    """Raise UserError when `folder` can't take a new run: something is there and `force` isn't given."""
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder} is a file; give a folder")
-        if folder.is_dir() and any(folder.iterdir()):
-            if not force:
-                raise UserError(
-                    f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
-                )
-            for name in _OURS:
-                path = folder / name
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not force and folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
+            )
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def prepare_run(folder: Path, prepare: Callable[[Path], Corpus], *, force: bool) -> Corpus:
+    """Make `folder` ready for a new run: the corpus that `prepare` writes into its `data/`, and nothing else of ours.
+
+    An older run there goes only once the new corpus is complete, so a mistyped source costs nothing.
+    """
+    check_free(folder, force=force)
+    new = not folder.exists()
+    try:
+        corpus = prepare(folder / DATA)
+        clear(folder, keep=(DATA,))
+    except BaseException:
+        if new and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return corpus
+
+
+def clear(folder: Path, *, keep: Sequence[str] = ()) -> None:
+    """Remove what a run or a climb wrote into `folder`; other files stay. Raises UserError when that can't be done."""
+    try:
+        for name in _OURS:
+            path = folder / name
+            if name in keep:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +25,31 @@ _DTYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
+_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 
 
 def save_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write `tensors` and string `metadata` as one safetensors file, whole or not at all."""
-    from safetensors.numpy import save_file
+    """Write `tensors` and string `metadata` as one safetensors file, whole or not at all.
 
-    with atomic_path(path) as temporary:
-        save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, temporary, metadata)
-        temporary.chmod(0o644)  # the library makes it private; a run is there to be read
+    Array by array, so that memory-mapped ones are never in memory together (the library's own writer copies them all).
+    Laid out as the library does it: widest types first, which keeps every array aligned.
+    """
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    offset = 0
+    for name, tensor in ordered:
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
+        }
+        offset += tensor.nbytes
+    spelled = json.dumps(header, separators=(",", ":")).encode()
+    spelled += b" " * (-len(spelled) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(spelled).to_bytes(8, "little") + spelled)
+        for _, tensor in ordered:
+            file.write(np.ascontiguousarray(tensor).data)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
+from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Sample, Step
 
 if TYPE_CHECKING:
     from rung.generation.sampling import Sampling
@@ -59,6 +59,8 @@ class Progress:
         match event:
             case Note():
                 self._show(f"{rung}: {event.text}")
+            case Phase() if self._live:
+                self._bar.console.print(f"  {rung}: {event.text}", style="dim", markup=False, highlight=False)
             case Step() if self._live:
                 self._step(rung, event)
             case Evaluation() if self._live:

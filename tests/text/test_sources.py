@@ -136,12 +136,12 @@ def test_plain_files_together_are_all_lists_or_none() -> None:
 def test_a_held_out_list_is_cut_like_the_list_it_belongs_to() -> None:
     train = open_source(put("train.txt", "x\n" * 200))
     put("val.txt", "y\nz\n")
-    assert list(open_source("val.txt", like=train)) == ["y", "z"]
+    assert list(open_source("val.txt", like=train.plain_mode)) == ["y", "z"]
     assert list(open_source("val.txt")) == ["y\nz\n"]
-    assert list(open_source("val.txt", documents="files", like=train)) == ["y\nz\n"]
+    assert list(open_source("val.txt", documents="files", like=train.plain_mode)) == ["y\nz\n"]
     rows = open_source(put("rows.jsonl", '{"text": "a"}'))
-    assert list(open_source("val.txt", like=rows)) == ["y\nz\n"]
-    assert list(open_source("rows.jsonl", like=train)) == ["a"]
+    assert list(open_source("val.txt", like=rows.plain_mode)) == ["y\nz\n"]
+    assert list(open_source("rows.jsonl", like=train.plain_mode)) == ["a"]
 
 
 def test_a_folder_is_read_in_order_known_files_only() -> None:

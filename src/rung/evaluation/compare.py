@@ -18,13 +18,13 @@ import numpy as np
 from rung.errors import UserError
 from rung.evaluation import statistics
 from rung.evaluation.report import level_with_best, render, steps
-from rung.events import Evaluation, Event, Finished, Note, Step
+from rung.events import Evaluation, Event, Finished, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
 from rung.measure import Measure
 from rung.models import RUNGS, descends, rung_class
 from rung.models.mix import MixConfig
-from rung.runs import Run, claim, load, versions
+from rung.runs import Run, clear, load, prepare_run, versions
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
 from rung.training import session
@@ -74,8 +74,10 @@ def climb(
         raise UserError(f"--rungs names {repeated[0]!r} twice")
     for name in rungs:
         rung_class(name)
-    _claim(folder, force)
-    corpus = prepare_corpus(data, folder / "data", options)
+    corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options), force=force)
+    for name in RUNGS:  # an older climb's
+        if (folder / name).is_dir():
+            clear(folder / name)
     if corpus.test is None:
         raise UserError(f"the climb is measured on test text and --split {options.split} leaves none")
     held_out = statistics.blocks(corpus.test, corpus.tokenizer.byte_lengths)
@@ -84,7 +86,6 @@ def climb(
     for name in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
         if name == "mix" and len(rows) < 2:
             continue  # there is nothing to mix
-        claim(folder / name, force=force)
         recorder = _Recorder()
         for event in session.start(
             name,
@@ -103,6 +104,8 @@ def climb(
         run = load(folder / name)
         if run.recipe["status"] != "finished":
             break
+        if on_event is not None:
+            on_event(name, Phase(f"measuring {corpus.facts['parts']['test']['bytes']:,} bytes of test text"))
         log_probs = run.model.score_stream(corpus.test)
         nats[name] = held_out.nats(log_probs)
         rows.append(_row(name, run, corpus, log_probs, nats[name], held_out.bytes, recorder, seed))
@@ -124,16 +127,6 @@ def climb(
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8")
     return report
-
-
-def _claim(folder: Path, force: bool) -> None:
-    """Make the climb's folder ready; with `force`, the runs of an older climb there go too."""
-    if force and folder.is_dir():
-        for name in RUNGS:
-            if (folder / name).is_dir():
-                claim(folder / name, force=True)
-                (folder / name).rmdir()
-    claim(folder, force=force)
 
 
 def _row(

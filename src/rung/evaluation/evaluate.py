@@ -58,7 +58,10 @@ def evaluate(
     Raises UserError when the split or the text isn't there.
     """
     if data is not None:
-        source = open_source(data, documents=documents, field=field, sha256=sha256)
+        # A short list of lines is cut as the list was that the run was trained on.
+        trained_on = run.recipe["data"]["source"].get("documents")
+        like = trained_on if trained_on in ("lines", "paragraphs", "files") else None
+        source = open_source(data, documents=documents, field=field, sha256=sha256, like=like)
         return _measure_texts(run.model, run.tokenizer, source, str(data))
     if split not in SPLITS:
         raise UserError(f"--split {split!r} is unknown{nearest(split, SPLITS)} (known: {', '.join(SPLITS)})")

@@ -8,7 +8,7 @@ from pathlib import Path
 from rung.errors import UserError
 from rung.models.arpa import END, UNKNOWN, arpa_tokens, read_arpa, write_arpa
 from rung.models.ngram import NGram
-from rung.runs import TOKENIZER, Run, claim, load, save_model, versions, write_recipe
+from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, versions, write_recipe
 from rung.text.tokenizers import WhitespaceTokenizer
 
 
@@ -32,7 +32,8 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     `<unk>`. So this tokeniser, unlike Rung's own, is not lossless.
     """
     model, names = read_arpa(path)
-    claim(folder, force=force)
+    check_free(folder, force=force)
+    clear(folder)
     tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNKNOWN))
     tokenizer.save(folder / TOKENIZER)
     save_model(folder, model)

@@ -115,7 +115,7 @@ def prepare(
         train_tokenizer(tokenizer, ())  # refuses the name now, not after hours of reading
     source = open_source(data, documents=documents, field=field, sha256=sha256)
     given = {
-        part: open_source(spec, documents=documents, field=field, like=source)
+        part: open_source(spec, documents=documents, field=field, like=source.plain_mode)
         for part, spec in (("validation", validation), ("test", test))
         if spec is not None
     }

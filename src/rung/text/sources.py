@@ -56,7 +56,7 @@ def open_source(
     documents: str = "auto",
     field: str | None = None,
     sha256: str | None = None,
-    like: Source | None = None,
+    like: str | None = None,
 ) -> Source:
     """The documents of `data`.
 
@@ -68,7 +68,8 @@ def open_source(
         field: which field of .jsonl, .csv, .tsv and .parquet holds the text; default `text`, or the only
             column.
         sha256: of the one file or URL, checked before anything is read; a URL must have one.
-        like: `auto` cuts plain text as it was cut there, so that a short held-out list of lines stays a list.
+        like: the `plain_mode` of a source read before, or None: `auto` cuts plain text as it was cut there, so that
+            a short held-out list of lines stays a list.
 
     Raises UserError for whatever can't be read, here or while the documents are read.
     """
@@ -88,7 +89,7 @@ def open_source(
         raise UserError(f"--field {field} does not fit: {spec} is plain text; only rows have fields")
     mode = documents
     if documents == "auto":
-        mode = _plain_mode(files) if like is None or like.plain_mode is None else like.plain_mode
+        mode = _plain_mode(files) if like is None else like
     source = Source(spec, files, documents, field, mode)
     if temporary is not None:
         weakref.finalize(source, temporary.unlink, missing_ok=True)

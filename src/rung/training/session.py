@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.events import Event, Finished, Note, Step
+from rung.events import Event, Finished, Note, Phase, Step
 from rung.files import atomic_path, cannot_write
 from rung.measure import Measure, measure
 from rung.models import descends, rung_class
@@ -124,6 +124,7 @@ def _train(
                 if issubclass(model_class, CountedModel)
                 else _mix(config, corpus)
             )
+            yield Phase(f"counting {corpus.train.n_tokens:,} tokens")
             for event in fitting:
                 if isinstance(event, Event):
                     yield journal.add(event)
@@ -164,6 +165,7 @@ def _train(
                     f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
                 )
     assert model is not None
+    yield Phase("saving, and measuring the validation split")
     save_model(run.folder, model)
     recipe = dict(run.recipe)
     recipe["status"] = "finished"
