@@ -37,7 +37,7 @@ from rung.models.infinigram_scan import (
 )
 from rung.models.ngram import NGram, NGramConfig, default_order
 from rung.models.place_walk import Integer, step
-from rung.models.suffix_array import PlaceIndex, build_index
+from rung.models.suffix_array import PlaceIndex, build_index, read_only
 from rung.text.stream import TokenStream
 
 HELD_OUT = 0.05
@@ -304,15 +304,8 @@ def _lengths(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _known(index: PlaceIndex, following: np.ndarray, stretches: np.ndarray, order: int) -> KnownText:
-    index = PlaceIndex(*map(_plain, index))
-    return KnownText(index, _plain(following), _plain(stretches), *_lengths(order))
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    """One kind of array, mapped from a file or made here: code is compiled for each kind it meets."""
-    view = np.asarray(array).view(np.ndarray)
-    view.flags.writeable = False
-    return view
+    index = PlaceIndex(*map(read_only, index))
+    return KnownText(index, read_only(following), read_only(stretches), *_lengths(order))
 
 
 def _below(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -87,7 +87,8 @@ def build_index(ids: np.ndarray, vocab_size: int) -> tuple[PlaceIndex, np.ndarra
     came_from = np.argsort(following, kind="stable").astype(order.dtype)
     first = np.concatenate([[0], np.cumsum(np.bincount(following, minlength=vocab_size))])
     blocks = block_minima(shared)
-    return PlaceIndex(first, came_from, shared, blocks, block_minima(blocks)), last
+    arrays = (first, came_from, shared, blocks, block_minima(blocks))
+    return PlaceIndex(*map(read_only, arrays)), last
 
 
 def sort_suffixes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,3 +114,10 @@ def block_minima(values: np.ndarray) -> np.ndarray:
     filled = np.full(n * BLOCK, np.iinfo(values.dtype).max, values.dtype)
     filled[: len(values)] = values
     return filled.reshape(n, BLOCK).min(axis=1)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """One kind of array, mapped from a file or made here: code is compiled for each kind it meets."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,332 @@
+"""Where in the training text does this occur? Any string counted and found, any text traced back to its passages.
+
+    count(run, "cows eat")           how often and where the string occurs
+    trace(run, generated_text)       which parts of the text stand in the training text: generated or copied?
+
+Both are exact and know nothing of tokens: they look into the UTF-8 bytes of the run's training split, all its
+documents in a row, the byte FF before and after each. That byte is no part of any text, so nothing is found
+across documents; and as no character's bytes stand inside another's, bytes match only where characters do.
+
+The index (`rung.models.suffix_array`, about 11 bytes a byte of text) takes half a second a megabyte to make,
+at the first question, and is kept in the run's data folder, from where it is mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.models.suffix_array import LONGEST_SHARED, PlaceIndex, build_index, read_only
+from rung.runs import DATA, Run
+from rung.tensors import load_tensors, save_tensors
+from rung.text.corpus import Corpus
+from rung.text.tokenizers import text_of, utf8
+
+FILE = "passages.safetensors"
+FORMAT = "1"
+MARK = 0xFF
+MINIMUM = 32
+AROUND = 40
+TOKENS_AT_ONCE = 1 << 18
+CHARACTER_BLOCK = 1 << 12
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the training split.
+
+    Attributes:
+        document: which document, from 0.
+        byte, character: how many of them stand before it in its document.
+        before, after: what stands around the string there, as far as the document goes.
+    """
+
+    document: int
+    byte: int
+    character: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often a string occurs, overlapping occurrences included, and the first places where it does."""
+
+    text: str
+    count: int
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A part of a text that stands in the training text and, made longer on either side, doesn't.
+
+    Attributes:
+        start, length: where it stands in the text that was traced, in characters.
+        n_bytes: its length in bytes of UTF-8.
+        marked_start, marked_end: the characters of which it is the longest passage; no other passage's.
+        text: the passage.
+        count: how often it occurs in the training text.
+        place: where it does first.
+    """
+
+    start: int
+    length: int
+    n_bytes: int
+    marked_start: int
+    marked_end: int
+    text: str
+    count: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What of a text stands in the training text in passages of `minimum` bytes or more.
+
+    Attributes:
+        passages: in the order of the text. For each character that is inside of one, the longest.
+        minimum: the shortest length, in bytes.
+        n_bytes: the length of the text.
+        copied_bytes: how many bytes are inside a passage.
+        share: copied_bytes / n_bytes, 0 for an empty text.
+        longest: the length of the longest passage, in bytes; 0 when there is none.
+    """
+
+    passages: tuple[Passage, ...]
+    minimum: int
+    n_bytes: int
+    copied_bytes: int
+    share: float
+    longest: int
+
+
+def count(run: Run, text: str, *, places: int = 5, around: int = AROUND) -> Count:
+    """How often and where `text` occurs in the training text of `run`.
+
+    Args:
+        run: any run that has its data folder.
+        text: one character or more.
+        places: how many places to tell, the first ones.
+        around: how many characters to show before and after each.
+
+    Raises UserError for an empty text and a run without its data.
+    """
+    return open_index(run).count(text, places=places, around=around)
+
+
+def trace(run: Run, text: str, *, minimum: int = MINIMUM, around: int = AROUND) -> Trace:
+    """Which parts of `text` stand in the training text of `run`, in passages of `minimum` bytes or more.
+
+    Raises UserError for a minimum below 1 and a run without its data.
+    """
+    return open_index(run).trace(text, minimum=minimum, around=around)
+
+
+@dataclass(frozen=True)
+class PassageIndex:
+    """The training text and its places, sorted. N bytes, the first mark included and the last one not.
+
+    Attributes:
+        text: (N + 1,) the documents' bytes, a mark before and after each.
+        starts: (D + 1,) where each document begins, and where one more would.
+        characters: how many characters the first 0, 4,096, 8,192, ... bytes have, marks counted.
+        last: (N,) the position of the last byte before each sorted place.
+        places: the sorted places.
+    """
+
+    text: np.ndarray
+    starts: np.ndarray
+    characters: np.ndarray
+    last: np.ndarray
+    places: PlaceIndex
+
+    def count(self, text: str, *, places: int = 5, around: int = AROUND) -> Count:
+        """As the function of this name."""
+        if not text:
+            raise UserError("there is nothing to count: give one character or more")
+        pattern = np.frombuffer(utf8(text), np.uint8)
+        low, high = self.places.find(pattern)
+        ends = self.last[low:high]
+        if len(ends) > places:
+            ends = np.partition(ends, places - 1)[:places] if places else ends[:0]
+        first = [self._place(end + 1 - len(pattern), len(pattern), around) for end in sorted(ends.tolist())]
+        return Count(text, high - low, tuple(first))
+
+    def trace(self, text: str, *, minimum: int = MINIMUM, around: int = AROUND) -> Trace:
+        """As the function of this name."""
+        if minimum < 1:
+            raise UserError(f"--min {minimum} does not fit: a passage has 1 byte or more")
+        data = np.frombuffer(utf8(text), np.uint8)
+        bounds = np.append(np.flatnonzero(_begins_character(data)), len(data))
+        found = self._maximal_matches(data, bounds, minimum)
+        marked = _longest_at(found[:, 0], found[:, 1], bounds)
+        passages = [
+            self._passage(data, bounds, match, mark, around)
+            for match, mark in zip(found.tolist(), marked.tolist(), strict=True)
+            if mark[0] < mark[1]
+        ]
+        copied = sum(bounds[p.marked_end] - bounds[p.marked_start] for p in passages)
+        return Trace(
+            tuple(passages),
+            minimum,
+            len(data),
+            int(copied),
+            float(copied / len(data)) if len(data) else 0.0,
+            max((p.n_bytes for p in passages), default=0),
+        )
+
+    def _maximal_matches(self, data: np.ndarray, bounds: np.ndarray, minimum: int) -> np.ndarray:
+        """Passages that can't be made longer, (M, 4): begin and end in characters, the range of their places.
+
+        Both begins and ends rise: no such passage is inside another.
+        """
+        from rung.models.place_walk import NO_MARK, left_edge, right_edge, walk
+
+        ranges, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
+        state = np.array([0, self.places.n_places, 0])
+        walk(self.places, data.astype(np.int64), NO_MARK, state, ranges, lengths)
+        ends = bounds[1:]
+        begins = np.searchsorted(bounds, ends - lengths[ends - 1])  # a match may begin inside a character
+        n_bytes = ends - bounds[begins]
+        grows_no_more = np.append(begins[1:] != begins[:-1], True)[: len(begins)]
+        kept = np.flatnonzero(grows_no_more & (n_bytes >= minimum))
+        found = np.empty((len(kept), 4), np.int64)
+        found[:, 0], found[:, 1] = begins[kept], kept + 1
+        for row, character in enumerate(kept):
+            n, at = int(n_bytes[character]), int(ends[character]) - 1
+            low, high = ranges[at].tolist()
+            if n < lengths[at]:
+                if n <= LONGEST_SHARED:
+                    low, high = left_edge(self.places, low, n), right_edge(self.places, high, n)
+                else:
+                    low, high = self.places.find(data[at + 1 - n : at + 1])
+            found[row, 2:] = low, high
+        return found
+
+    def _passage(
+        self, data: np.ndarray, bounds: np.ndarray, match: list[int], marked: list[int], around: int
+    ) -> Passage:
+        begin, end, low, high = match
+        part = data[bounds[begin] : bounds[end]]
+        place = self._place(int(self.last[low:high].min()) + 1 - len(part), len(part), around)
+        text = text_of(part.tobytes())
+        return Passage(begin, end - begin, len(part), marked[0], marked[1], text, high - low, place)
+
+    def _place(self, at: int, n_bytes: int, around: int) -> Place:
+        document = int(np.searchsorted(self.starts, at, side="right")) - 1
+        begin, end = int(self.starts[document]), int(self.starts[document + 1]) - 1
+        room = 4 * around  # a character has at most four bytes
+        before = text_of(self.text[max(begin, at - room) : at].tobytes())
+        after = text_of(self.text[at + n_bytes : min(end, at + n_bytes + room)].tobytes())
+        character = self._characters(at) - self._characters(begin)
+        return Place(document, at - begin, character, before[max(len(before) - around, 0) :], after[:around])
+
+    def _characters(self, at: int) -> int:
+        """How many characters begin before byte `at`."""
+        block = at // CHARACTER_BLOCK
+        rest = self.text[block * CHARACTER_BLOCK : at]
+        return int(self.characters[block]) + int(np.count_nonzero(_begins_character(rest)))
+
+
+def open_index(run: Run) -> PassageIndex:
+    """The index of the run's training text, made and kept in its data folder if it isn't there.
+
+    Where that folder can't be written to, the index is made anew each time: keep it, to ask it more than once.
+    Raises UserError when the run has no data.
+    """
+    folder = run.folder / DATA
+    if not (folder / "corpus.json").exists():
+        raise UserError(
+            f"{run.folder} has no training text to look into: its {DATA} folder is missing; bring it back or "
+            "train again"
+        )
+    path = folder / FILE
+    # corpus.json has the hash of the source, and how it was read and split.
+    made_from = {
+        "format": FORMAT,
+        "corpus": hashlib.sha256((folder / "corpus.json").read_bytes()).hexdigest(),
+    }
+    if path.exists():
+        tensors, metadata = load_tensors(path)
+        if metadata == made_from:
+            return _from_tensors(tensors)
+    index = build_passages(run.corpus)
+    try:
+        save_tensors(path, _to_tensors(index), made_from)
+    except UserError:  # a read-only or full disk; the answer doesn't need the file
+        return index
+    return _from_tensors(load_tensors(path)[0])
+
+
+def build_passages(corpus: Corpus) -> PassageIndex:
+    """Sort the places of the training split's bytes."""
+    text, starts = _spelled(corpus)
+    begins = np.zeros(-(-len(text) // CHARACTER_BLOCK) * CHARACTER_BLOCK, bool)
+    begins[: len(text)] = _begins_character(text)
+    characters = np.append(0, np.cumsum(begins.reshape(-1, CHARACTER_BLOCK).sum(axis=1)))
+    places, last = build_index(text, MARK + 1)
+    return PassageIndex(text, starts, characters, last, places)
+
+
+def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """The training split's bytes with their marks, and where each document begins."""
+    spelling = list(corpus.tokenizer.token_bytes)
+    spelling[corpus.tokenizer.end] = bytes([MARK])
+    letters = np.frombuffer(b"".join(spelling), np.uint8)
+    lengths = np.array([len(token) for token in spelling])
+    at = np.cumsum(lengths) - lengths
+    ids = corpus.train.ids
+    pieces, ends = [], [np.zeros(0, np.int64)]
+    n_bytes = 0
+    for begin in range(0, len(ids), TOKENS_AT_ONCE):
+        chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
+        n = lengths[chunk]
+        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        pieces.append(letters[np.repeat(at[chunk], n) + within])
+        ends.append(n_bytes + np.cumsum(n))
+        n_bytes += len(within)
+    return np.concatenate(pieces), np.concatenate(ends)[corpus.train.starts - 1]
+
+
+def _begins_character(data: np.ndarray) -> np.ndarray:
+    """Which bytes of UTF-8 are a character's first."""
+    return (data & 0xC0) != 0x80
+
+
+def _longest_at(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """For each of M matches the part of the text, (M, 2) in characters, of which it is the longest match.
+
+    Begins and ends rise, so a longer match that overlaps this one covers it from the left or from the right: the
+    part ends where the next longer one begins, and begins where the last one that is as long or longer ends.
+    """
+    sizes = (bounds[ends] - bounds[begins]).tolist()
+    parts = np.stack([begins, ends], axis=1)
+    open_matches: list[int] = []  # their sizes fall
+    for i, size in enumerate(sizes):
+        while open_matches and sizes[open_matches[-1]] < size:
+            shorter = open_matches.pop()
+            parts[shorter, 1] = min(parts[shorter, 1], begins[i])
+        if open_matches:
+            parts[i, 0] = max(parts[i, 0], ends[open_matches[-1]])
+        open_matches.append(i)
+    return parts
+
+
+def _to_tensors(index: PassageIndex) -> dict[str, np.ndarray]:
+    places = {f"places.{name}": array for name, array in index.places._asdict().items()}
+    return places | {
+        "text": index.text,
+        "starts": index.starts,
+        "characters": index.characters,
+        "last": index.last,
+    }
+
+
+def _from_tensors(tensors: dict[str, np.ndarray]) -> PassageIndex:
+    plain = {name: read_only(tensor) for name, tensor in tensors.items()}
+    places = PlaceIndex(**{name: plain.pop(f"places.{name}") for name in PlaceIndex._fields})
+    return PassageIndex(**plain, places=places)
