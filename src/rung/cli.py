@@ -386,6 +386,7 @@ def app_for(arguments: list[str]) -> App:
         default_parameter=Parameter(negative=""),
         exit_on_error=False,
         print_error=False,
+        suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
     if arguments[:1] == ["climb"]:

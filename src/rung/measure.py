@@ -58,14 +58,14 @@ class Measure:
         )
 
 
-def stream_bytes(stream: TokenStream, byte_lengths: np.ndarray) -> int:
-    """How many bytes of text a stream spells; `byte_lengths` is the tokeniser's, by id."""
-    block = 1 << 22
-    return sum(int(byte_lengths[stream.ids[i : i + block]].sum()) for i in range(0, len(stream.ids), block))
+def measure(model: LanguageModel, stream: TokenStream, n_bytes: int, split: str) -> Measure:
+    """Score the whole stream, each document from its own beginning, with the model's full context.
 
-
-def measure(model: LanguageModel, stream: TokenStream, byte_lengths: np.ndarray, split: str) -> Measure:
-    """Score the whole stream, each document from its own beginning, with the model's full context."""
-    log_probs = model.score_stream(stream)
-    nats = -float(np.sum(log_probs, dtype=np.float64))
-    return Measure.total(nats, stream.n_tokens, stream_bytes(stream, byte_lengths), stream.n_documents, split)
+    Args:
+        model: any rung.
+        stream: the split's tokens.
+        n_bytes: the UTF-8 bytes of its documents' text.
+        split: its name.
+    """
+    nats = -float(np.sum(model.score_stream(stream), dtype=np.float64))
+    return Measure.total(nats, stream.n_tokens, n_bytes, stream.n_documents, split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from rung.measure import Measure, measure
 from rung.models.base import LanguageModel
 from rung.runs import Run
 from rung.text.sources import open_source
-from rung.text.stream import TokenStream
 from rung.text.tokenizers import Tokenizer, utf8
 
 SPLITS = ("train", "validation", "test")
-BATCH_TOKENS = 1 << 17
+BATCH_CHARACTERS = 1 << 18
+
+Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,31 @@ def evaluate(
         return _measure_texts(run.model, run.tokenizer, source, str(data))
     if split not in SPLITS:
         raise UserError(f"--split {split!r} is unknown{nearest(split, SPLITS)} (known: {', '.join(SPLITS)})")
-    stream = getattr(run.corpus, split)
-    if stream is None:
-        raise UserError(f"{run.folder} has no {split} text; name another --split or give DATA")
-    return measure(run.model, stream, run.tokenizer.byte_lengths, split)
+    return measure(run.model, run.corpus.stream(split), run.corpus.n_bytes(split), split)
 
 
 def score_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Score]:
     """Score each text as a document of its own, in order, a batch at a time."""
-    for batch in _batches(tokenizer, texts):
-        stream = TokenStream.of([ids for ids, _ in batch], model.end)
-        log_probs = model.score_stream(stream)
-        totals = np.add.reduceat(log_probs.astype(np.float64), stream.starts[:-1] - 1)
-        for (ids, n_bytes), total in zip(batch, totals.tolist(), strict=True):
-            bits = -total / (math.log(2) * n_bytes) if n_bytes else None
-            yield Score(total, len(ids) + 1, n_bytes, bits)
+    for batch in _batches(texts):
+        columns = score_batch(model, tokenizer, batch)
+        for log_prob, tokens, n_bytes, bits in zip(
+            *(column.tolist() for column in columns.values()), strict=True
+        ):
+            yield Score(log_prob, tokens, n_bytes, bits if n_bytes else None)
+
+
+def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
+    """The fields of `Score` as columns (n,), each text a document of its own; an empty one has NaN bits per byte."""
+    stream = tokenizer.encode_many(texts)
+    first = stream.starts[:-1] - 1
+    log_prob = np.add.reduceat(model.score_stream(stream).astype(np.float64), first)
+    if tokenizer.lossless:
+        n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
+    else:
+        n_bytes = np.array([len(utf8(text)) for text in texts])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = np.where(n_bytes > 0, -log_prob / (math.log(2) * n_bytes), np.nan)
+    return {"log_prob": log_prob, "tokens": np.diff(stream.starts), "bytes": n_bytes, "bits_per_byte": bits}
 
 
 def _measure_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str], name: str) -> Measure:
@@ -92,15 +103,14 @@ def _measure_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[s
     return Measure.total(math.fsum(nats), tokens, n_bytes, documents, name)
 
 
-def _batches(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[tuple[np.ndarray, int]]]:
-    batch: list[tuple[np.ndarray, int]] = []
-    tokens = 0
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
     for text in texts:
-        ids = tokenizer.encode(text)
-        batch.append((ids, len(utf8(text))))
-        tokens += len(ids) + 1
-        if tokens >= BATCH_TOKENS:
+        batch.append(text)
+        size += len(text) + 1
+        if size >= BATCH_CHARACTERS:
             yield batch
-            batch, tokens = [], 0
+            batch, size = [], 0
     if batch:
         yield batch

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -31,19 +30,18 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
+from rung.evaluation.evaluate import Columns, score_batch
 from rung.evaluation.keep import NAMES, Keep
 from rung.evaluation.records import BATCH_BYTES, JSON_LINES, Batch, Records, open_records, suffixes
 from rung.files import atomic_path
-from rung.models.base import CountedModel, LanguageModel
+from rung.models.base import CountedModel
 from rung.runs import Run
-from rung.text.tokenizers import Tokenizer
 
 PLAIN = (".txt", ".text")
 NEURAL_BATCH_BYTES = 1 << 16
 FIELDS: str = '"log_prob": %.9g, "tokens": %d, "bytes": %d, "bits_per_byte": %.9g\n'
 WATCHED = frozenset((*NAMES, "error"))
 
-Columns = dict[str, np.ndarray]
 Spell = Callable[[Batch, Columns], list[str]]
 
 
@@ -118,17 +116,6 @@ class Scoring:
             lines = [lines[i] for i in np.flatnonzero(kept).tolist()]
         errors = list(batch.errors.values())
         return Part("".join(lines), len(batch.texts), len(lines), errors, self._records.position)
-
-
-def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
-    """Each text as a document of its own, by name a column (n,); bits per byte are NaN for an empty text."""
-    stream = tokenizer.encode_many(texts)
-    first = stream.starts[:-1] - 1
-    log_prob = np.add.reduceat(model.score_stream(stream).astype(np.float64), first)
-    n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bits = np.where(n_bytes > 0, -log_prob / (math.log(2) * n_bytes), np.nan)
-    return dict(zip(NAMES, (log_prob, np.diff(stream.starts), n_bytes, bits), strict=True))
 
 
 def _scores(batch: Batch, columns: Columns) -> list[str]:

@@ -42,9 +42,11 @@ class Tokenizer(ABC):
         vocab_size: how many ids there are, the mark included.
         end: the id of the document mark.
         byte_lengths: (V,) how many UTF-8 bytes each id spells.
+        lossless: whether the ids of a text spell its bytes; of Rung's own tokenisers all are.
     """
 
     kind: ClassVar[str]
+    lossless: ClassVar[bool] = True
 
     def __init__(self, token_bytes: list[bytes]) -> None:
         self.token_bytes = [*token_bytes, b""]
@@ -313,6 +315,7 @@ class WhitespaceTokenizer(Tokenizer):
     that the model doesn't know. It is the one tokeniser here that loses text; nothing is trained with it."""
 
     kind = "whitespace"
+    lossless = False
 
     def __init__(self, words: Iterable[str], unknown: int) -> None:
         self.words = list(words)
@@ -322,6 +325,12 @@ class WhitespaceTokenizer(Tokenizer):
 
     def encode(self, text: str) -> np.ndarray:
         return np.array([self._ids.get(word, self.unknown) for word in text.split()], np.int64)
+
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        words = [text.split() for text in texts]
+        find, unknown = self._ids.get, self.unknown
+        ids = np.array([find(word, unknown) for row in words for word in row], np.int64)
+        return _with_marks(ids, np.array([len(row) for row in words], np.int64), self.end)
 
     def to_json(self) -> dict[str, Any]:
         return {"words": self.words, "unknown": self.unknown}

@@ -210,7 +210,7 @@ def _mix(config: MixConfig, corpus: Corpus) -> Iterator[Event | Mix]:
 
 def _validate(model: LanguageModel, corpus: Corpus) -> Measure:
     assert corpus.validation is not None
-    return measure(model, corpus.validation, corpus.tokenizer.byte_lengths, "validation")
+    return measure(model, corpus.validation, corpus.n_bytes("validation"), "validation")
 
 
 def pick_device(name: str) -> str:
