@@ -120,6 +120,26 @@ def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):
     assert len(report["steps"]) == 2
 
 
+def test_count_and_trace_look_into_the_training_text(rung: Shell, text: Path):
+    rung("train", "ngram", text, "--order", "3")
+    train = "".join(Path("text.txt").read_text()[: int(0.9 * len(text.read_text())) - 100])
+    found = rung.json("count", "runs/ngram", "the cows eat")
+    assert found["count"] >= train.count("the cows eat") > 0
+    assert len(found["places"]) == min(5, found["count"])
+    code, out, _ = rung("count", "runs/ngram", "zebra")
+    assert (code, out) == (0, "0 times\n")
+    copied = train[50:150]
+    Path("made.txt").write_text("XYZXYZ " + copied + " ZYXZYX")
+    traced = rung.json("trace", "runs/ngram", "made.txt", "--min", "20")
+    assert traced["longest"] >= len(copied)
+    assert 0.8 < traced["share"] < 1
+    assert "XYZ" not in "".join(passage["text"] for passage in traced["passages"])
+    code, out, _ = rung("trace", "runs/ngram", "made.txt")
+    assert "stand in training passages of 32 bytes or more" in out
+    rung.refused("count", "runs/ngram", "")
+    rung.refused("trace", "runs/ngram", "nothing.txt")
+
+
 def test_mix_learns_weights_over_runs(rung: Shell, text: Path):
     rung("train", "bigram", text)
     rung("train", "ngram", text, "--order", "3")

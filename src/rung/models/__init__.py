@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 RUNGS = {
     "bigram": ("rung.models.bigram:Bigram", "counted pairs, add-k smoothing"),
     "ngram": ("rung.models.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
+    "infinigram": ("rung.models.infinigram:InfiniGram", "n-grams of any length over a suffix array of the text"),
     "neural-bigram": (
         "rung.models.neural_bigram:NeuralBigram",
         "one table of logits, learned by gradient descent",
     ),
+    "mlp": ("rung.models.mlp:MLP", "a perceptron over the last few tokens, Bengio et al. 2003"),
+    "wavenet": ("rung.models.wavenet:WaveNet", "neighbours fused pair by pair, WaveNet's hierarchy"),
     "gpt": ("rung.models.transformer:GPT", "a transformer, GPT-2's shape"),
     "mix": ("rung.models.mix:Mix", "a weighted sum of other runs, weights learned on held-out text"),
 }
