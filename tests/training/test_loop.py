@@ -192,7 +192,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(text
         ("steps", 0),
         ("lr", -1.0),
         ("lr", float("nan")),
-        ("optimizer", "adam"),
+        ("optimizer", "adamm"),
         ("warmup", 2.0),
         ("batch_size", 0),
     ],

@@ -74,11 +74,9 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
                 target.copy_(torch.from_numpy(np.array(array)))
         else:
             state, _, name = name.partition(".")
-            # Step counts stay on the CPU, moments beside their parameter, as the optimiser itself keeps them.
-            value = torch.from_numpy(np.array(array))
-            optimizer.state[parameters[name]][state] = (
-                value if state == "step" else value.to(parameters[name].device)
-            )
+            # Beside their parameter, step counts too: that is where a fused optimiser keeps them.
+            value = torch.from_numpy(np.array(array)).to(parameters[name].device)
+            optimizer.state[parameters[name]][state] = value
     return Progress(**json.loads(metadata["progress"]))
 
 

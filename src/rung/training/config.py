@@ -7,8 +7,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rung.errors import UserError, nearest
+from rung.training.schedules import SCHEDULES
 
 DEFAULT_STEPS = 2000
+
+LR_FACTORS = {"sgd": 100.0, "momentum": 10.0, "nesterov": 10.0, "adam": 1.0, "adamw": 1.0, "muon": 1.0}
+"""What a learning rate that suits adamw is multiplied by: its steps are as large as lr, those of sgd as lr times a
+gradient of norm 1 or less over all weights; momentum 0.9 makes ten times of each."""
+
+OPTIMIZERS = tuple(LR_FACTORS)
+"""The names; the functions are in `rung.training.optimizers`, which needs torch."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +30,17 @@ class TrainingConfig:
         batch_size: rows in a batch.
         window: most tokens in a row; by default the model's context.
         accumulate: batches whose gradients are summed, weighted by their tokens, before a step.
-        lr: peak learning rate.
-        optimizer: adamw.
-        schedule: cosine or constant, after a linear warm-up.
+        lr: peak learning rate; the rung's choice is for adam, adamw and muon, 100 times that for sgd, and 10 times for
+            momentum and nesterov, with as much less decay.
+        optimizer: sgd, momentum, nesterov, adam, adamw, or muon (hidden matrices, with adamw for the rest).
+        schedule: after a linear warm-up constant, step (to min-lr at two thirds), inverse-root, cosine, linear, or wsd
+            (warm-up, stable, decay over the last fifth).
         warmup: share of the budget over which the learning rate rises.
-        min_lr: where the cosine ends, as a share of the peak.
-        weight_decay: decoupled decay of the weight matrices.
-        beta2: AdamW's second-moment decay.
+        min_lr: where the schedule ends, as a share of the peak.
+        weight_decay: decoupled decay of the weight matrices, whatever the optimiser; none for adam.
+        l1: adds l1 * sum |w| over the weight matrices to the loss; with l2 the elastic net.
+        l2: adds l2 / 2 * sum w^2 over the weight matrices to the loss.
+        beta2: second-moment decay of adam and adamw.
         clip: largest norm of the gradient; 0 turns clipping off.
         eval_every: steps between evaluations of the whole validation split; by default 5 evaluations are spread
             over the budget (fewer under --minutes if they would take more than a seventh of the time).
@@ -48,6 +60,8 @@ class TrainingConfig:
     warmup: float = 0.05
     min_lr: float = 0.1
     weight_decay: float | None = None
+    l1: float = 0.0
+    l2: float = 0.0
     beta2: float = 0.99
     clip: float = 1.0
     eval_every: int | None = None
@@ -68,20 +82,31 @@ class TrainingConfig:
             _check(self, name, lambda value: value >= 1, "a whole number from 1 up")
         for name in ("minutes", "lr"):
             _check(self, name, lambda value: 0 < value < float("inf"), "a number above 0")
-        for name in ("weight_decay", "clip"):
+        for name in ("weight_decay", "l1", "l2", "clip"):
             _check(self, name, lambda value: 0 <= value < float("inf"), "0 or more")
         for name in ("warmup", "min_lr"):
             _check(self, name, lambda value: 0 <= value <= 1, "a share from 0 to 1")
         _check(self, "beta2", lambda value: 0 <= value < 1, "from 0 to just below 1")
-        for name, known in (("optimizer", ("adamw",)), ("schedule", ("cosine", "constant"))):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", tuple(SCHEDULES))):
             value = getattr(self, name)
             if value not in known:
                 raise UserError(
                     f"--{name} {value!r} is unknown{nearest(value, known)} (known: {', '.join(known)})"
                 )
+        if self.optimizer == "adam" and self.weight_decay:
+            raise UserError(
+                "--weight-decay does not go with adam: take --optimizer adamw, or give --l2 instead"
+            )
 
     def resolved(self, choices: Mapping[str, Any]) -> TrainingConfig:
         """Every None that the rung has a choice for, filled; and a budget, if none was given."""
+        factor = LR_FACTORS[self.optimizer]
+        choices = {
+            **choices,
+            "lr": choices["lr"] * factor,
+            # A step takes lr * weight_decay of a weight: as much as the rung's choice takes with adamw.
+            "weight_decay": 0.0 if self.optimizer == "adam" else choices["weight_decay"] / factor,
+        }
         filled = {name: value for name, value in choices.items() if getattr(self, name) is None}
         if self.steps is None and self.tokens is None and self.minutes is None:
             filled.setdefault("steps", DEFAULT_STEPS)
