@@ -12,6 +12,10 @@ no earlier one holds, its last S. Put otherwise: when a window is full and one m
 begins with the last C // 2 inputs and the new one. So no prediction of a long document rests on fewer than
 C // 2 + 1 inputs, and a walk computes about two inputs a token instead of C. With C = 1 a window is the last
 input alone.
+
+Networks that read a block of the last C inputs (`SlidingModel`) need no such compromise: every prediction sees
+exactly the last C, marks filling the block before a document's beginning. Recurrent ones (`CarryingNetwork`)
+have no window at all.
 """
 
 from __future__ import annotations
@@ -23,10 +27,11 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
-from rung.models.base import LanguageModel
+from rung.models.base import LanguageModel, State
 
 HIDDEN_TOKENS_AT_ONCE = 1 << 12
 """Tokens read in one forward while scoring: more, and what passes between layers no longer fits the cache."""
@@ -43,17 +48,30 @@ class Network(nn.Module, ABC):
     def context(self) -> int | None:
         """The most inputs it can read at once; None = any number."""
 
+    @property
+    def history(self) -> int:
+        """H, how many inputs it wants to the left of the first that it is to answer; a trainer's rows have them."""
+        return 0
+
     @abstractmethod
     def hidden(self, tokens: Tensor) -> Tensor:
-        """What `tokens` (B, T), int64, come to: (B, T) or (B, T, C), whatever `logits` takes."""
+        """What `tokens` (B, H + T), int64, come to: (B, T) or (B, T, C), whatever `logits` takes."""
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities (..., V) of the next token, at any choice of positions."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T) int64 -> logits (B, T, V); position t predicts the token after `tokens[:, t]`."""
+        """(B, H + T) int64 -> logits (B, T, V); position t predicts the token after `tokens[:, H + t]`."""
         return self.logits(self.hidden(tokens))
+
+    def nats(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """The sum of -log p over `targets` (B, T), which follow the last T of `tokens` (B, H + T); -1 is no target.
+
+        What a trainer descends. Networks override it where the places without a target must not be seen.
+        """
+        logits = self(tokens)  # (B, T, V)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> None:
@@ -194,19 +212,23 @@ class NeuralModel(LanguageModel, Generic[N]):
         width = windows.shape[2]
         scores = np.empty((rows, n_windows, kept), np.float32)
         at_once = max(1, HIDDEN_TOKENS_AT_ONCE // width)
-        slice_size = max(1, LOGITS_AT_ONCE // self.vocab_size)
         with self.inference():
             for begin in range(0, rows * n_windows, at_once):
                 # Fancy indexing copies these windows only, not every overlap of a long document.
                 chunk = np.divmod(np.arange(begin, min(begin + at_once, rows * n_windows)), n_windows)
-                hidden = self.network.hidden(self._tensor(windows[chunk]))[:, width - kept :].flatten(0, 1)
-                wanted = self._tensor(targets[chunk]).flatten()
-                parts = [
-                    _log_prob(self.network.logits(h), t)
-                    for h, t in zip(hidden.split(slice_size), wanted.split(slice_size), strict=True)
-                ]
-                scores[chunk] = torch.cat(parts).view(-1, kept).numpy(force=True)
+                hidden = self.network.hidden(self._tensor(windows[chunk]))[:, -kept:]
+                scores[chunk] = self._log_probs(hidden, targets[chunk])
         return scores
+
+    def _log_probs(self, hidden: Tensor, targets: np.ndarray) -> np.ndarray:
+        """log p of `targets` (B, T) under `hidden` (B, T, ...), a bounded number of logits at a time."""
+        wanted = self._tensor(targets).flatten()
+        slice_size = max(1, LOGITS_AT_ONCE // self.vocab_size)
+        parts = [
+            _log_prob(self.network.logits(h), t)
+            for h, t in zip(hidden.flatten(0, 1).split(slice_size), wanted.split(slice_size), strict=True)
+        ]
+        return torch.cat(parts).view(targets.shape).numpy(force=True)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -228,6 +250,132 @@ class NeuralModel(LanguageModel, Generic[N]):
         return torch.from_numpy(tokens).to(self.device)
 
 
+class SlidingNetwork(Network):
+    """A network whose answer at each position is a function of the last `context` inputs and of nothing else.
+
+    It takes C - 1 inputs more than it gives answers: (B, C - 1 + T) -> (B, T).
+    """
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """C, how many inputs an answer rests on."""
+
+    @property
+    def history(self) -> int:
+        return self.context - 1
+
+
+S = TypeVar("S", bound=SlidingNetwork)
+
+
+class SlidingModel(NeuralModel[S]):
+    """A rung that reads a block of exactly the last C inputs, filled with marks before a document's beginning.
+
+    Score and advance see the same blocks, however long the document. A state is the last C - 1 inputs.
+    """
+
+    context: int
+
+    @property
+    def max_window(self) -> None:
+        return None
+
+    @property
+    def window(self) -> int:
+        """Every position is an example of its own, so rows may be longer than the context."""
+        return 64
+
+    def start(self, batch: int = 1) -> State:
+        return np.full((batch, self.network.history), self.end, np.int64)
+
+    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
+        new = self.check_tokens(tokens).reshape(len(state), -1)
+        # Only the last block counts, however many tokens are taken in.
+        inputs = np.concatenate([state, new], axis=1)[:, -self.context :].copy()  # (B, C)
+        with self.inference():
+            logits = self.network(self._tensor(inputs))[:, 0]
+            return next_log_probs(logits), inputs[:, 1:]
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return state[rows]
+
+    def score(self, tokens: np.ndarray) -> np.ndarray:
+        """The log-probabilities, in nats, of a document (T,) or B documents (B, T), in pieces of bounded size."""
+        tokens = self.check_tokens(tokens)
+        documents = tokens if tokens.ndim == 2 else tokens[None]  # (B, T)
+        if documents.size == 0:
+            return np.empty(tokens.shape, np.float32)
+        length, history = documents.shape[1], self.network.history
+        piece = min(length, HIDDEN_TOKENS_AT_ONCE)
+        n_pieces = -(-length // piece)
+        beyond = n_pieces * piece - length
+        inputs = np.pad(documents[:, :-1], ((0, 0), (history + 1, beyond)), constant_values=self.end)
+        windows = np.lib.stride_tricks.sliding_window_view(inputs, history + piece, axis=1)[:, ::piece]
+        targets = np.pad(documents, ((0, 0), (0, beyond))).reshape(len(documents), n_pieces, piece)
+        scores = self._score_windows(windows, targets).reshape(len(documents), -1)
+        return scores[:, :length].reshape(tokens.shape)
+
+
+class CarryingNetwork(Network):
+    """A network that remembers: what it has made of all inputs so far is a state, a tensor of a fixed size.
+
+    In training each row of a batch goes on where that row stopped in the batch before (`rung.training.batches.Lanes`),
+    so the state is carried along, cut off from its gradient: backpropagation through time, truncated at the row's
+    beginning. The carried state is a buffer, so that a checkpoint holds it, but no part of the model.
+    """
+
+    carried: Tensor
+
+    @abstractmethod
+    def blank(self, batch: int) -> Tensor:
+        """The state (S, L, B, H) of `batch` rows that have seen nothing."""
+
+    @abstractmethod
+    def run(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read `tokens` (B, T) on from `state`: what `logits` takes, (B, T, C), and the state after."""
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        return self.run(tokens, self.blank(len(tokens)))[0]
+
+    def carry(self, batch: int) -> None:
+        """From now on `nats` goes on from one batch of this many rows to the next."""
+        self.register_buffer("carried", self.blank(batch), persistent=False)
+
+    def forget(self, rows: Tensor) -> None:
+        """Rows (B,) that are True begin anew."""
+        self.carried[:, :, rows] = 0
+
+    def nats(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """As of any network, but each row goes on from `carried`, which it brings up to date."""
+        hidden, state = self.run(tokens, self.carried)
+        self.carried.copy_(state.detach())
+        real = targets >= 0
+        return F.cross_entropy(self.logits(hidden[real]), targets[real], reduction="sum")
+
+
+def check_counts(config: Any, *names: str) -> None:
+    """Raises UserError when one of these fields of a configuration is not a whole number above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if type(value) is not int or value < 1:
+            raise UserError(f"{_flag(name)} {value!r} is not allowed: give a whole number, 1 or more")
+
+
+def check_share(config: Any, name: str) -> None:
+    """Raises UserError when this field of a configuration is not a share below 1."""
+    value = getattr(config, name)
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise UserError(f"{_flag(name)} {value!r} is not allowed: give a number from 0 up to, not with, 1")
+
+
+def check_switch(config: Any, name: str) -> None:
+    """Raises UserError when this field of a configuration is neither true nor false."""
+    value = getattr(config, name)
+    if type(value) is not bool:
+        raise UserError(f"{_flag(name)} {value!r} is not allowed: give true or false")
+
+
 def next_log_probs(logits: Tensor) -> np.ndarray:
     """Logits (B, V) as log-probabilities for the other side of the boundary, float32."""
     return torch.log_softmax(logits.float(), dim=-1).numpy(force=True)
@@ -237,3 +385,7 @@ def _log_prob(logits: Tensor, targets: Tensor) -> Tensor:
     """log p of `targets` (M,) under `logits` (M, V), in float32."""
     logits = logits.float()
     return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")

@@ -24,33 +24,43 @@ class Batches:
         window: the most tokens in a row.
         batch_size: rows in a batch.
         seed: of the phases and the shuffles.
+        history: how many inputs each row has to the left of those that its targets follow: tokens of its document,
+            and before that marks.
     """
 
-    def __init__(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, stream: TokenStream, window: int, batch_size: int, seed: int, history: int = 0
+    ) -> None:
         self._ids = stream.ids
         self._starts = np.asarray(stream.starts)
         self._window = window
         self._batch_size = batch_size
         self._seed = seed
+        self._history = history
         # Row number at which each epoch begins: how many rows an epoch has depends on its phases.
         self._epoch_begins = [0]
         self._epoch = -1
-        self._order = self._begin = self._end = np.empty(0, np.int64)
+        self._order = self._begin = self._end = self._start = np.empty(0, np.int64)
 
     def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs (B, T) and targets (B, T), int64, T at most `window`; targets beyond a row's end are PADDING."""
-        begin, end = self._rows(t * self._batch_size, (t + 1) * self._batch_size)
+        """Inputs (B, history + T) and targets (B, T), int64, T at most `window`; beyond a row's end: PADDING."""
+        return self._gather(*self._rows(t * self._batch_size, (t + 1) * self._batch_size))
+
+    def _gather(self, begin: np.ndarray, end: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of the rows begin..end - 1 of the stream, whose documents start at `start`."""
         lengths = end - begin
         columns = np.arange(lengths.max())
         positions = np.minimum(begin[:, None] + columns, end[:, None] - 1)
-        inputs = self._ids[positions - 1].astype(np.int64)
         targets = self._ids[positions].astype(np.int64)
         targets[columns >= lengths[:, None]] = PADDING
-        return inputs, targets
+        if self._history:
+            before = begin[:, None] + np.arange(-self._history, 0)
+            positions = np.concatenate([np.maximum(before, start[:, None]), positions], axis=1)
+        return self._ids[positions - 1].astype(np.int64), targets
 
-    def _rows(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where rows first..last-1 begin and end in the stream; they may span epochs."""
-        begins, ends = [], []
+    def _rows(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where rows first..last-1 begin and end in the stream, and where their documents start; epochs may change."""
+        begins, ends, starts = [], [], []
         while first < last:
             epoch = int(np.searchsorted(self._epoch_begins, first, side="right")) - 1
             self._lay_out(epoch)
@@ -58,8 +68,9 @@ class Batches:
             rows = self._order[offset : offset + last - first]
             begins.append(self._begin[rows])
             ends.append(self._end[rows])
+            starts.append(self._start[rows])
             first += len(rows)
-        return np.concatenate(begins), np.concatenate(ends)
+        return np.concatenate(begins), np.concatenate(ends), np.concatenate(starts)
 
     def _lay_out(self, epoch: int) -> None:
         """Cut and shuffle one epoch; epochs before it were laid out when their first row was asked for."""
@@ -76,6 +87,7 @@ class Batches:
         end = start[document] + phase[document] + within * self._window
         self._begin = np.where(within == 0, start[document], end - self._window)
         self._end = np.minimum(end, stop[document])
+        self._start = start[document]
         self._order = rng.permutation(len(document))
         self._epoch = epoch
         if epoch + 1 == len(self._epoch_begins):

@@ -1,6 +1,6 @@
 """The training loop of every neural rung: events out, nothing printed.
 
-    batch number t  ->  loss  ->  gradient, clipped  ->  AdamW step at lr(progress)
+    batch number t  ->  loss  ->  gradient, clipped  ->  optimiser step at lr(progress)
     now and then: the whole validation split, a sample, a checkpoint
 
 Batch t and the dropout of step t are functions of (seed, t) alone, and a checkpoint holds the rest, so a run that is
@@ -17,18 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
-from rung.models.neural import NeuralModel
+from rung.models.neural import Network, NeuralModel
 from rung.tensors import load_tensors, save_tensors
 from rung.text.stream import TokenStream
 from rung.training.batches import PADDING, Batches
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
-from rung.training.optimizers import OPTIMIZERS
+from rung.training.optimizers import OPTIMIZERS, add_penalties
 from rung.training.schedules import SCHEDULES
 
 EVALUATIONS = 5
@@ -74,7 +73,7 @@ def train_network(
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
         raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
-    batches = Batches(train, window, config.batch_size, seed)
+    batches = Batches(train, window, config.batch_size, seed, network.history)
     optimizer = OPTIMIZERS[config.optimizer](
         network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
@@ -165,7 +164,7 @@ def train_network(
 
 
 def _step(
-    network: torch.nn.Module,
+    network: Network,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     step: int,
@@ -180,17 +179,13 @@ def _step(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed_of_step(seed, step))
         for inputs, targets in parts:
-            logits = network(torch.from_numpy(inputs).to(device))  # (B, T, V)
-            loss = F.cross_entropy(
-                logits.flatten(0, 1),
-                torch.from_numpy(targets).to(device).flatten(),
-                ignore_index=PADDING,
-                reduction="sum",
-            )
+            loss = network.nats(torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device))
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
             total += loss.item()
     finite = math.isfinite(total)
+    if config.l1 or config.l2:
+        add_penalties(network.parameters(), config.l1, config.l2)
     if finite and config.clip:
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         finite = math.isfinite(norm.item())
