@@ -232,6 +232,14 @@ def test_standard_input_is_a_text(text: Path):
     assert json.loads(done.stdout)["validation"]["bytes"] > 0
 
 
+def test_stupid_backoff_trains_and_is_refused_where_probabilities_are_needed(rung: Shell, text: Path):
+    trained = rung.json("train", "ngram", text, "--smoothing", "stupid-backoff", "--prune", "0", "--out", "r")
+    assert trained["validation"] is None
+    assert "scores, not probabilities" in rung.refused("evaluate", "r")
+    assert "scores, not probabilities" in rung.refused("sample", "r")
+    assert rung("train", "ngram", text, "--order", "3", "--prune", "0", "1", "1", "--out", "p")[0] == 0
+
+
 def test_a_mistyped_text_costs_no_run(rung: Shell, text: Path):
     rung("train", "bigram", text, "--out", "mine")
     before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}

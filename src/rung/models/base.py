@@ -95,6 +95,11 @@ class LanguageModel(ABC):
         return log_probs
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether the scores are log-probabilities; without, a model can't be measured, sampled or mixed."""
+        return True
+
+    @property
     @abstractmethod
     def n_parameters(self) -> int:
         """How many numbers the model is made of (counts or probabilities stored, or weights learned)."""

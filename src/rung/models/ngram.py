@@ -187,6 +187,10 @@ class NGram(CountedModel):
         return self.trie.log_prob[longest][1:] + np.log(STUPID_BACKOFF) * (available - history[1:])
 
     @property
+    def has_probabilities(self) -> bool:
+        return self.config.smoothing != "stupid-backoff"
+
+    @property
     def n_parameters(self) -> int:
         return len(self.trie.log_prob) + len(self.trie.log_backoff) - 2  # the root has neither
 
@@ -215,7 +219,7 @@ class NGram(CountedModel):
         return self.trie.log_probs(ids) if scan is None else self.trie.scanned_log_probs(ids, self.end, scan)
 
     def _refuse_scores(self) -> None:
-        if self.config.smoothing == "stupid-backoff":
+        if not self.has_probabilities:
             raise UserError(
                 "stupid-backoff gives scores, not probabilities, so it can't be measured or sampled; use "
                 f"raw_scores, or train with --smoothing {', '.join(INTERPOLATED)}"

@@ -172,7 +172,9 @@ def _train(
     # What was left open before training (an order, an amount of smoothing) is closed now.
     recipe["model"] = model.describe()
     recipe["result"] = {
-        "validation": asdict(_validate(model, corpus)) if corpus.validation is not None else None,
+        "validation": asdict(_validate(model, corpus))
+        if corpus.validation is not None and model.has_probabilities
+        else None,
         "train_seconds": finished.seconds,
         "train_tokens": finished.tokens,
         "steps": finished.step,
