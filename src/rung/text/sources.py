@@ -14,11 +14,7 @@ Documents of no characters are left out. Half a character, which a JSON escape c
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
-import json
 import os
 import re
 import shutil
@@ -28,24 +24,29 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn
 
 from rung.errors import UserError, nearest
 from rung.files import atomic_path
 from rung.text.builtin import BUILT_IN, cache_folder
+from rung.text.formats import (
+    BUFFER,
+    READERS,
+    File,
+    choose,
+    open_file,
+    plain_documents,
+    reading,
+    text_or_nothing,
+)
 
 MODES = ("auto", "lines", "paragraphs", "files")
 ROWS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 PLAIN = (".txt", ".text", ".md", ".markdown")
 PACKED = (".gz", ".zst")
-ACCEPTED = "UTF-8 text, .jsonl, .csv, .tsv or .parquet, each also as .gz or .zst"
 
-_BUFFER = 1 << 20
 _LIST_LINES = 100
 _FILES_NAMED = 1000
 
@@ -96,20 +97,10 @@ def open_source(
     return source
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file to read. `name` is what messages call it."""
-
-    name: str
-    path: Path
-    format: str  # text, jsonl, csv, tsv, parquet
-    packing: str  # "", .gz, .zst
-
-
 class Source:
     """Documents as strings, read anew on every iteration. Made by `open_source`."""
 
-    def __init__(self, spec: str, files: list[_File], documents: str, field: str | None, mode: str) -> None:
+    def __init__(self, spec: str, files: list[File], documents: str, field: str | None, mode: str) -> None:
         self._spec = spec
         self._files = files
         self._documents = documents
@@ -158,11 +149,11 @@ class Source:
         for row in _hub_rows(self._spec, self._field or "text") if self._spec.startswith("hf://") else ():
             yield from self._of_row(row)
         for file in self._files:
-            with _reading(file):
+            with reading(file):
                 if file.format == "text":
-                    yield from _plain(file, self._mode)
+                    yield from plain_documents(file, self._mode)
                 else:
-                    for row in _READERS[file.format](file, self._field):
+                    for row in READERS[file.format](file, self._field):
                         yield from self._of_row(row)
 
     def _of_row(self, text: str) -> Iterator[str]:
@@ -192,7 +183,7 @@ def download(
     try:
         with open_url(url, timeout=60) as response, atomic_path(path) as temporary:
             with temporary.open("wb") as file:
-                shutil.copyfileobj(response, file, _BUFFER)
+                shutil.copyfileobj(response, file, BUFFER)
             found = _sha256(temporary)
             if found != sha256.lower():
                 raise UserError(f"{url} has SHA-256 {found}, not {sha256}; nothing was kept")
@@ -202,7 +193,7 @@ def download(
     return path
 
 
-def _files(spec: str, sha256: str | None) -> tuple[list[_File], Path | None]:
+def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
     """The files that `spec` names, and the one among them that is ours to remove."""
     if spec in BUILT_IN:
         _no_hash(spec, sha256)
@@ -210,7 +201,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[_File], Path | None]:
     if spec == "-":
         _no_hash("standard input", sha256)
         path = _spooled(sys.stdin.buffer)
-        return [_File("standard input", path, "text", "")], path
+        return [File("standard input", path, "text", "")], path
     if spec.lower().startswith("https://"):
         if sha256 is None:
             raise UserError(
@@ -235,7 +226,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[_File], Path | None]:
             _no_hash(spec, sha256)
             with path.open("rb") as stream:
                 spooled = _spooled(stream)
-            return [_File(spec, spooled, "text", "")], spooled
+            return [File(spec, spooled, "text", "")], spooled
         if path.stat().st_size == 0:
             raise UserError(f"{spec} is empty")
         if sha256 is not None and _sha256(path) != sha256.lower():
@@ -245,13 +236,13 @@ def _files(spec: str, sha256: str | None) -> tuple[list[_File], Path | None]:
     return [_file(spec, path)], None
 
 
-def _file(name: str, path: Path) -> _File:
+def _file(name: str, path: Path) -> File:
     packing = path.suffix.lower() if path.suffix.lower() in PACKED else ""
     suffix = Path(path.stem).suffix.lower() if packing else path.suffix.lower()
-    return _File(name, path, ROWS.get(suffix, "text"), packing)
+    return File(name, path, ROWS.get(suffix, "text"), packing)
 
 
-def _in_folder(folder: Path) -> list[_File]:
+def _in_folder(folder: Path) -> list[File]:
     def refuse(error: OSError) -> NoReturn:
         raise error
 
@@ -300,7 +291,7 @@ def _spooled(stream: BinaryIO) -> Path:
     handle, name = tempfile.mkstemp(prefix="rung-")
     try:
         with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(stream, file, _BUFFER)
+            shutil.copyfileobj(stream, file, BUFFER)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
         raise UserError(f"cannot keep the input in {name}: {error.strerror or error}") from error
@@ -315,219 +306,22 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _plain_mode(files: list[_File]) -> str:
+def _plain_mode(files: list[File]) -> str:
     """Whether the plain text among `files` is a list of lines or whole files."""
     plain = [file for file in files if file.format == "text"]
     for file in plain:
-        with _reading(file), _open(file) as stream:
-            head = stream.read(_BUFFER)
-            whole = len(head) < _BUFFER
+        with reading(file), open_file(file) as stream:
+            head = stream.read(BUFFER)
+            whole = len(head) < BUFFER
             inside = head.rstrip() if whole else head
             if re.search(rb"\n[^\S\n]*\n", inside):
                 return "files"
             lines = inside.count(b"\n") + 1
-            while not whole and lines < _LIST_LINES and (more := stream.read(_BUFFER)):
+            while not whole and lines < _LIST_LINES and (more := stream.read(BUFFER)):
                 lines += more.count(b"\n")
             if lines < _LIST_LINES:
                 return "files"
     return "lines"
-
-
-@contextmanager
-def _reading(file: _File) -> Iterator[None]:
-    """Turn what can go wrong below `read` into one line."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{file.name} is cut short or damaged: {error}") from error
-    except OSError as error:
-        if file.packing and error.errno is None:  # so pyarrow reports a broken .zst
-            raise UserError(f"{file.name} is cut short or damaged: {error}") from error
-        raise UserError(f"cannot read {file.name}: {error.strerror or error}") from error
-
-
-def _open(file: _File) -> io.BufferedReader:
-    """The file's bytes, unpacked, from after a byte order mark."""
-    raw: Any
-    if file.packing == ".gz":
-        raw = gzip.GzipFile(file.path, "rb")
-    elif file.packing == ".zst":
-        import pyarrow
-
-        # Opened by Python first, so that a missing file or permission is an ordinary OSError.
-        raw = pyarrow.CompressedInputStream(pyarrow.PythonFile(file.path.open("rb"), "r"), "zstd")
-    else:
-        raw = file.path.open("rb", buffering=0)
-    stream = io.BufferedReader(raw, _BUFFER)
-    if stream.peek(3)[:3] == b"\xef\xbb\xbf":
-        stream.read(3)
-    return stream
-
-
-def _plain(file: _File, mode: str) -> Iterator[str]:
-    with _open(file) as stream:
-        decode = _Decoder(file, stream)
-        if mode == "lines":
-            for line in stream:
-                yield decode(line).removesuffix("\n").removesuffix("\r")
-        elif mode == "paragraphs":
-            paragraph: list[str] = []
-            for line in stream:
-                text = decode(line)
-                if text.strip():
-                    paragraph.append(text)
-                elif paragraph:
-                    yield "".join(paragraph).rstrip("\r\n")
-                    paragraph = []
-            yield "".join(paragraph).rstrip("\r\n")
-        else:
-            yield decode(stream.read())
-
-
-class _Decoder:
-    """Bytes of one file, in order, to text; knows how far it is, to say where the file stops being UTF-8."""
-
-    def __init__(self, file: _File, stream: io.BufferedReader) -> None:
-        self._name = file.name
-        self._offset = stream.tell() if not file.packing else 0
-        self._head = stream.peek(1)[:_HEAD]
-
-    def __call__(self, data: bytes, *, nul: bool = False) -> str:
-        """`data` as text. A zero byte says that the file is no text, unless `nul`."""
-        zero = -1 if nul else data.find(b"\0")
-        if zero >= 0:
-            self._refuse(data, zero)
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            self._refuse(data, error.start)
-        self._offset += len(data)
-        return text
-
-    def _refuse(self, data: bytes, position: int) -> NoReturn:
-        where = f"byte {self._offset + position} is 0x{data[position]:02x}"
-        convert, files = "iconv -t utf-8 -f", f"{self._name} > {self._name}.utf8"
-        if self._head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise UserError(f"{self._name} is UTF-16; convert it: {convert} utf-16 {files}")
-        if _CONTROL.search(self._head) or _CONTROL.search(data, max(position - _HEAD, 0), position + _HEAD):
-            raise UserError(f"{self._name} is binary, not text ({where}); accepted: {ACCEPTED}")
-        raise UserError(
-            f"{self._name} is not UTF-8 ({where}); if it is Latin-1, convert it: {convert} latin1 {files}"
-        )
-
-
-_HEAD = 8192
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-
-
-def _jsonl(file: _File, field: str | None) -> Iterator[str]:
-    field = "text" if field is None else field
-    with _open(file) as stream:
-        decode = _Decoder(file, stream)
-        for number, line in enumerate(stream, 1):
-            text = decode(line)
-            if not text.strip():
-                continue
-            where = f"{file.name}:{number}"
-            try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{where}: not JSON that can be read: {error}") from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f"{where}: an object with a field {field!r} is needed, not {type(row).__name__}"
-                )
-            if field not in row:
-                raise UserError(f"{where}: no field {field!r}{_choose(field, row)}")
-            yield _text_or_nothing(row[field], where, field)
-
-
-def _csv(file: _File, field: str | None) -> Iterator[str]:
-    # The module's limit on a field, 131,072 characters, can be lifted only for the whole process.
-    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    with _open(file) as stream:
-        decode = _Decoder(file, stream)
-        reader = csv.reader(
-            (decode(line) for line in stream), delimiter="\t" if file.format == "tsv" else ","
-        )
-        try:
-            columns = next(reader, [])
-            column = columns.index(_pick(file, field, columns))
-            for row in reader:
-                if row and len(row) <= column:
-                    where = f"{file.name}:{reader.line_num}"
-                    raise UserError(
-                        f"{where}: {len(row)} columns, but {columns[column]!r} is number {column + 1}"
-                    )
-                yield row[column] if row else ""
-        except csv.Error as error:
-            raise UserError(f"{file.name}:{reader.line_num}: not a row: {error}") from error
-
-
-def _parquet(file: _File, field: str | None) -> Iterator[str]:
-    import pyarrow
-    from pyarrow import parquet
-
-    with tempfile.TemporaryFile() if file.packing else file.path.open("rb") as stream:
-        if file.packing:  # Parquet is read from its end
-            with _open(file) as packed:
-                shutil.copyfileobj(packed, stream, _BUFFER)
-        try:
-            table = parquet.ParquetFile(cast(Any, stream))
-            columns = [column.name for column in table.schema_arrow if _is_string(column.type)]
-            name = _pick(file, field, columns, table.schema_arrow.names)
-            for batch in table.iter_batches(batch_size=256, columns=[name]):
-                for value in batch.column(0):
-                    yield _text_or_nothing(value.as_py(), file.name, name)
-        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-            raise UserError(f"{file.name} is no Parquet file that can be read: {error}") from error
-
-
-def _is_string(kind: Any) -> bool:
-    from pyarrow import types
-
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    return types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)
-
-
-_READERS: dict[str, Callable[[_File, str | None], Iterator[str]]] = {
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "tsv": _csv,
-    "parquet": _parquet,
-}
-
-
-def _pick(file: _File, field: str | None, columns: list[str], others: list[str] | None = None) -> str:
-    """The column that holds the text: the one asked for, `text`, or the only one."""
-    if field is None and len(columns) == 1:
-        return columns[0]
-    name = "text" if field is None else field
-    if name in columns:
-        return name
-    if others is not None and name in others:
-        raise UserError(f"{file.name}: column {name!r} is not text{_choose(name, columns)}")
-    raise UserError(f"{file.name}: no column {name!r}{_choose(name, columns)}")
-
-
-def _choose(field: str, present: Any) -> str:
-    if not present:
-        return "; there is none"
-    return f"{nearest(field, present)} (there are: {', '.join(map(str, present))}); choose one with --field"
-
-
-def _text_or_nothing(value: Any, where: str, field: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UserError(f"{where}: field {field!r} is {type(value).__name__}, not text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
 
 
 def _hub_rows(spec: str, field: str) -> Iterator[str]:
@@ -545,7 +339,7 @@ def _hub_rows(spec: str, field: str) -> Iterator[str]:
         rows = datasets.load_dataset("/".join(parts[:2]), *parts[2:], split="train", streaming=True)
         for number, row in enumerate(rows):
             if field not in row:
-                raise UserError(f"{spec}: no field {field!r}{_choose(field, row)}")
-            yield _text_or_nothing(row[field], f"{spec} row {number}", field)
+                raise UserError(f"{spec}: no field {field!r}{choose(field, row)}")
+            yield text_or_nothing(row[field], f"{spec} row {number}", field)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {spec}: {error}") from error
