@@ -9,6 +9,10 @@ the end, learned positions, GELU by its tanh formula, the head tied to the token
 Vaswani et al. 2017 (arXiv:1706.03762), eq. 1. With the same weights the logits are those of transformers'
 GPT2LMHeadModel.
 
+That is the default and is all in this file. Other shapes put other parts in these places, and their files say what
+they are: `positions`, `attention` (rotary, ALiBi, shared keys, local windows, normed queries), `feed_forward`,
+`norms`. The last functions here choose the parts; `gpt_config` lists the choices, `presets` published combinations.
+
 Shapes: B rows of a batch, T inputs, C = n_embd, H = n_head, D = C / H, V vocabulary, L = n_layer.
 What happens to a document longer than the context is the window policy of `rung.models.neural`.
 """
@@ -16,9 +20,8 @@ What happens to a document longer than the context is the window policy of `rung
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,52 +29,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
+from rung.models.attention import Attention
 from rung.models.base import State
+from rung.models.feed_forward import SquaredReLU, SwiGLU
+from rung.models.gpt_config import HEAD_SIZE, GPTConfig, Shape, heads_for
 from rung.models.neural import Network, NeuralModel, next_log_probs
+from rung.models.norms import PostNormBlock
+from rung.models.positions import Rotary, SineEmbedding, TokenEmbedding, alibi_slopes
 
-LAYERS, HEADS, HEAD_SIZE, CONTEXT = 4, 4, 32, 64
+__all__ = ["GPT", "GPTConfig", "Transformer"]
+
+LAYERS, HEADS, CONTEXT = 4, 4, 64
 """What a config leaves open, when the data allow: nanoGPT's shape for a CPU, 4 x 4 x 128."""
 
 
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape. `GPT.configured` replaces None by what suits the data."""
-
-    context: int | None = None
-    """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
-    n_layer: int | None = None
-    """Blocks; None = 4."""
-    n_head: int | None = None
-    """Attention heads a block, a divisor of n_embd; None = about one for every 32 of n_embd."""
-    n_embd: int | None = None
-    """Width; None = 32 a head, so 128."""
-    dropout: float = 0.0
-    """The share of activations dropped in training."""
-    bias: bool = True
-    """Whether linear layers and norms add a bias."""
-
-    def __post_init__(self) -> None:
-        for name in ("context", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise UserError(f"{_flag(name)} {value!r} is not allowed: give a whole number, 1 or more")
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise UserError(
-                f"--dropout {self.dropout!r} is not allowed: give a number from 0 up to, not with, 1"
-            )
-        if type(self.bias) is not bool:
-            raise UserError(f"bias {self.bias!r} is not allowed: give true or false")
-        if self.n_head is not None and self.n_embd is not None and self.n_embd % self.n_head:
-            below = self.n_embd // self.n_head * self.n_head
-            near = [str(width) for width in (below, below + self.n_head) if width]
-            raise UserError(
-                f"--n-head {self.n_head} does not divide --n-embd {self.n_embd}: heads share the width"
-                f" equally; try --n-embd {' or '.join(near)}, or --n-head {_heads(self.n_embd)}"
-            )
-
-
 class GPT(NeuralModel["Transformer"]):
-    """A transformer of GPT-2's shape. A state is the window's inputs with their keys and values."""
+    """A transformer, of GPT-2's shape unless asked otherwise. A state is the window's inputs, keys and values."""
 
     rung = "gpt"
     config_class = GPTConfig
@@ -82,6 +55,7 @@ class GPT(NeuralModel["Transformer"]):
         cls, config: GPTConfig, *, vocab_size: int, train_tokens: int, longest_document: int
     ) -> GPTConfig:
         """Raises UserError when the context is longer than the whole training text."""
+        config = config.resolved()
         if config.context is not None and config.context > train_tokens:
             raise UserError(
                 f"--context {config.context} is longer than the training text, {train_tokens} tokens;"
@@ -89,7 +63,7 @@ class GPT(NeuralModel["Transformer"]):
             )
         n_head, n_embd = config.n_head, config.n_embd
         if n_head is None:
-            n_head = HEADS if n_embd is None else _heads(n_embd)
+            n_head = HEADS if n_embd is None else heads_for(n_embd)
         return replace(
             config,
             context=max(1, min(CONTEXT, longest_document)) if config.context is None else config.context,
@@ -100,32 +74,28 @@ class GPT(NeuralModel["Transformer"]):
 
     @classmethod
     def build(cls, config: GPTConfig, vocab_size: int) -> Transformer:
-        context, n_layer, n_head, n_embd = config.context, config.n_layer, config.n_head, config.n_embd
-        if context is None or n_layer is None or n_head is None or n_embd is None:
-            raise ValueError(f"{config} leaves the shape open; pass it through GPT.configured first")
+        shape = config.shape()
+        block = Block if shape.norm_first else PostNormBlock
         blocks = [
-            Block(
-                nn.LayerNorm(n_embd, bias=config.bias),
-                CausalSelfAttention(n_embd, n_head, config.dropout, config.bias),
-                nn.LayerNorm(n_embd, bias=config.bias),
-                FeedForward(n_embd, config.dropout, config.bias),
-            )
-            for _ in range(n_layer)
+            block(_norm(shape), _attention(shape), _norm(shape), _feed_forward(shape))
+            for _ in range(shape.n_layer)
         ]
-        embedding = Embedding(vocab_size, context, n_embd, config.dropout)
-        return Transformer(embedding, blocks, nn.LayerNorm(n_embd, bias=config.bias))
+        last = _norm(shape) if shape.norm_first else nn.Identity()
+        head = None if shape.tied else nn.Parameter(torch.empty(vocab_size, shape.n_embd))
+        return Transformer(shape.context, _embedding(shape, vocab_size), blocks, last, head)
 
     def flops_per_token(self) -> float:
         """6 for each weight that multiplies and 12 * L * C * context for attention.
 
         Source: PaLM (Chowdhery et al. 2022, arXiv:2204.02311), appendix B. Its N is here the weights of the
-        matrices that a token is multiplied with: the blocks' and the head's. The position table, biases and
-        norms are left out.
+        matrices that a token is multiplied with: the blocks' and the head's. Tables that are only looked up,
+        biases and norms are left out. A local window saves nothing here: far scores are made, then masked.
         """
         network = self.network
-        matrices = sum(weight.numel() for weight in network.parameters() if weight.dim() == 2)
-        context, n_embd = network.embedding.positions.shape
-        return 6.0 * (matrices - context * n_embd) + 12.0 * len(network.blocks) * n_embd * context
+        vocab_size, n_embd = network.head.shape
+        matrices = sum(weight.numel() for weight in network.blocks.parameters() if weight.dim() == 2)
+        attention = 12.0 * len(network.blocks) * n_embd * network.context
+        return 6.0 * (matrices + vocab_size * n_embd) + attention
 
     def start(self, batch: int = 1) -> State:
         return Window(np.empty((batch, 0), np.int64), self._memory(batch))
@@ -193,17 +163,31 @@ class Window:
 
 
 class Transformer(Network):
-    """Embedding, blocks, a norm, and the token embedding again as the head."""
+    """Embedding, blocks, a norm, and a head: the token embedding again, unless it has weights of its own."""
 
-    def __init__(self, embedding: Embedding, blocks: list[Block], norm: nn.Module) -> None:
+    def __init__(
+        self,
+        context: int,
+        embedding: Embedding | TokenEmbedding | SineEmbedding,
+        blocks: list[Block | PostNormBlock],
+        norm: nn.Module,
+        head: nn.Parameter | None,
+    ) -> None:
         super().__init__()
+        self._context = context
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
+        self.free_head = head
 
     @property
     def context(self) -> int:
-        return self.embedding.positions.shape[0]
+        return self._context
+
+    @property
+    def head(self) -> Tensor:
+        """(V, C): what the logits are made with."""
+        return self.embedding.tokens if self.free_head is None else self.free_head
 
     def hidden(self, tokens: Tensor, memory: list[Tensor] | None = None, past: int = 0) -> Tensor:
         """(B, T) -> (B, T, C). `past` inputs came before; each block finds theirs in its part of `memory`."""
@@ -213,11 +197,11 @@ class Transformer(Network):
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.embedding.tokens)  # (..., C) -> (..., V)
+        return F.linear(hidden, self.head)  # (..., C) -> (..., V)
 
     def memory(self, batch: int) -> list[Tensor]:
         """Room for the keys and values of a full window, block by block; nothing is written in it yet."""
-        attentions = [module for module in self.modules() if isinstance(module, CausalSelfAttention)]
+        attentions = [part for part in self.modules() if isinstance(part, CausalSelfAttention | Attention)]
         return [attention.memory(batch, self.context) for attention in attentions]
 
     def draw(self, generator: torch.Generator) -> None:
@@ -254,7 +238,7 @@ class Block(nn.Module):
     """Gather from other positions, then think it over; each part reads a normed copy of x and adds to x."""
 
     def __init__(
-        self, norm_1: nn.Module, attention: CausalSelfAttention, norm_2: nn.Module, feed_forward: nn.Module
+        self, norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, feed_forward: nn.Module
     ) -> None:
         super().__init__()
         self.norm_1 = norm_1
@@ -303,10 +287,10 @@ class CausalSelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """Four times as wide, a bend, and back."""
 
-    def __init__(self, n_embd: int, dropout: float, bias: bool) -> None:
+    def __init__(self, n_embd: int, n_hidden: int, dropout: float, bias: bool) -> None:
         super().__init__()
-        self.expand = nn.Linear(n_embd, 4 * n_embd, bias=bias)
-        self.project = nn.Linear(4 * n_embd, n_embd, bias=bias)
+        self.expand = nn.Linear(n_embd, n_hidden, bias=bias)
+        self.project = nn.Linear(n_hidden, n_embd, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -314,55 +298,42 @@ class FeedForward(nn.Module):
         return self.dropout(self.project(x))
 
 
-def load_gpt2_weights(model: GPT, state_dict: Mapping[str, Any]) -> None:
-    """Copy the weights of transformers' GPT2LMHeadModel (its `state_dict()`) into `model`.
-
-    That library keeps a linear layer's weight as (in, out), torch as (out, in).
-    Raises UserError when a weight is missing or has another shape.
-    """
-    with torch.no_grad():
-        for name, weight in model.network.named_parameters():
-            theirs = _gpt2_name(name)
-            if theirs not in state_dict:
-                raise UserError(f"the GPT-2 weights lack {theirs}")
-            source = state_dict[theirs]
-            if any(part in name for part in (".qkv.", ".project.", ".expand.")):
-                source = source.t() if source.dim() == 2 else source
-            if source.shape != weight.shape:
-                raise UserError(
-                    f"{theirs} is {tuple(source.shape)} and the model wants {tuple(weight.shape)}"
-                )
-            weight.copy_(source)
+def _embedding(shape: Shape, vocab_size: int) -> Embedding | TokenEmbedding | SineEmbedding:
+    """Where positions are told at the door, with them; where attention tells them or nothing does, without."""
+    if shape.positions == "learned":
+        return Embedding(vocab_size, shape.context, shape.n_embd, shape.dropout)
+    if shape.positions == "sinusoidal":
+        return SineEmbedding(vocab_size, shape.n_embd, shape.dropout)
+    return TokenEmbedding(vocab_size, shape.n_embd, shape.dropout)
 
 
-_GPT2_NAMES = {
-    "embedding.tokens": "wte.weight",
-    "embedding.positions": "wpe.weight",
-    "norm": "ln_f",
-    "norm_1": "ln_1",
-    "norm_2": "ln_2",
-    "attention.qkv": "attn.c_attn",
-    "attention.project": "attn.c_proj",
-    "feed_forward.expand": "mlp.c_fc",
-    "feed_forward.project": "mlp.c_proj",
-}
+def _attention(shape: Shape) -> CausalSelfAttention | Attention:
+    """GPT-2's, as long as nothing asks for more."""
+    size = shape.n_embd // shape.n_head
+    norms = (nn.RMSNorm(size, shape.norm_eps), nn.RMSNorm(size, shape.norm_eps)) if shape.qk_norm else None
+    rotary = Rotary(shape.rotary_base) if shape.positions == "rotary" else None
+    slopes = alibi_slopes(shape.n_head) if shape.positions == "alibi" else None
+    if shape.n_kv_head == shape.n_head and all(part is None for part in (norms, rotary, slopes, shape.local)):
+        return CausalSelfAttention(shape.n_embd, shape.n_head, shape.dropout, shape.bias)
+    return Attention(
+        shape.n_embd,
+        shape.n_head,
+        shape.n_kv_head,
+        shape.dropout,
+        shape.bias,
+        norms=norms,
+        rotary=rotary,
+        slopes=slopes,
+        local=shape.local,
+    )
 
 
-def _gpt2_name(name: str) -> str:
-    """`blocks.0.attention.qkv.weight` -> `transformer.h.0.attn.c_attn.weight`."""
-    if name in _GPT2_NAMES:
-        return f"transformer.{_GPT2_NAMES[name]}"
-    module, _, kind = name.rpartition(".")
-    if module.startswith("blocks."):
-        _, layer, module = module.split(".", 2)
-        return f"transformer.h.{layer}.{_GPT2_NAMES[module]}.{kind}"
-    return f"transformer.{_GPT2_NAMES[module]}.{kind}"
+def _feed_forward(shape: Shape) -> nn.Module:
+    part = {"gelu": FeedForward, "swiglu": SwiGLU, "relu2": SquaredReLU}[shape.feed_forward]
+    return part(shape.n_embd, shape.n_hidden, shape.dropout, shape.bias)
 
 
-def _heads(n_embd: int) -> int:
-    """As many heads as divide the width, each at least HEAD_SIZE wide."""
-    return next(heads for heads in range(max(1, n_embd // HEAD_SIZE), 0, -1) if n_embd % heads == 0)
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
+def _norm(shape: Shape) -> nn.Module:
+    if shape.norm == "rms":
+        return nn.RMSNorm(shape.n_embd, shape.norm_eps)
+    return nn.LayerNorm(shape.n_embd, shape.norm_eps, bias=shape.bias)

@@ -1,0 +1,91 @@
+"""How a transformer is told where a token stands. Without any of these, attention sees a set, not a sequence.
+
+At the door, added to what a token is (B, T, C):
+    learned     a row of a table; GPT-2's, in `transformer.Embedding`
+    sinusoidal  waves of growing length, nothing to learn: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5
+Inside every attention, where a query meets a key:
+    rotary      both are turned by an angle that grows with their place, so that their product knows only how
+                far apart they stand: Su et al. 2021 (arXiv:2104.09864), eq. 34, with the pairs (i, i + D/2)
+    alibi       scores fall off with distance, in each head at its own pace: Press et al. 2021 (arXiv:2108.12409)
+
+Nothing here is stored: a few thousand sines cost less than their upkeep in checkpoints would.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TokenEmbedding(nn.Module):
+    """What a token is, and nothing about where it stands."""
+
+    def __init__(self, vocab_size: int, n_embd: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.empty(vocab_size, n_embd))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, past: int) -> Tensor:
+        return self.dropout(F.embedding(tokens, self.tokens))  # (B, T, C)
+
+
+class SineEmbedding(nn.Module):
+    """What a token is, times sqrt(C) as in section 3.4 (else the waves drown it), plus the waves of its place."""
+
+    def __init__(self, vocab_size: int, n_embd: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.empty(vocab_size, n_embd))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, past: int) -> Tensor:
+        x = F.embedding(tokens, self.tokens) * math.sqrt(self.tokens.shape[1])
+        return self.dropout(x + sines(past, tokens.shape[1], x))  # (B, T, C) + (T, C)
+
+
+def sines(past: int, length: int, like: Tensor) -> Tensor:
+    """Waves (T, C) of the places past, past + 1, ...: sin and cos of place / 10000^(2i/C) side by side."""
+    width = like.shape[-1]
+    angles = _angles(past, length, torch.arange(0, width, 2, device=like.device) / width, 10_000.0)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
+
+
+class Rotary(nn.Module):
+    """Turns queries and keys (B, H, T, D), D even."""
+
+    def __init__(self, base: float) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, q: Tensor, k: Tensor, past: int) -> tuple[Tensor, Tensor]:
+        length, size = q.shape[2:]
+        angles = _angles(
+            past, length, torch.arange(0, size, 2, device=q.device) / size, self.base
+        )  # (T, D/2)
+        cos, sin = angles.cos().to(q.dtype), angles.sin().to(q.dtype)
+        return _turned(q, cos, sin), _turned(k, cos, sin)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)  # the two coordinates of D/2 planes
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def _angles(past: int, length: int, exponents: Tensor, base: float) -> Tensor:
+    """place / base^exponent, (T, len(exponents)), in float32 whatever the network computes in."""
+    places = torch.arange(past, past + length, device=exponents.device, dtype=torch.float32)
+    return torch.outer(places, 1.0 / base ** exponents.float())
+
+
+def alibi_slopes(n_head: int) -> list[float]:
+    """How steeply scores fall with distance, head by head: 2^(-8/H), 2^(-16/H), ... 2^(-8).
+
+    For a number of heads that is no power of two: those of the next lower power, then every other one of the
+    next higher's, as the paper's own code has it.
+    """
+    lower = 1 << n_head.bit_length() - 1
+    slopes = [2 ** (-8 * i / lower) for i in range(1, lower + 1)]
+    between = [2 ** (-4 * i / lower) for i in range(1, 2 * lower + 1, 2)]
+    return slopes + between[: n_head - lower]
