@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the user's input is at fault (one line on stderr); 1 our f
 from __future__ import annotations
 
 import json as json_library
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -559,7 +560,22 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    wait_politely()
     sys.exit(_guarded(arguments, debug))
+
+
+def wait_politely() -> None:
+    """On a machine that others keep busy, let torch's threads sleep while they wait for each other.
+
+    They spin by default, which is fastest alone and four times slower than sleeping when the cores are taken
+    (docs/log.md). It is read when torch is loaded, so it is set here; what the user has set stays.
+    """
+    try:
+        busy = os.getloadavg()[0] >= (os.cpu_count() or 1)
+    except (OSError, AttributeError):  # not told on this system
+        return
+    if busy:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _guarded(arguments: list[str], debug: bool) -> int:
