@@ -102,16 +102,33 @@ def climb(
     )
 
 
-def train(*, resume: Path | None = None, json: bool = False, quiet: bool = False) -> int:
+def train(
+    *,
+    resume: Path | None = None,
+    recipe: str | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    force: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
     """Train one rung: rung train RUNG DATA. Each rung has its own settings: rung train RUNG --help.
 
     Example: rung train ngram my.txt --order 6
 
     Args:
         resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint.
+        recipe: reproduce a published result, by name; an unknown name lists them.
+        out: the recipe's run folder; by default runs/NAME.
+        seed: of the recipe's weights, batches and dropout.
+        device: auto, cpu, cuda or mps.
+        force: overwrite the run that is there.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
+    if recipe is not None:
+        return follow_recipe(recipe, out, json, quiet, seed=seed, device=device, force=force)
     if resume is None:
         raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' (rungs: {', '.join(RUNGS)})")
     from rung import api, runs, terminal
@@ -120,6 +137,35 @@ def train(*, resume: Path | None = None, json: bool = False, quiet: bool = False
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
         run = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
     return show_run(run, json)
+
+
+def follow_recipe(
+    name: str, out: Path | None, json: bool, quiet: bool, *, seed: int, device: str, force: bool
+) -> int:
+    """Train as a recipe says; show ours beside the published number."""
+    from rung import api, runs, terminal
+    from rung.training.recipes import load_recipe
+
+    recipe = load_recipe(name)
+    if not (json or quiet):
+        print(f"{recipe.title}\n{recipe.source}", file=sys.stderr)
+    with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+        run = api.train(
+            recipe.rung,
+            recipe.data,
+            out=out if out is not None else runs.free_folder(name),
+            force=force,
+            seed=seed,
+            device=device,
+            on_event=lambda event: progress.event(recipe.rung, event),
+            stop=stop,
+            **recipe.settings,
+        )
+    code = show_run(run, json)
+    if code == 0 and not json:
+        ours = run.recipe["result"]["validation"]["nats_per_token"]
+        print(f"published: {recipe.published:.3f} nats per token; ours: {ours:.3f}")
+    return code
 
 
 def train_command(name: str) -> Callable[..., int]:

@@ -1,0 +1,1 @@
+"""The recipes' TOML files; `rung.training.recipes` reads them."""
