@@ -145,27 +145,36 @@ def test_learned_weights_never_make_what_they_were_learned_from_less_likely(seed
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 60), st.integers(1, 400), st.integers(0, 9))
-def test_what_is_held_out_is_a_twentieth_and_lost_nowhere(n_documents: int, longest: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(0, longest, n_documents)
-    position = iter(range(lengths.sum()))
-    documents = [np.array([next(position) for _ in range(n)], np.int64) for n in lengths]
-    end = int(lengths.sum())
-    stream = TokenStream.of(documents, end)
-    kept, held_out = hold_out(stream, end)
-    rest = [int(token) for token in kept.ids if token != end]
-    out = [int(token) for ids in held_out for token in ids if token != end]
-    assert sorted(rest + out) == list(range(end))
-    assert all(ids[0] == end and len(ids) > 1 for ids in held_out)
-    assert sum(len(ids) - 1 for ids in held_out) <= 0.05 * len(stream.ids) + 5 * lengths.max()
-    begins = {int(document[0]) for document in documents if len(document)}
-    for i in range(kept.n_documents):
-        document = kept.document(i)
-        assert document[-1] == end
-        assert (np.diff(document[:-1]) == 1).all()
-        if lengths.max() * 100 < 0.01 * len(stream.ids):
-            assert len(document) == 1 or int(document[0]) in begins
+@given(st.integers(0, 60), st.integers(1, 400), st.integers(0, 9))
+def test_every_token_of_a_small_text_is_held_out_once(n_documents: int, longest: int, seed: int) -> None:
+    """Tokens are numbered, so that what is held out and what is kept can be told apart and put together again."""
+    lengths = np.random.default_rng(seed).integers(0, longest, n_documents)
+    n = int(lengths.sum())
+    documents = np.split(np.arange(n), np.cumsum(lengths)[:-1]) if n_documents else []
+    stream = TokenStream.of(documents, n)
+    predicted: list[int] = []
+    for kept, held_out in hold_out(stream, n):
+        assert all(ids[0] == n and len(ids) > 1 for ids in held_out)
+        out = [token for ids in held_out for token in ids.tolist() if token < n]
+        assert sorted(out + [token for token in kept.ids.tolist() if token < n]) == list(range(n))
+        assert [kept.document(i)[-1] for i in range(kept.n_documents)] == [n] * kept.n_documents
+        for i in range(kept.n_documents):
+            assert (np.diff(kept.document(i)[:-1]) == 1).all()
+        predicted += out
+    assert sorted(predicted) == list(range(n))
+
+
+def test_of_much_text_a_tenth_is_held_out_at_a_time_and_documents_stay_whole() -> None:
+    n = 400_000  # documents of two tokens
+    twice = np.stack([np.arange(n), np.arange(n), np.full(n, n)], axis=1).reshape(-1)
+    stream = TokenStream(np.append(n, twice), 1 + 3 * np.arange(n + 1))
+    turns = list(hold_out(stream, n))
+    assert [len(held_out) for _, held_out in turns] == [3, 3, 2, 2]
+    for kept, held_out in turns:
+        assert [len(ids) - 1 for ids in held_out] == pytest.approx([40_000] * len(held_out), abs=3)
+        assert kept.n_tokens + sum(len(ids) - 1 for ids in held_out) == stream.n_tokens
+        for ids in (kept.ids, *held_out):
+            assert set(np.bincount(ids)[:-1].tolist()) == {0, 2}
 
 
 def bits_per_byte(model: InfiniGram | NGram, stream: TokenStream) -> float:

@@ -9,9 +9,9 @@ mixed into the probabilities of a Kneser-Ney model, the ends of a few fixed leng
     P_i(w | h)  =  lambda n(e_i w) / n(e_i)  +  (1 - lambda) P_(i-1)(w | h)        e_1, e_2, ... ends of h
 
 lambda depends on how long the end is, how often it occurs and how many tokens followed it (`infinigram_scan`),
-as in Jelinek and Mercer (1980). It is learned where the text is not its own witness: the model is counted
-without a twentieth of the training text, spread over it, and every lambda is what makes that twentieth
-likeliest (expectation maximisation, one level after the other). Then all is counted.
+as in Jelinek and Mercer (1980). It is learned where the text is not its own witness: ten stretches of the text
+are predicted by models counted without them, and every lambda is what makes the stretches likeliest
+(expectation maximisation, one level after the other). Then all is counted.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ from rung.models.place_walk import Integer, step
 from rung.models.suffix_array import PlaceIndex, build_index, read_only
 from rung.text.stream import TokenStream
 
-HELD_OUT = 0.05
-STRETCHES = 5
+STRETCHES = 10
+LONGEST_STRETCH = 40_000  # tokens; enough in all to tell what several hundred weights should be
+AT_ONCE = 10  # so that a tenth of the text is held out at a time, and what is left is much like the whole
 PRIOR = 5.0  # tokens
 ROUNDS = 40
 MOST = 0.9999  # no lambda above, so nothing becomes impossible
@@ -113,12 +114,15 @@ class InfiniGram(CountedModel):
             return cls(replace(config, order=order), vocab_size, end, ngram, known, weights)
 
         weights = np.zeros(n_cells(*_lengths(order)), np.float32)
-        kept, held_out = hold_out(stream, end)
-        if held_out:
+        observed = []
+        for kept, held_out in hold_out(stream, end):
             ngram = fitted(NGram.fit(ngram_config, kept, vocab_size, end))
             part = counted(ngram, kept.ids, weights)
-            weights = part._learned_weights(held_out)
+            observed += [part._evidence(ids) for ids in held_out]
             del ngram, part
+        if observed:
+            below, shares, cells = (np.concatenate(parts) for parts in zip(*observed, strict=True))
+            weights = learn_weights(below, shares, cells, len(weights))
         ngram = None
         for event in NGram.fit(ngram_config, stream, vocab_size, end):
             if isinstance(event, NGram):
@@ -221,39 +225,37 @@ class InfiniGram(CountedModel):
         observe(self.known, np.asarray(ids).astype(np.int64), self.end, state, shares, cells)
         return shares, cells
 
-    def _learned_weights(self, held_out: list[np.ndarray]) -> np.ndarray:
-        """Lambda for every cell, from rows of ids that begin with a mark and were not counted."""
-        probs, shares, cells = [], [], []
-        for ids in held_out:
-            share, cell = self._observed(ids, self._nothing_seen())
-            shares.append(share[1:])
-            cells.append(cell[1:])
-            probs.append(np.exp(self.ngram.score(ids[1:].astype(np.int64)).astype(np.float64)))
-        return learn_weights(
-            np.concatenate(probs), np.concatenate(shares), np.concatenate(cells), len(self.weights)
-        )
+    def _evidence(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `learn_weights` takes, from ids that begin with a mark and were not counted."""
+        shares, cells = self._observed(ids, self._nothing_seen())
+        below = self.ngram.score(ids[1:].astype(np.int64))
+        return np.exp(below.astype(np.float64)), shares[1:], cells[1:]
 
 
-def hold_out(stream: TokenStream, end: int) -> tuple[TokenStream, list[np.ndarray]]:
-    """A stream without a twentieth of its tokens, and these: stretches spread over it, each after a mark.
+def hold_out(stream: TokenStream, end: int) -> Iterator[tuple[TokenStream, list[np.ndarray]]]:
+    """A stream without some stretches of it, and these, each after a mark; several times, for all ten stretches.
 
-    Documents shorter than a stretch stay whole. What is left of a longer one on either side counts as two.
+    Ends of stretches are ends of documents where these are shorter. What is left of a longer document on
+    either side counts as two.
     """
     ids = np.asarray(stream.ids)
-    size = int(len(ids) * HELD_OUT / STRETCHES)
-    centres = (np.arange(STRETCHES) + 0.5) * len(ids) / STRETCHES
-    cuts = np.stack([centres - size / 2, centres + size / 2], axis=1).astype(np.int64)
-    next_start = stream.starts[np.minimum(np.searchsorted(stream.starts, cuts), len(stream.starts) - 1)]
-    cuts = np.where(next_start - cuts < size, next_start, cuts)
+    tenths = 1 + np.arange(STRETCHES + 1) * stream.n_tokens // STRETCHES
+    spare = np.maximum(np.diff(tenths) - LONGEST_STRETCH, 0)
+    cuts = np.stack([tenths[:-1] + spare // 2, tenths[1:] - (spare + 1) // 2], axis=1)
+    next_start = stream.starts[np.searchsorted(stream.starts, cuts)]
+    cuts = np.where(next_start - cuts < np.diff(cuts), next_start, cuts)
+    cuts = cuts[cuts[:, 0] < cuts[:, 1]]
+    n_times = -(-AT_ONCE * int(np.diff(cuts).sum()) // max(stream.n_tokens, 1))
     mark = np.full(1, end, ids.dtype)
-    kept, held_out, done = [mark], [], 1
-    for begin, stop in cuts.tolist():
-        if stop > begin >= done:
+    for turn in range(n_times):
+        kept, held_out, done = [mark], [], 1
+        for begin, stop in cuts[turn::n_times].tolist():
             kept += [ids[done:begin], mark[: int(ids[begin - 1] != end)]]
             held_out.append(np.concatenate([mark, ids[begin:stop]]))
             done = stop
-    kept = np.concatenate([*kept, ids[done:]])
-    return TokenStream(kept, np.flatnonzero(kept == end) + 1), held_out
+        rest = np.concatenate([*kept, ids[done:]])
+        if held_out:
+            yield TokenStream(rest, np.flatnonzero(rest == end) + 1), held_out
 
 
 def learn_weights(probs: np.ndarray, shares: np.ndarray, cells: np.ndarray, n_cells: int) -> np.ndarray:
