@@ -15,6 +15,7 @@ import torch
 
 from rung.errors import UserError
 from rung.tensors import load_tensors, save_tensors
+from rung.training.averaging import Average
 
 
 @dataclass
@@ -46,7 +47,11 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    path: Path,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    average: Average | None = None,
 ) -> None:
     """Write everything, atomically."""
     tensors = {f"model.{name}": _numpy(t) for name, t in network.named_parameters()}
@@ -55,10 +60,17 @@ def save_checkpoint(
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(torch.as_tensor(value))
+    if average is not None:
+        tensors |= {f"average.{name}": _numpy(t) for name, t in average.tensors.items()}
     save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
 
 
-def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    path: Path,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None = None,
+) -> Progress:
     """Put back what `save_checkpoint` wrote, bit for bit. Raises UserError when the shapes are another model's."""
     tensors, metadata = load_tensors(path)
     parameters, buffers = dict(network.named_parameters()), dict(network.named_buffers())
@@ -72,6 +84,9 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
                 )
             with torch.no_grad():
                 target.copy_(torch.from_numpy(np.array(array)))
+        elif kind == "average":
+            if average is not None:
+                average.tensors[name].copy_(torch.from_numpy(np.array(array)))
         else:
             state, _, name = name.partition(".")
             # Beside their parameter, step counts too: that is where a fused optimiser keeps them.

@@ -42,6 +42,10 @@ class TrainingConfig:
         l2: adds l2 / 2 * sum w^2 over the weight matrices to the loss.
         beta2: second-moment decay of adam and adamw.
         clip: largest norm of the gradient; 0 turns clipping off.
+        average: evaluate and keep a running mean of the weights that fades by this factor a step, 0.999 for example;
+            by default the weights themselves.
+        restarts: train this many times, each with the whole budget and the next seed; the best by validation is kept.
+        overfit_one_batch: train on the first batch alone, which any model that works learns by heart; says if not.
         eval_every: steps between evaluations of the whole validation split; by default 5 evaluations are spread
             over the budget (fewer under --minutes if they would take more than a seventh of the time).
         patience: stop after this many evaluations in a row without a new best; by default go on to the end.
@@ -64,6 +68,9 @@ class TrainingConfig:
     l2: float = 0.0
     beta2: float = 0.99
     clip: float = 1.0
+    average: float | None = None
+    restarts: int = 1
+    overfit_one_batch: bool = False
     eval_every: int | None = None
     patience: int | None = None
     checkpoint_every: int | None = None
@@ -75,6 +82,7 @@ class TrainingConfig:
             "batch_size",
             "window",
             "accumulate",
+            "restarts",
             "eval_every",
             "patience",
             "checkpoint_every",
@@ -86,7 +94,8 @@ class TrainingConfig:
             _check(self, name, lambda value: 0 <= value < float("inf"), "0 or more")
         for name in ("warmup", "min_lr"):
             _check(self, name, lambda value: 0 <= value <= 1, "a share from 0 to 1")
-        _check(self, "beta2", lambda value: 0 <= value < 1, "from 0 to just below 1")
+        for name in ("beta2", "average"):
+            _check(self, name, lambda value: 0 <= value < 1, "from 0 to just below 1")
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", tuple(SCHEDULES))):
             value = getattr(self, name)
             if value not in known:

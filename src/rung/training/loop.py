@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,13 @@ from rung.measure import Measure
 from rung.models.neural import Network, NeuralModel
 from rung.tensors import load_tensors, save_tensors
 from rung.text.stream import TokenStream
+from rung.training import health
+from rung.training.averaging import Average
 from rung.training.batches import PADDING, Batches
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
 from rung.training.optimizers import OPTIMIZERS, add_penalties
-from rung.training.schedules import SCHEDULES
+from rung.training.schedules import SCHEDULES, Schedule
 
 EVALUATIONS = 5
 EVALUATION_SHARE = 1 / 7
@@ -49,6 +52,7 @@ def train_network(
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    schedule: Schedule | None = None,
 ) -> Iterator[Event]:
     """Train `model.network` in place; when it ends, the model holds the weights of the best evaluation.
 
@@ -62,6 +66,7 @@ def train_network(
         sample: writes a short text with the model as it is.
         stop: asked after every step; True saves a checkpoint and ends with reason "interrupted".
         resume: go on from `checkpoints/last.safetensors` instead of from the start.
+        schedule: the learning rate's, instead of the one that `config` names.
 
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is not
     finite: it ends with reason "diverged", the best weights so far in the model and the last checkpoint kept.
@@ -77,17 +82,23 @@ def train_network(
     optimizer = OPTIMIZERS[config.optimizer](
         network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
-    schedule = SCHEDULES[config.schedule]
-    progress = load_checkpoint(folder / LAST, network, optimizer) if resume else Progress()
+    schedule = schedule if schedule is not None else SCHEDULES[config.schedule]
+    average = Average(network, config.average) if config.average is not None else None
+    averaged = average.in_place if average is not None else nullcontext
+    progress = load_checkpoint(folder / LAST, network, optimizer, average) if resume else Progress()
     clock = _Clock(progress.seconds)
     saved_at = clock()
     evaluation_seconds = 0.0
     reason = "budget"
+    if config.overfit_one_batch:
+        evaluate = (
+            None  # whatever one batch teaches, validation would keep the model that has learnt none of it
+        )
 
     def keep() -> Checkpoint:
         nonlocal saved_at
         progress.seconds = saved_at = clock()
-        save_checkpoint(folder / LAST, network, optimizer, progress)
+        save_checkpoint(folder / LAST, network, optimizer, progress, average)
         return Checkpoint(progress.step, LAST)
 
     def assess(measured: Measure) -> Iterator[Event]:
@@ -95,7 +106,8 @@ def train_network(
         best = measured.nats_per_token < progress.best_nats
         if best:
             progress.best_nats, progress.best_step = measured.nats_per_token, progress.step
-            save_tensors(folder / BEST, model.tensors(), {"step": str(progress.step)})
+            with averaged():
+                save_tensors(folder / BEST, model.tensors(), {"step": str(progress.step)})
         progress.stale = 0 if best else progress.stale + 1
         progress.evaluations += 1
         progress.evaluated_step = progress.step
@@ -105,7 +117,9 @@ def train_network(
             progress.step, measured.nats_per_token, measured.bits_per_byte, train_nats, clock(), best
         )
         if sample is not None:
-            yield Sample(progress.step, sample())
+            with averaged():
+                text = sample()
+            yield Sample(progress.step, text)
         yield keep()
 
     network.train()
@@ -120,7 +134,11 @@ def train_network(
         if not finite:
             reason = "diverged"
             break
+        if progress.step == 0 and (told := health.first_loss(nats / tokens, model.vocab_size)) is not None:
+            yield Note(told)
         progress.step += 1
+        if average is not None:
+            average.update(progress.step)
         progress.tokens += tokens
         progress.loss_nats += nats
         progress.loss_tokens += tokens
@@ -134,7 +152,8 @@ def train_network(
             break
         if evaluate is not None and _evaluation_is_due(config, progress, share, clock(), evaluation_seconds):
             began = clock()
-            measured = evaluate()
+            with averaged():
+                measured = evaluate()
             evaluation_seconds += clock() - began
             if not math.isfinite(measured.nats_per_token):
                 reason = "diverged"
@@ -150,7 +169,9 @@ def train_network(
         if evaluate is None:
             yield keep()
         else:
-            yield from assess(evaluate())
+            with averaged():
+                measured = evaluate()
+            yield from assess(measured)
     if reason == "diverged":
         yield Note(
             f"the loss is no longer a finite number after step {progress.step}: training stopped; "
@@ -158,8 +179,13 @@ def train_network(
         )
     if reason != "interrupted" and progress.best_step >= 0:
         model.load_tensors(load_tensors(folder / BEST)[0])
-    elif reason == "diverged" and (folder / LAST).exists():
-        load_checkpoint(folder / LAST, network, optimizer)
+    else:
+        if reason == "diverged" and (folder / LAST).exists():
+            load_checkpoint(folder / LAST, network, optimizer, average)
+        if reason != "interrupted" and average is not None:
+            average.swap()
+    if config.overfit_one_batch and reason == "budget":
+        yield Note(health.by_heart(model, *batches.batch(0)))
     yield Finished(progress.step, reason, clock(), progress.tokens)
 
 
@@ -173,7 +199,8 @@ def _step(
     device: torch.device,
 ) -> tuple[float, int, bool]:
     """One optimiser step: (total nats, tokens, whether loss and gradient were finite). Weights change only if so."""
-    parts = [batches.batch(step * config.accumulate + i) for i in range(config.accumulate)]
+    first = 0 if config.overfit_one_batch else step * config.accumulate
+    parts = [batches.batch(first + i) for i in range(1 if config.overfit_one_batch else config.accumulate)]
     tokens = sum(int((targets != PADDING).sum()) for _, targets in parts)
     total = 0.0
     with torch.random.fork_rng(devices=[]):

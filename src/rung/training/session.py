@@ -8,28 +8,40 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rung.errors import UserError
 from rung.events import Event, Finished, Note, Phase, Step
-from rung.files import atomic_path, cannot_write
+from rung.files import atomic_path, cannot_write, read_json
 from rung.measure import Measure, measure
 from rung.models import descends, rung_class
 from rung.models.base import CountedModel, LanguageModel
 from rung.models.mix import Mix, MixConfig
-from rung.runs import EVENTS, MODEL, TOKENIZER, Run, load, save_model, versions, write_recipe
+from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, save_model, versions, write_recipe
 from rung.text.corpus import Corpus
 from rung.training.config import TrainingConfig
+from rung.training.diagnosis import diagnose
+
+if TYPE_CHECKING:
+    from rung.training.lr_finder import Sweep
 
 Sampler = Callable[[LanguageModel, Corpus], str]
 
 STEP_EVENTS_A_SECOND = 10
+
+RESTARTS = "restarts"
+"""Where restarts lie while they are trained, each as a run of its own named after its seed."""
+
+
+class Diverged(UserError):
+    """The loss of a training was no longer a finite number."""
 
 
 def start(
@@ -59,6 +71,10 @@ def start(
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
+    if training is not None and training.restarts > 1 and corpus.validation is None:
+        raise UserError(
+            "--restarts keeps the best by validation text: give --val FILE, or a --split with some"
+        )
     model_class = rung_class(rung)
     config = config if config is not None else model_class.config_class()
     training = training if training is not None else TrainingConfig()
@@ -74,16 +90,7 @@ def start(
         "data": corpus.facts,
     }
     if descends(rung):
-        from rung.models.neural import NeuralModel
-
-        assert issubclass(model_class, NeuralModel)
-        config = model_class.configured(
-            config,
-            vocab_size=corpus.tokenizer.vocab_size,
-            train_tokens=corpus.train.n_tokens,
-            longest_document=int(np.diff(corpus.train.starts).max()),
-        )
-        training = training.resolved(model_class.training_choices)
+        config, training = _closed(rung, corpus, config, training)
         recipe["training"] = asdict(training)
     recipe["model"] = {
         "rung": rung,
@@ -92,7 +99,7 @@ def start(
         "config": asdict(config),
     }
     write_recipe(folder, recipe)
-    yield from _train(Run(folder, recipe), corpus, sample, stop, resume=False)
+    yield from _run(Run(folder, recipe), corpus, sample, stop, resume=False)
 
 
 def resume(
@@ -104,7 +111,128 @@ def resume(
     """
     if run.recipe.get("status") == "finished":
         raise UserError(f"{run.folder} has finished already; use it, or train anew with another --out")
-    yield from _train(run, run.corpus, sample, stop, resume=True)
+    yield from _run(run, run.corpus, sample, stop, resume=True)
+
+
+def sweep(
+    rung: str,
+    corpus: Corpus,
+    *,
+    config: Any,
+    training: TrainingConfig,
+    seed: int,
+    device: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event | Sweep]:
+    """Try learning rates on a new model instead of training it: Steps, and last what was found."""
+    from rung.models.neural import NeuralModel
+    from rung.training import lr_finder
+    from rung.training.health import memory_told
+
+    model_class = rung_class(rung)
+    assert issubclass(model_class, NeuralModel)
+    config, training = _closed(rung, corpus, config, training)
+    tokenizer = corpus.tokenizer
+    with memory_told(training):
+        model = model_class.initialise(config, tokenizer.vocab_size, tokenizer.end, seed).to(
+            pick_device(device)
+        )
+        yield from lr_finder.sweep(model, corpus.train, training, seed=seed, stop=stop)
+
+
+def _closed(rung: str, corpus: Corpus, config: Any, training: TrainingConfig) -> tuple[Any, TrainingConfig]:
+    """What was left open about the model and its training, set to what suits the text and the rung."""
+    from rung.models.neural import NeuralModel
+
+    model_class = rung_class(rung)
+    assert issubclass(model_class, NeuralModel)
+    config = model_class.configured(
+        config,
+        vocab_size=corpus.tokenizer.vocab_size,
+        train_tokens=corpus.train.n_tokens,
+        longest_document=int(np.diff(corpus.train.starts).max()),
+    )
+    return config, training.resolved(model_class.training_choices)
+
+
+def _run(
+    run: Run, corpus: Corpus, sample: Sampler | None, stop: Callable[[], bool], *, resume: bool
+) -> Iterator[Event]:
+    once = "training" not in run.recipe or run.recipe["training"].get("restarts", 1) == 1
+    yield from (_train if once else _restart)(run, corpus, sample, stop, resume=resume)
+
+
+def _restart(
+    run: Run, corpus: Corpus, sample: Sampler | None, stop: Callable[[], bool], *, resume: bool
+) -> Iterator[Event]:
+    """Train once for each seed, in a folder of its own; make the best of these runs this one, and drop the others."""
+    folder = run.folder / RESTARTS
+    if not resume and folder.exists():
+        shutil.rmtree(folder)
+    seeds = range(run.recipe["seed"], run.recipe["seed"] + run.recipe["training"]["restarts"])
+    finished: dict[int, dict[str, Any]] = {}
+    for seed in seeds:
+        recipe = {**run.recipe, "seed": seed, "training": {**run.recipe["training"], "restarts": 1}}
+        place = folder / str(seed)
+        if not (place / RECIPE).exists():
+            write_recipe(place, recipe)
+        if read_json(place / RECIPE)["status"] != "finished":
+            try:
+                yield from _train(Run(place, recipe), corpus, sample, stop, resume=True)
+            except Diverged:
+                diverged = True
+            else:
+                diverged = False
+            recipe = read_json(place / RECIPE)
+            if recipe["status"] != "finished" and not diverged:
+                return  # stopped
+        recipe = read_json(place / RECIPE)
+        if recipe["status"] == "finished":
+            finished[seed] = recipe
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        yield Note(_of_restart(seed, finished))
+    if not finished:
+        raise Diverged(
+            f"all {len(seeds)} restarts of {run.folder} diverged; nothing was kept. Try a lower --lr"
+        )
+    best = min(finished, key=lambda seed: finished[seed]["result"]["validation"]["nats_per_token"])
+    with atomic_path(run.folder / MODEL) as temporary:
+        shutil.copyfile(folder / str(best) / MODEL, temporary)
+    with atomic_path(run.folder / EVENTS) as temporary:
+        shutil.copyfile(folder / str(best) / EVENTS, temporary)
+    with _Journal(run.folder / EVENTS) as journal:
+        for seed in seeds:
+            journal.add(Note(_of_restart(seed, finished)))
+        yield journal.add(Note(f"kept the one with seed {best}, the best of {len(seeds)} restarts"))
+    results = [recipe["result"] for recipe in finished.values()]
+    recipe = dict(run.recipe)
+    recipe["status"] = "finished"
+    recipe["model"] = finished[best]["model"]
+    # All the restarts were needed for this result, so all their time and tokens are counted.
+    recipe["result"] = finished[best]["result"] | {
+        key: sum(result[key] for result in results) for key in ("train_seconds", "train_tokens")
+    }
+    recipe["restarts"] = [
+        {
+            "seed": seed,
+            "kept": seed == best,
+            "reason": finished[seed]["result"]["reason"] if seed in finished else "diverged",
+            "validation": finished[seed]["result"]["validation"] if seed in finished else None,
+        }
+        for seed in seeds
+    ]
+    write_recipe(run.folder, recipe)
+    shutil.rmtree(folder)
+
+
+def _of_restart(seed: int, finished: dict[int, dict[str, Any]]) -> str:
+    if seed not in finished:
+        return f"the restart with seed {seed} diverged"
+    measured = finished[seed]["result"]["validation"]
+    return (
+        f"the restart with seed {seed} has {measured['nats_per_token']:.4f} nats per token "
+        f"({measured['bits_per_byte']:.4f} bits per byte) on validation text"
+    )
 
 
 def _train(
@@ -134,36 +262,43 @@ def _train(
             yield journal.add(finished)
         else:
             from rung.models.neural import NeuralModel
+            from rung.training.health import memory_told
             from rung.training.loop import LAST, train_network
 
             assert issubclass(model_class, NeuralModel)
-            network = model_class.initialise(config, vocab_size, end, seed).to(
-                pick_device(run.recipe["device"])
-            )
+            training = TrainingConfig(**run.recipe["training"])
+            device = pick_device(run.recipe["device"])
+            with memory_told(training):
+                network = model_class.initialise(config, vocab_size, end, seed).to(device)
             model = network
             resume = resume and (run.folder / LAST).exists()
             journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
             validation = corpus.validation
-            for event in train_network(
-                network,
-                corpus.train,
-                TrainingConfig(**run.recipe["training"]),
-                run.folder,
-                seed=seed,
-                evaluate=None if validation is None else lambda: _validate(network, corpus),
-                sample=None if sample is None else lambda: sample(network, corpus),
-                stop=stop,
-                resume=resume,
-            ):
-                yield journal.add(event)
-                finished = event if isinstance(event, Finished) else finished
+            with memory_told(training):
+                for event in train_network(
+                    network,
+                    corpus.train,
+                    training,
+                    run.folder,
+                    seed=seed,
+                    evaluate=None if validation is None else lambda: _validate(network, corpus),
+                    sample=None if sample is None else lambda: sample(network, corpus),
+                    stop=stop,
+                    resume=resume,
+                ):
+                    yield journal.add(event)
+                    finished = event if isinstance(event, Finished) else finished
             assert finished is not None
             if finished.reason == "interrupted":
                 return
             if finished.reason == "diverged" and not (run.folder / LAST).exists():
-                raise UserError(
+                raise Diverged(
                     f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
                 )
+            if finished.reason in ("budget", "patience") and (
+                told := diagnose(*_curves(run.folder / EVENTS))
+            ):
+                yield journal.add(Note(told))
     assert model is not None
     yield Phase("saving, and measuring the validation split")
     save_model(run.folder, model)
@@ -183,7 +318,7 @@ def _train(
     }
     write_recipe(run.folder, recipe)
     if finished.reason == "diverged":
-        raise UserError(
+        raise Diverged(
             f"training diverged at step {finished.step}: {run.folder / MODEL} holds the best model before that;"
             f" try a lower --lr (it was {recipe['training']['lr']:g})"
         )
@@ -231,6 +366,14 @@ def pick_device(name: str) -> str:
             f"--device {name} is not here (here: auto, {', '.join(d for d in there if there[d])})"
         )
     return name
+
+
+def _curves(events: Path) -> tuple[list[float], list[float]]:
+    """Training and validation loss at each evaluation of a run, nats per token."""
+    said = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    made = [event for event in said if event["kind"] == "evaluation"]
+    made = [event for event in made if event["train_nats_per_token"] is not None]
+    return [e["train_nats_per_token"] for e in made], [e["nats_per_token"] for e in made]
 
 
 def _checkpoint_step(path: Path) -> int:
