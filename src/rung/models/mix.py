@@ -170,14 +170,14 @@ class Mix(LanguageModel):
         return cls(config, vocab_size, end, parts, np.array(tensors["weights"]))
 
     def summary(self) -> str:
-        """The weights in words, those of the class of the longest history last."""
-        names = [part.rung for part in self.parts]
-        rows = [", ".join(f"{n} {w:.2f}" for n, w in zip(names, row, strict=True)) for row in self.weights]
-        if len(rows) == 1:
-            return f"weights: {rows[0]}"
-        return "weights after a known history of " + "; ".join(
-            f"{c} tokens: {row}" for c, row in enumerate(rows)
-        )
+        """The weights in words; of parts that got none, the names only."""
+        rows = []
+        for part, weights in zip(self.parts, self.weights.T, strict=True):
+            if weights.max() >= 0.005:
+                rows.append(f"{part.rung} {' '.join(f'{weight:.2f}' for weight in weights)}")
+        idle = [part.rung for part, w in zip(self.parts, self.weights.T, strict=True) if w.max() < 0.005]
+        by = "" if len(self.weights) == 1 else " after a known history of 0, 1, 2, ... tokens"
+        return f"weights{by}: {'; '.join(rows)}" + (f" (none for {', '.join(idle)})" if idle else "")
 
 
 def expectation_maximisation(
