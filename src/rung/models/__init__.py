@@ -20,6 +20,9 @@ RUNGS = {
     ),
     "mlp": ("rung.models.mlp:MLP", "a perceptron over the last few tokens, Bengio et al. 2003"),
     "wavenet": ("rung.models.wavenet:WaveNet", "neighbours fused pair by pair, WaveNet's hierarchy"),
+    "rnn": ("rung.models.recurrent:RNN", "a recurrent network, Elman 1990"),
+    "lstm": ("rung.models.recurrent:LSTM", "a recurrent network with long short-term memory"),
+    "gru": ("rung.models.recurrent:GRU", "a recurrent network with gated units"),
     "gpt": ("rung.models.transformer:GPT", "a transformer, GPT-2's shape"),
     "mix": ("rung.models.mix:Mix", "a weighted sum of other runs, weights learned on held-out text"),
 }

@@ -325,7 +325,11 @@ class CarryingNetwork(Network):
     beginning. The carried state is a buffer, so that a checkpoint holds it, but no part of the model.
     """
 
-    carried: Tensor
+    carried: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("carried", None, persistent=False)
 
     @abstractmethod
     def blank(self, batch: int) -> Tensor:
@@ -340,16 +344,18 @@ class CarryingNetwork(Network):
 
     def carry(self, batch: int) -> None:
         """From now on `nats` goes on from one batch of this many rows to the next."""
-        self.register_buffer("carried", self.blank(batch), persistent=False)
+        self.carried = self.blank(batch)
 
     def forget(self, rows: Tensor) -> None:
         """Rows (B,) that are True begin anew."""
+        assert self.carried is not None
         self.carried[:, :, rows] = 0
 
     def nats(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """As of any network, but each row goes on from `carried`, which it brings up to date."""
-        hidden, state = self.run(tokens, self.carried)
-        self.carried.copy_(state.detach())
+        """As of any network, but after `carry` each row goes on from `carried`, which it brings up to date."""
+        hidden, state = self.run(tokens, self.blank(len(tokens)) if self.carried is None else self.carried)
+        if self.carried is not None:
+            self.carried = state.detach()
         real = targets >= 0
         return F.cross_entropy(self.logits(hidden[real]), targets[real], reduction="sum")
 

@@ -4,6 +4,8 @@ A row is a window of one document: inputs begin with the token before the window
 targets are the window itself, so rows never cross a border between documents. A document that fits is one row. A
 longer one is cut every `window` tokens from a random phase, drawn anew each epoch, so the cuts fall elsewhere each
 time round. Rows are shuffled within an epoch; each token of the training split is a target once an epoch.
+
+`Lanes` does the same for networks that remember: row i of a batch goes on where row i of the batch before stopped.
 """
 
 from __future__ import annotations
@@ -92,3 +94,58 @@ class Batches:
         self._epoch = epoch
         if epoch + 1 == len(self._epoch_begins):
             self._epoch_begins.append(self._epoch_begins[epoch] + len(document))
+
+
+class Lanes(Batches):
+    """Batches whose rows go on from batch to batch, for a network that carries its state along.
+
+    In an epoch the documents are shuffled, cut into rows and laid end to end, and the line of rows is broken into
+    `batch_size` lanes of equal length. Batch t takes the next row of every lane. A row goes on with the document of
+    the row before it, or is `fresh`: it begins a document or, at a lane's beginning, somewhere within one. All
+    documents are cut at multiples of one length, drawn anew each epoch between three quarters of the window and all
+    of it. Only a document's last row can be shorter, so no filling comes between a row and the one that goes on. A
+    lane that has run out by the epoch's last batch has a row of nothing but PADDING there.
+    """
+
+    def fresh(self, t: int) -> np.ndarray:
+        """Which rows (B,) of batch t do not go on from batch t - 1."""
+        rows, there = self._rows_of(t)
+        begin = self._begin[rows]
+        return ~there | (begin == self._start[rows]) | (rows == self._lanes[:-1])
+
+    def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of `Batches`, but with always `batch_size` rows."""
+        rows, there = self._rows_of(t)
+        nowhere = np.ones(len(rows), np.int64)  # from 1 to 1: no tokens
+        picked = (self._begin[rows], self._end[rows], self._start[rows])
+        return self._gather(*(np.where(there, part, nowhere) for part in picked))
+
+    def _rows_of(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (B,) of batch t in its epoch, which is laid out, and whether the lane has one left."""
+        epoch = int(np.searchsorted(self._epoch_begins, t, side="right")) - 1
+        self._lay_out(epoch)
+        while t >= self._epoch_begins[epoch + 1]:
+            epoch += 1
+            self._lay_out(epoch)
+        rows = self._lanes[:-1] + t - self._epoch_begins[epoch]
+        there = rows < self._lanes[1:]
+        return np.where(there, rows, 0), there
+
+    def _lay_out(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            return
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(len(self._starts) - 1)
+        start, stop = self._starts[:-1][order], self._starts[1:][order]
+        length = stop - start
+        size = self._window - int(rng.integers(0, self._window // 4 + 1))
+        rows = -(-length // size)
+        document = np.repeat(np.arange(len(rows)), rows)
+        within = np.arange(len(document)) - np.repeat(np.cumsum(rows) - rows, rows)
+        self._start = start[document]
+        self._begin = self._start + within * size
+        self._end = np.minimum(self._begin + size, stop[document])
+        self._lanes = len(document) * np.arange(self._batch_size + 1) // self._batch_size
+        self._epoch = epoch
+        if epoch + 1 == len(self._epoch_begins):
+            self._epoch_begins.append(self._epoch_begins[epoch] + int(np.diff(self._lanes).max()))

@@ -22,12 +22,12 @@ import torch
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
-from rung.models.neural import Network, NeuralModel
+from rung.models.neural import CarryingNetwork, Network, NeuralModel
 from rung.tensors import load_tensors, save_tensors
 from rung.text.stream import TokenStream
 from rung.training import health
 from rung.training.averaging import Average
-from rung.training.batches import PADDING, Batches
+from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
 from rung.training.optimizers import OPTIMIZERS, add_penalties
@@ -78,7 +78,11 @@ def train_network(
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
         raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
-    batches = Batches(train, window, config.batch_size, seed, network.history)
+    if isinstance(network, CarryingNetwork):
+        network.carry(config.batch_size)
+        batches = Lanes(train, window, config.batch_size, seed, network.history)
+    else:
+        batches = Batches(train, window, config.batch_size, seed, network.history)
     optimizer = OPTIMIZERS[config.optimizer](
         network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
@@ -200,12 +204,15 @@ def _step(
 ) -> tuple[float, int, bool]:
     """One optimiser step: (total nats, tokens, whether loss and gradient were finite). Weights change only if so."""
     first = 0 if config.overfit_one_batch else step * config.accumulate
-    parts = [batches.batch(first + i) for i in range(1 if config.overfit_one_batch else config.accumulate)]
+    numbers = range(first, first + (1 if config.overfit_one_batch else config.accumulate))
+    parts = [batches.batch(t) for t in numbers]
     tokens = sum(int((targets != PADDING).sum()) for _, targets in parts)
     total = 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed_of_step(seed, step))
-        for inputs, targets in parts:
+        for t, (inputs, targets) in zip(numbers, parts, strict=True):
+            if isinstance(network, CarryingNetwork) and isinstance(batches, Lanes):
+                network.forget(torch.from_numpy(batches.fresh(t)).to(device))
             loss = network.nats(torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device))
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
