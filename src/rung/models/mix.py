@@ -11,6 +11,8 @@ Where counting knows a long history it earns more weight, where it has to guess 
 there is one class. Classes are smoothed towards the weights of all held-out text, as if `PRIOR` tokens more had been
 seen in each, so that a class met rarely can't do harm.
 
+A part whose weight is nowhere above `IDLE` is left out.
+
 A mixture is saved whole: its parts' tensors lie in its own file, under their number, and the runs it was made from
 are not needed any more.
 """
@@ -33,6 +35,7 @@ from rung.text.stream import TokenStream
 PRIOR = 100.0
 ITERATIONS = 500
 PRECISION = 1e-9
+IDLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -99,21 +102,14 @@ class Mix(LanguageModel):
                 f"the runs to mix have different vocabularies: {', '.join(str(v) for v, _ in sizes)} ids"
             )
         log_probs = np.stack([part.score_stream(held_out) for part in parts], axis=1)  # (N, K)
-        everywhere = expectation_maximisation(log_probs)
-        weights = everywhere[None]
         judge = _judge(parts) if config.weights == "confidence" else None
-        if judge is not None:
-            classes = judge.classes_of(held_out)
-            # The parts of a class, smoothed: PRIOR more tokens explained as held-out text is on the whole.
-            weights = np.stack(
-                [
-                    expectation_maximisation(log_probs[classes == c], everywhere, PRIOR)
-                    for c in range(judge.n_classes)
-                ]
-            )
-            split = np.take_along_axis(weights, classes[:, None], 0)
-            if _nats(log_probs, split) > _nats(log_probs, everywhere[None]):
-                weights = everywhere[None]  # too little text for classes to pay
+        weights = _learned(log_probs, judge, held_out)
+        # Parts that explain nothing would only cost time and space; the others' weights are learned anew.
+        used = [i for i in range(len(parts)) if weights[:, i].max() >= IDLE]
+        if len(used) < len(parts):
+            parts, log_probs = [parts[i] for i in used], log_probs[:, used]
+            judge = _judge(parts) if config.weights == "confidence" else None
+            weights = _learned(log_probs, judge, held_out)
         vocab_size, end = sizes.pop()
         return cls(config, vocab_size, end, parts, weights)
 
@@ -170,14 +166,27 @@ class Mix(LanguageModel):
         return cls(config, vocab_size, end, parts, np.array(tensors["weights"]))
 
     def summary(self) -> str:
-        """The weights in words; of parts that got none, the names only."""
-        rows = []
-        for part, weights in zip(self.parts, self.weights.T, strict=True):
-            if weights.max() >= 0.005:
-                rows.append(f"{part.rung} {' '.join(f'{weight:.2f}' for weight in weights)}")
-        idle = [part.rung for part, w in zip(self.parts, self.weights.T, strict=True) if w.max() < 0.005]
+        """The weights in words."""
+        rows = [
+            f"{part.rung} {' '.join(f'{weight:.2f}' for weight in weights)}"
+            for part, weights in zip(self.parts, self.weights.T, strict=True)
+        ]
         by = "" if len(self.weights) == 1 else " after a known history of 0, 1, 2, ... tokens"
-        return f"weights{by}: {'; '.join(rows)}" + (f" (none for {', '.join(idle)})" if idle else "")
+        return f"weights{by}: {'; '.join(rows)}"
+
+
+def _learned(log_probs: np.ndarray, judge: _Judge | None, held_out: TokenStream) -> np.ndarray:
+    """The weights (C, K): a row a class, or one row where there is no judge or classes don't pay."""
+    everywhere = expectation_maximisation(log_probs)
+    if judge is None:
+        return everywhere[None]
+    classes = judge.classes_of(held_out)
+    rows = [
+        expectation_maximisation(log_probs[classes == c], everywhere, PRIOR) for c in range(judge.n_classes)
+    ]
+    by_class = np.stack(rows)
+    paid = _nats(log_probs, by_class[classes]) <= _nats(log_probs, everywhere[None])
+    return by_class if paid else everywhere[None]
 
 
 def expectation_maximisation(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.events import Event, Finished, Note, Phase, Step
+from rung.events import Evaluation, Event, Finished, Note, Phase, Step
 from rung.files import atomic_path, cannot_write, read_json
 from rung.measure import Measure, measure
 from rung.models import descends, rung_class
@@ -245,6 +245,7 @@ def _train(
     began = time.monotonic()
     model: LanguageModel | None = None
     finished: Finished | None = None
+    best: Evaluation | None = None
     with _Journal(run.folder / EVENTS) as journal:
         if not descends(described["rung"]):
             fitting = (
@@ -273,7 +274,7 @@ def _train(
             model = network
             resume = resume and (run.folder / LAST).exists()
             journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
-            validation = corpus.validation
+            evaluate = None if corpus.validation is None else lambda: _validate(network, corpus)
             with memory_told(training):
                 for event in train_network(
                     network,
@@ -281,13 +282,14 @@ def _train(
                     training,
                     run.folder,
                     seed=seed,
-                    evaluate=None if validation is None else lambda: _validate(network, corpus),
+                    evaluate=evaluate,
                     sample=None if sample is None else lambda: sample(network, corpus),
                     stop=stop,
                     resume=resume,
                 ):
                     yield journal.add(event)
                     finished = event if isinstance(event, Finished) else finished
+                    best = event if isinstance(event, Evaluation) and event.best else best
             assert finished is not None
             if finished.reason == "interrupted":
                 return
@@ -300,16 +302,26 @@ def _train(
             ):
                 yield journal.add(Note(told))
     assert model is not None
-    yield Phase("saving, and measuring the validation split")
     save_model(run.folder, model)
+    measured = None
+    if corpus.validation is not None and model.has_probabilities:
+        if best is None:
+            yield Phase("measuring the validation split")
+            measured = _validate(model, corpus)
+        else:  # these very weights were measured when they were kept
+            measured = Measure.total(
+                best.nats_per_token * corpus.validation.n_tokens,
+                corpus.validation.n_tokens,
+                corpus.n_bytes("validation"),
+                corpus.validation.n_documents,
+                "validation",
+            )
     recipe = dict(run.recipe)
     recipe["status"] = "finished"
     # What was left open before training (an order, an amount of smoothing) is closed now.
     recipe["model"] = model.describe()
     recipe["result"] = {
-        "validation": asdict(_validate(model, corpus))
-        if corpus.validation is not None and model.has_probabilities
-        else None,
+        "validation": None if measured is None else asdict(measured),
         "train_seconds": finished.seconds,
         "train_tokens": finished.tokens,
         "steps": finished.step,
