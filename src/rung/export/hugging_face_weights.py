@@ -59,7 +59,7 @@ def model_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> GPT:
     Its document mark is `eos_token_id`, else `bos_token_id`, else the last id.
     Raises UserError when the architecture is another, a setting is one that we lack, or the weights don't fit.
     """
-    architecture = _architecture(config)
+    architecture = architecture_of(config)
     ours = architecture.read(config).resolved()
     vocab_size = int(_setting(config, "vocab_size", 50257))
     with torch.device("meta"):
@@ -104,6 +104,22 @@ def transformers_of(model: GPT) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 zeros = np.zeros(tensor.shape[0], np.float32)
                 weights |= _given(architecture, name.removesuffix("weight") + "bias", zeros, shape)
     return config, weights
+
+
+def architecture_of(config: Mapping[str, Any]) -> Architecture:
+    """The architecture of a config.json. Raises UserError for one that is not supported."""
+    kind = config.get("model_type")
+    known = ", ".join(f"{architecture.name} ({kind})" for kind, architecture in ARCHITECTURES.items())
+    if kind not in ARCHITECTURES:
+        raise UserError(f"config.json is of model_type {kind!r}; supported: {known}")
+    architecture = ARCHITECTURES[kind]
+    named = config.get("architectures")
+    body = architecture.name.removesuffix("LMHeadModel").removesuffix("ForCausalLM") + "Model"
+    if named and not {architecture.name, body} & set(named):
+        raise UserError(
+            f"config.json is of a {named[0]}, which is no language model we know; supported: {known}"
+        )
+    return architecture
 
 
 def mark_of(config: Mapping[str, Any], vocab_size: int) -> int:
@@ -306,21 +322,6 @@ ARCHITECTURES = {
     ),
 }
 """By the `model_type` of config.json."""
-
-
-def _architecture(config: Mapping[str, Any]) -> Architecture:
-    kind = config.get("model_type")
-    known = ", ".join(f"{architecture.name} ({kind})" for kind, architecture in ARCHITECTURES.items())
-    if kind not in ARCHITECTURES:
-        raise UserError(f"config.json is of model_type {kind!r}; supported: {known}")
-    architecture = ARCHITECTURES[kind]
-    named = config.get("architectures")
-    body = architecture.name.removesuffix("LMHeadModel").removesuffix("ForCausalLM") + "Model"
-    if named and not {architecture.name, body} & set(named):
-        raise UserError(
-            f"config.json is of a {named[0]}, which is no language model we know; supported: {known}"
-        )
-    return architecture
 
 
 def _kind_for(shape: Shape) -> str:

@@ -1,0 +1,185 @@
+"""Tokenisers as files of the `tokenizers` library, which AutoTokenizer loads, and back.
+
+Out: the ids are ours, the mark is `<|endoftext|>`, put before every text as our models expect it; with
+`add_special_tokens=False` the ids are exactly those of `Tokenizer.encode`. (To the library the mark's name inside a
+text is the mark; to us it is text.) Subwords are the library's anyway. Characters, bytes and words become byte-level
+BPE without merges: a piece is one token when the vocabulary has it whole (`ignore_merges`), else its bytes are.
+
+In: byte-level BPE that loses nothing. Our mark has the last id; theirs may stand anywhere, so the two ids change
+places. Their other special tokens, and ids without any token, become pieces that no text is encoded to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.files import read_json
+from rung.text import tokenizers as ours
+from rung.text.tokenizers import BPETokenizer, Tokenizer
+
+MARK = "<|endoftext|>"
+
+
+def library_json(tokenizer: Tokenizer) -> str:
+    """The tokeniser as the text of a tokenizer.json. Raises UserError for one that the library can't express."""
+    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer as LibraryTokenizer
+
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    if isinstance(tokenizer, ours.SubwordTokenizer):
+        library = LibraryTokenizer.from_str(json.dumps(tokenizer.to_json()["library"]))
+    else:
+        cuts = {"byte": None, "char": r"[\s\S]", "word": _word_expression}
+        if tokenizer.kind not in cuts:
+            known = ", ".join(ours.KINDS)
+            raise UserError(
+                f"a {tokenizer.kind} tokeniser can't be written for transformers; only those that lose nothing"
+                f" can: {known}"
+            )
+        vocabulary = {_spelled(token): i for i, token in enumerate(tokenizer.token_bytes[: tokenizer.end])}
+        library = LibraryTokenizer(models.BPE(vocabulary, [], ignore_merges=True))
+        cut = cuts[tokenizer.kind]
+        if cut is None:
+            library.pre_tokenizer = letters
+        else:
+            split = pre_tokenizers.Split(Regex(cut if isinstance(cut, str) else cut()), "isolated")
+            library.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
+    inside = decoders.Replace("▁", "")  # WordPiece's sign for "inside a word"; no byte is written so
+    wordpiece = tokenizer.kind == "wordpiece"
+    library.decoder = decoders.Sequence([inside, decoders.ByteLevel()]) if wordpiece else decoders.ByteLevel()
+    library.add_special_tokens([AddedToken(MARK, special=True, normalized=False)])
+    library.post_processor = processors.TemplateProcessing(
+        single=f"{MARK} $A", pair=f"{MARK} $A {MARK} $B", special_tokens=[(MARK, tokenizer.end)]
+    )
+    if library.token_to_id(MARK) != tokenizer.end:
+        raise UserError(
+            f"the tokeniser has a piece {MARK!r} of its own, so the mark can't be written under that name"
+        )
+    return library.to_str(pretty=True)
+
+
+def tokenizer_of(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
+    """The tokeniser of a folder from transformers and the order (V,) of their ids in ours; or why there is none.
+
+    Args:
+        folder: with a tokenizer.json, or with GPT-2's older vocab.json and merges.txt.
+        mark: their id of the document mark.
+        vocab_size: V of the model.
+    """
+    library = _library_of(folder)
+    if library is None:
+        return "there is no tokenizer.json"
+    model = library.get("model") or {}
+    fault = _fault(library, model)
+    if fault is not None:
+        return fault
+    names = {i: piece for piece, i in model["vocab"].items()}
+    added = {token["id"]: token["content"] for token in library.get("added_tokens") or []}
+    if max(names | added, default=0) >= vocab_size:
+        return f"tokenizer.json has ids up to {max(names | added)}, and the model only {vocab_size}"
+    if mark in names and mark not in added:
+        return f"the document mark, id {mark}, is an ordinary piece in tokenizer.json"
+    order = np.arange(vocab_size)
+    order[[mark, -1]] = vocab_size - 1, mark
+    vocabulary: dict[str, int] = {}
+    for place, theirs in enumerate(order[:-1].tolist()):
+        # What no text is to become begins with a byte that no UTF-8 has.
+        never = added.get(theirs, f"<unused {theirs}>")
+        known = theirs in names and theirs not in added
+        vocabulary[names[theirs] if known else _spelled(b"\xff" + never.encode())] = place
+    missing = {_spelled(bytes([b])) for b in range(256)} - set(vocabulary)
+    if missing:
+        return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
+    library |= {
+        "model": model | {"vocab": vocabulary},
+        "added_tokens": [],
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+    }
+    try:
+        tokenizer = BPETokenizer(json.dumps(library))
+        lossless = tokenizer.decode(tokenizer.encode(_PROBE).tolist()) == _PROBE
+    except (ValueError, KeyError) as error:
+        return f"tokenizer.json can't be read: {error}"
+    return (tokenizer, order) if lossless else "tokenizer.json does not give back the text that it encodes"
+
+
+_PROBE = " Two  words,\n\n\ttabs\r\n123 don't É日本語🙂\x00\x7f ~ end \n"
+
+
+def _library_of(folder: Path) -> dict[str, Any] | None:
+    if (folder / "tokenizer.json").exists():
+        value = read_json(folder / "tokenizer.json")
+        return value if isinstance(value, dict) else {}
+    if not ((folder / "vocab.json").exists() and (folder / "merges.txt").exists()):
+        return None
+    vocabulary = read_json(folder / "vocab.json")
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": vocabulary[MARK], "content": MARK}] if MARK in vocabulary else [],
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
+    }
+
+
+def _fault(library: dict[str, Any], model: dict[str, Any]) -> str | None:
+    """Why it is no byte-level BPE that loses nothing, as far as its settings tell."""
+    steps = library.get("pre_tokenizer") or {}
+    steps = steps.get("pretokenizers", [steps])
+    if model.get("type") != "BPE":
+        return f"tokenizer.json is a {model.get('type')}; only byte-level BPE can be taken over"
+    if not any(step.get("type") == "ByteLevel" for step in steps):
+        return "tokenizer.json is a BPE, but not over bytes"
+    if library.get("normalizer") is not None:
+        return (
+            "tokenizer.json changes the text first (its normalizer), so it would not be given back as it was"
+        )
+    if any(step.get("add_prefix_space") for step in steps):
+        return "tokenizer.json adds a space before each text (add_prefix_space)"
+    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(name):
+            return f"tokenizer.json has a {name}, which is not supported"
+    return None
+
+
+def _spelled(token: bytes) -> str:
+    """GPT-2's printable letters for bytes."""
+    return "".join(ours._LETTER_OF_BYTE[b] for b in token)
+
+
+def _word_expression() -> str:
+    r"""`WordTokenizer`'s expression for another engine: the same, with its classes spelled out.
+
+    That engine knows a newer Unicode than Python may, and `\Z` means another thing to it.
+    """
+    cjk = f"[{ours._CJK}]"
+    alone, letters, digits = _class(cjk), _class(rf"(?!{cjk})[^\W\d_]"), _class(r"\d")
+    marks, blanks, spaces = _class(r"[^\w\s]|_"), _class(r"[^\S\n]"), _class(r"\s")
+    word = f"{letters}+(?:['’]{letters}+)*"
+    return rf" ?{alone}| ?{word}| ?{digits}+| ?{marks}+|\n+|{blanks}+(?={spaces}|\z)|{spaces}"
+
+
+def _class(expression: str) -> str:
+    """The characters that one of Python's classes has, as ranges. Surrogates, which no text has there, are left out."""
+    every = "".join(map(chr, range(0x110000)))
+    ranges = []
+    for found in re.finditer(f"(?:{expression})+", every):
+        first, last = found.start(), found.end() - 1
+        for low, high in ((first, min(last, 0xD7FF)), (max(first, 0xE000), last)):
+            if low <= high:
+                ranges.append(rf"\x{{{low:x}}}-\x{{{high:x}}}")
+    return f"[{''.join(ranges)}]"
