@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rung.errors import UserError, nearest
 from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
@@ -30,7 +30,10 @@ from rung.text.options import DataOptions, prepare_corpus
 from rung.training import session
 from rung.training.config import TrainingConfig, setting_names
 
-__all__ = ["climb", "evaluate", "generate", "load", "resume", "score", "train"]
+if TYPE_CHECKING:
+    from rung.training.lr_finder import Sweep
+
+__all__ = ["climb", "evaluate", "find_lr", "generate", "load", "resume", "score", "train"]
 
 
 def train(
@@ -115,6 +118,74 @@ def train_run(
         if on_event is not None:
             on_event(event)
     return load(folder)
+
+
+def find_lr(
+    rung: str,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: Callable[[Event], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Sweep | None:
+    """Sweep the learning rate over a hundred steps and suggest one; nothing is trained. None when stopped.
+
+    Everything as in `train`; the folder, by default the next free `runs/RUNG-lr`, gets a picture, `lr_finder.svg`.
+
+    Raises UserError when something in the input is at fault or the loss never falls.
+    """
+    model_class = rung_class(rung)
+    config, training, options = split_settings(
+        settings, model_class.config_class, TrainingConfig, DataOptions
+    )
+    return find_lr_run(
+        rung,
+        data,
+        Path(out) if out is not None else free_folder(f"{rung}-lr"),
+        config=model_class.config_class(**config),
+        training=TrainingConfig(**training),
+        options=DataOptions(**options),
+        force=force,
+        seed=seed,
+        device=device,
+        on_event=on_event,
+        stop=stop,
+    )
+
+
+def find_lr_run(
+    rung: str,
+    data: str | Path,
+    folder: Path,
+    *,
+    config: Any,
+    training: TrainingConfig,
+    options: DataOptions,
+    force: bool,
+    seed: int,
+    device: str,
+    on_event: Callable[[Event], None] | None,
+    stop: Callable[[], bool],
+) -> Sweep | None:
+    """`find_lr` with its settings already sorted into configurations."""
+    if not descends(rung):
+        raise UserError(f"{rung} is not trained by gradient descent: it has no learning rate to find")
+    from rung.training import lr_finder
+
+    corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options), force=force)
+    for event in session.sweep(
+        rung, corpus, config=config, training=training, seed=seed, device=device, stop=stop
+    ):
+        if isinstance(event, lr_finder.Sweep):
+            lr_finder.draw(event, folder / lr_finder.PICTURE)
+            return event
+        if on_event is not None:
+            on_event(event)
+    return None
 
 
 def resume(

@@ -23,6 +23,7 @@ from rung.models import RUNGS, rung_class
 
 if TYPE_CHECKING:
     from rung.runs import Run
+    from rung.training.lr_finder import Sweep
 
 # Arguments that may begin with a dash: "-" is standard input.
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
@@ -187,6 +188,7 @@ def train_command(name: str) -> Callable[..., int]:
         out: Path | None = None,
         seed: int = 0,
         device: str = "auto",
+        find_lr: bool = False,
         force: bool = False,
         json: bool = False,
         quiet: bool = False,
@@ -194,6 +196,24 @@ def train_command(name: str) -> Callable[..., int]:
         no_option(data)
         from rung import api, runs, terminal
 
+        if find_lr:
+            with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+                progress.phase(f"reading and tokenising {data}")
+                folder = out if out is not None else runs.free_folder(f"{name}-lr")
+                found = api.find_lr_run(
+                    name,
+                    data,
+                    folder,
+                    config=config,
+                    training=training if isinstance(training, TrainingConfig) else TrainingConfig(),
+                    options=options,
+                    force=force,
+                    seed=seed,
+                    device=device,
+                    on_event=lambda event: progress.event(name, event),
+                    stop=stop,
+                )
+            return show_learning_rate(name, data, folder, found, json)
         folder = out if out is not None else runs.free_folder(name)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
@@ -221,10 +241,13 @@ def train_command(name: str) -> Callable[..., int]:
         out: the run's folder; by default runs/{name}, or runs/{name}-2 when that is taken, and so on.
         seed: of weights, batches and dropout.
         device: auto, cpu, cuda or mps.
+        find_lr: train nothing; sweep the learning rate, suggest one and draw a picture, by default in runs/{name}-lr.
         force: overwrite the run that is there.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
+    # What counts has no learning rate: its help does not mention the flag.
+    command.__annotations__["find_lr"] = Annotated[bool, Parameter(show=descends(name))]
     flatten(command, config=config_class, training=training_class, options=DataOptions)
     return command
 
@@ -376,39 +399,64 @@ def sample(
     return 0
 
 
-def export(run: Path, *, format: Literal["arpa"], out: Path) -> int:
-    """Write a run in another program's format: arpa (n-gram runs; KenLM, SRILM and recognisers read it).
+def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool = False) -> int:
+    """Write a run in another program's format.
 
-    Example: rung export runs/ngram --format arpa --out model.arpa.gz
+    Example: rung export runs/gpt --format hf --out my-model
 
     Args:
         run: a run's folder.
-        format: arpa.
-        out: the file to write; compressed if it ends in .gz.
+        format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt runs, a folder for
+            transformers (AutoModelForCausalLM and AutoTokenizer load it).
+        out: the file to write, compressed if it ends in .gz, or the folder.
+        force: write into a folder that is not empty.
     """
     from rung import api
-    from rung.export.arpa import export_arpa
 
-    export_arpa(api.load(run), out)
+    opened = api.load(run)
+    if format == "hf":
+        from rung.export.hugging_face import export_hf
+
+        export_hf(opened, out, force=force)
+    else:
+        from rung.export.arpa import export_arpa
+
+        export_arpa(opened, out)
     print(f"written: {out}")
     return 0
 
 
-def import_(format: Literal["arpa"], path: Path, *, out: Path | None = None, force: bool = False) -> int:
+def import_(
+    format: Literal["arpa", "hf"], path: Path, *, out: Path | None = None, force: bool = False
+) -> int:
     """Make a run of a model from elsewhere.
 
-    Example: rung import arpa model.arpa.gz --out runs/theirs
+    Example: rung import hf path/to/gpt2 --out runs/theirs
 
     Args:
-        format: arpa, an n-gram model as KenLM and SRILM write it; its text is cut at white space.
-        path: the file to read.
+        format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
+            transformers with config.json and model.safetensors (GPT-1, GPT-2 or Llama).
+        path: the file or folder to read.
         out: the run's folder; by default runs/imported.
         force: overwrite the run that is there.
     """
     from rung import runs
-    from rung.export.arpa import import_arpa
 
-    run = import_arpa(path, out if out is not None else runs.free_folder("imported"), force=force)
+    folder = out if out is not None else runs.free_folder("imported")
+    if format == "hf":
+        from rung.export.hugging_face import import_hf
+
+        run = import_hf(path, folder, force=force)
+        reason = run.recipe["data"].get("no_tokenizer")
+        if reason is not None:
+            print(
+                f"run: {run.folder}\nno tokeniser: {reason}; the run knows ids only: rung.load(...).model.score"
+            )
+            return 0
+    else:
+        from rung.export.arpa import import_arpa
+
+        run = import_arpa(path, folder, force=force)
     print(f"run: {run.folder}\nnext: rung score {run.folder} FILE")
     return 0
 
@@ -587,6 +635,22 @@ def show_run(run: Run, json: bool) -> int:
         )
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}\nnext: rung sample {run.folder}")
+    return 0
+
+
+def show_learning_rate(rung: str, data: str, folder: Path, found: Sweep | None, json: bool) -> int:
+    """What a sweep of the learning rate found."""
+    from rung.training.lr_finder import PICTURE
+
+    if found is None:
+        return stopped("; nothing was found out yet")
+    if json:
+        show_json({"run": str(folder), "suggestion": found.suggestion, "picture": str(folder / PICTURE)})
+        return 0
+    print(
+        f"suggested learning rate: {found.suggestion:g}, where the smoothed loss falls fastest\n"
+        f"picture: {folder / PICTURE}\nnext: rung train {rung} {data} --lr {found.suggestion:g}"
+    )
     return 0
 
 

@@ -30,11 +30,9 @@ class TrainingConfig:
         batch_size: rows in a batch.
         window: most tokens in a row; by default the model's context.
         accumulate: batches whose gradients are summed, weighted by their tokens, before a step.
-        lr: peak learning rate; the rung's choice is for adam, adamw and muon, 100 times that for sgd, and 10 times for
-            momentum and nesterov, with as much less decay.
+        lr: peak learning rate; by default the rung's, 100 times that for sgd, 10 times for momentum and nesterov.
         optimizer: sgd, momentum, nesterov, adam, adamw, or muon (hidden matrices, with adamw for the rest).
-        schedule: after a linear warm-up constant, step (to min-lr at two thirds), inverse-root, cosine, linear, or wsd
-            (warm-up, stable, decay over the last fifth).
+        schedule: warm-up, then constant, step (at two thirds), inverse-root, cosine, linear, wsd (last fifth linear).
         warmup: share of the budget over which the learning rate rises.
         min_lr: where the schedule ends, as a share of the peak.
         weight_decay: decoupled decay of the weight matrices, whatever the optimiser; none for adam.
@@ -42,8 +40,7 @@ class TrainingConfig:
         l2: adds l2 / 2 * sum w^2 over the weight matrices to the loss.
         beta2: second-moment decay of adam and adamw.
         clip: largest norm of the gradient; 0 turns clipping off.
-        average: evaluate and keep a running mean of the weights that fades by this factor a step, 0.999 for example;
-            by default the weights themselves.
+        average: keep a running mean of the weights that fades by this factor a step, 0.999 say, not the weights.
         restarts: train this many times, each with the whole budget and the next seed; the best by validation is kept.
         overfit_one_batch: train on the first batch alone, which any model that works learns by heart; says if not.
         eval_every: steps between evaluations of the whole validation split; by default 5 evaluations are spread
