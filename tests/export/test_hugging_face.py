@@ -26,6 +26,7 @@ from transformers import (
 )
 
 import rung
+from rung.cli import main
 from rung.errors import UserError
 from rung.export.hugging_face import export_hf, import_hf
 from rung.export.hugging_face_tokenizers import library_json
@@ -40,7 +41,7 @@ PROMPT = "Romeo é日🙂 wants"
 def small_run(folder: Path, **chosen: Any) -> Run:
     text = folder / "text.txt"
     text.write_text(sentences(60) + "日日 éé été été\n", encoding="utf-8")
-    shape = {"context": 48, "n_layer": 1, "n_head": 2, "n_embd": 16} | chosen
+    shape: dict[str, Any] = {"context": 48, "n_layer": 1, "n_head": 2, "n_embd": 16, **chosen}
     return rung.train("gpt", text, out=folder / "run", steps=8, lr=0.02, batch_size=4, **shape)
 
 
@@ -60,7 +61,7 @@ def test_transformers_loads_a_run_and_writes_the_same_text(tmp_path: Path, chose
     run = small_run(tmp_path, **chosen)
     out = tmp_path / "hf"
     export_hf(run, out)
-    model = AutoModelForCausalLM.from_pretrained(out)
+    model: Any = AutoModelForCausalLM.from_pretrained(out)
     tokenizer = AutoTokenizer.from_pretrained(out)
     ids = tokenizer(PROMPT, return_tensors="pt").input_ids
     assert ids[0].tolist() == [run.model.end, *run.tokenizer.encode(PROMPT)]
@@ -121,6 +122,31 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "hf" / "mine").exists()
 
 
+def test_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = small_run(tmp_path)
+    for command in ("export run --format hf --out there", "import hf there --out back"):
+        with pytest.raises(SystemExit) as done:
+            main(command.split(" "))
+        assert done.value.code == 0
+    back = rung.load("back")
+    (ours,) = rung.generate(run, PROMPT, temperature=0, max_tokens=20)
+    (again,) = rung.generate(back, PROMPT, temperature=0, max_tokens=20)
+    assert again.text == ours.text
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main(["import", "hf", "nowhere"])
+    assert done.value.code == 2
+    assert capsys.readouterr().err.startswith("rung: there is no folder nowhere;")
+
+
+def small_gpt2(**changes: Any) -> GPT2LMHeadModel:
+    fields: dict[str, Any] = {**SMALL, **changes}
+    return GPT2LMHeadModel(GPT2Config(**fields))
+
+
 def byte_level(folder: Path, specials: list[str], *, first: bool = False) -> PreTrainedTokenizerFast:
     """A byte-level BPE as GPT-2's, trained by the library, its special tokens first or last."""
     made = LibraryTokenizer(models.BPE())
@@ -143,11 +169,9 @@ def byte_level(folder: Path, specials: list[str], *, first: bool = False) -> Pre
 def test_a_folder_of_theirs_becomes_a_run_that_writes_the_same_text(tmp_path: Path, first: bool) -> None:
     """Special tokens after the pieces, as GPT-2 has them, or before, as many small Llamas do."""
     theirs = byte_level(tmp_path / "hf", ["<|endoftext|>", "<|other|>"], first=first)
-    mark = theirs.convert_tokens_to_ids("<|endoftext|>")
-    config = LlamaConfig(
-        **LLAMA
-        | {"vocab_size": 310, "eos_token_id": mark, "bos_token_id": mark, "max_position_embeddings": 40}
-    )
+    mark = theirs.get_vocab()["<|endoftext|>"]
+    fields: dict[str, Any] = {**LLAMA, "vocab_size": 310, "eos_token_id": mark, "bos_token_id": mark}
+    config = LlamaConfig(**{**fields, "max_position_embeddings": 40})
     network = random_weights(LlamaForCausalLM(config))
     network.save_pretrained(tmp_path / "hf")
 
@@ -217,8 +241,7 @@ def test_gpt2s_older_tokenizer_files_will_do(tmp_path: Path) -> None:
     (tmp_path / "hf" / "vocab.json").write_text(json.dumps(vocabulary))
     lines = [" ".join(pair) for pair in merges["model"]["merges"]]
     (tmp_path / "hf" / "merges.txt").write_text("\n".join(["#version: 0.2", *lines, ""]))
-    config = GPT2Config(**SMALL | {"vocab_size": 301, "eos_token_id": 300})
-    GPT2LMHeadModel(config).save_pretrained(tmp_path / "hf")
+    small_gpt2(vocab_size=301, eos_token_id=300).save_pretrained(tmp_path / "hf")
     run = import_hf(tmp_path / "hf", tmp_path / "run")
     assert run.tokenizer.encode(PROMPT).tolist() == theirs.encode(PROMPT)
 
@@ -238,7 +261,7 @@ def test_why_a_tokenizer_cannot_be_taken_over(tmp_path: Path, change: dict[str, 
     byte_level(tmp_path / "hf", ["<|endoftext|>"], first=True)
     path = tmp_path / "hf" / "tokenizer.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    GPT2LMHeadModel(GPT2Config(**SMALL | {"vocab_size": 301})).save_pretrained(tmp_path / "hf")
+    small_gpt2(vocab_size=301).save_pretrained(tmp_path / "hf")
     run = import_hf(tmp_path / "hf", tmp_path / "run")
     assert why in run.recipe["data"]["no_tokenizer"]
 
@@ -260,7 +283,7 @@ class TestBadFolders:
         assert not (tmp_path / "run").exists()
 
     def test_is_cut_short(self, tmp_path: Path) -> None:
-        GPT2LMHeadModel(GPT2Config(**SMALL)).save_pretrained(tmp_path)
+        small_gpt2().save_pretrained(tmp_path)
         path = tmp_path / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(UserError, match="no whole safetensors file"):
@@ -280,7 +303,7 @@ class TestBadFolders:
             import_hf(tmp_path, tmp_path / "run")
 
     def test_has_a_config_of_nonsense(self, tmp_path: Path) -> None:
-        GPT2LMHeadModel(GPT2Config(**SMALL)).save_pretrained(tmp_path)
+        small_gpt2().save_pretrained(tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": "many"}))
         with pytest.raises(UserError, match="makes no sense"):

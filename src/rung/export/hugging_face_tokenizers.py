@@ -93,7 +93,7 @@ def tokenizer_of(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer
         never = added.get(theirs, f"<unused {theirs}>")
         known = theirs in names and theirs not in added
         vocabulary[names[theirs] if known else _spelled(b"\xff" + never.encode())] = place
-    missing = {_spelled(bytes([b])) for b in range(256)} - set(vocabulary)
+    missing = {_spelled(byte) for byte in ours.UTF8_BYTES} - set(vocabulary)
     if missing:
         return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
     library |= {
