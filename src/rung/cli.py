@@ -573,7 +573,8 @@ def app_for(arguments: list[str]) -> App:
         if arguments[:2] == ["train", name]:
             trainer.command(train_command(name), name=name)
         else:
-            trainer.command(_listed_only, name=name, help=summary)
+            place = list(RUNGS).index(name)  # help lists them as they stand on the ladder
+            trainer.command(_listed_only, name=name, help=summary, sort_key=place)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     return app
