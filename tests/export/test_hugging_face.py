@@ -127,9 +127,12 @@ def test_from_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = small_run(tmp_path)
-    for command in ("export run --format hf --out there", "import hf there --out back"):
+    for command in (
+        ["export", "run", "--format", "hf", "--out", "there"],
+        ["import", "hf", "there", "--out", "back"],
+    ):
         with pytest.raises(SystemExit) as done:
-            main(command.split(" "))
+            main(command)
         assert done.value.code == 0
     back = rung.load("back")
     (ours,) = rung.generate(run, PROMPT, temperature=0, max_tokens=20)
@@ -254,6 +257,13 @@ def test_gpt2s_older_tokenizer_files_will_do(tmp_path: Path) -> None:
         ({"pre_tokenizer": {"type": "Whitespace"}}, "not over bytes"),
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "adds a space"),
         ({"added_tokens": []}, "the document mark, id 0, is an ordinary piece"),
+        ({"added_tokens": [{}]}, "tokenizer.json can't be read"),
+        ({"model": {"type": "BPE"}}, "tokenizer.json can't be read"),
+        ({"model": {"type": "BPE", "vocab": {"a": 1}, "merges": []}}, "is no byte-level BPE: 242 bytes"),
+        (
+            {"model": {"type": "BPE", "vocab": {"a": 400}, "merges": []}},
+            "ids up to 400, and the model only 301",
+        ),
     ],
     ids=str,
 )

@@ -75,40 +75,41 @@ def tokenizer_of(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer
     library = _library_of(folder)
     if library is None:
         return "there is no tokenizer.json"
-    model = library.get("model") or {}
+    try:
+        return _taken_over(library, mark, vocab_size)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"tokenizer.json can't be read: {error!r}"
+
+
+def _taken_over(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
+    model = library["model"]
     fault = _fault(library, model)
     if fault is not None:
         return fault
     names = {i: piece for piece, i in model["vocab"].items()}
-    added = {token["id"]: token["content"] for token in library.get("added_tokens") or []}
-    if max(names | added, default=0) >= vocab_size:
-        return f"tokenizer.json has ids up to {max(names | added)}, and the model only {vocab_size}"
+    added = {token["id"]: token["content"] for token in library["added_tokens"]}
+    highest = max(names | added, default=0)
+    if highest >= vocab_size:
+        return f"tokenizer.json has ids up to {highest}, and the model only {vocab_size}"
     if mark in names and mark not in added:
         return f"the document mark, id {mark}, is an ordinary piece in tokenizer.json"
     order = np.arange(vocab_size)
     order[[mark, -1]] = vocab_size - 1, mark
     vocabulary: dict[str, int] = {}
     for place, theirs in enumerate(order[:-1].tolist()):
-        # What no text is to become begins with a byte that no UTF-8 has.
-        never = added.get(theirs, f"<unused {theirs}>")
-        known = theirs in names and theirs not in added
-        vocabulary[names[theirs] if known else _spelled(b"\xff" + never.encode())] = place
+        if theirs in names and theirs not in added:
+            vocabulary[names[theirs]] = place
+        else:  # what no text is to become begins with a byte that UTF-8 never has
+            name = added.get(theirs, f"<unused {theirs}>")
+            vocabulary[_spelled(b"\xff" + name.encode())] = place
     missing = {_spelled(byte) for byte in ours.UTF8_BYTES} - set(vocabulary)
     if missing:
         return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
-    library |= {
-        "model": model | {"vocab": vocabulary},
-        "added_tokens": [],
-        "post_processor": None,
-        "truncation": None,
-        "padding": None,
-    }
-    try:
-        tokenizer = BPETokenizer(json.dumps(library))
-        lossless = tokenizer.decode(tokenizer.encode(_PROBE).tolist()) == _PROBE
-    except (ValueError, KeyError) as error:
-        return f"tokenizer.json can't be read: {error}"
-    return (tokenizer, order) if lossless else "tokenizer.json does not give back the text that it encodes"
+    changed = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    tokenizer = BPETokenizer(json.dumps({**library, **changed, "model": {**model, "vocab": vocabulary}}))
+    if tokenizer.decode(tokenizer.encode(_PROBE).tolist()) != _PROBE:
+        return "tokenizer.json does not give back the text that it encodes"
+    return tokenizer, order
 
 
 _PROBE = " Two  words,\n\n\ttabs\r\n123 don't É日本語🙂\x00\x7f ~ end \n"

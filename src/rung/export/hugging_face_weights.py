@@ -123,7 +123,11 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
 
 
 def mark_of(config: Mapping[str, Any], vocab_size: int) -> int:
-    """The id that ends a document: eos, else bos, else the last."""
+    """The id that ends a document: eos, else bos, else the last.
+
+    Here one mark both ends and begins; where theirs are two, a document begins with what ends it, which a model that
+    was trained with both has seen less of.
+    """
     for name in ("eos_token_id", "bos_token_id"):
         found = config.get(name)
         first = found[0] if isinstance(found, list) and found else found

@@ -42,12 +42,11 @@ class GPTConfig:
     bias: bool | None = None
     """Whether linear layers and LayerNorms add a bias; None = yes. On the command line --bias=false."""
     preset: str | None = None
-    """A published shape: gpt1, gpt2, gpt2-medium, gpt2-large, gpt2-xl, llama (the manner, sizes open), tinyllama,
-    llama-7b, llama-2-70b, llama-3-8b. What is given beside it goes before it."""
+    """A published shape, such as gpt1, gpt2 or llama-7b; llama is the manner alone. Other flags go before it."""
     norm: str | None = None
     """layer (None) or rms."""
     norm_first: bool | None = None
-    """Whether a part reads a normed copy (None = yes) or its sum with the stream is normed after it."""
+    """Whether norms stand before each part (None = yes) or after it; then --norm-first=false."""
     norm_eps: float | None = None
     """What norms add to a variance before they divide; None = 1e-5."""
     positions: str | None = None
