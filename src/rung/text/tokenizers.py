@@ -567,10 +567,32 @@ def _count_characters(texts: Iterable[str]) -> Counter[str]:
 
 
 def _count_words(texts: Iterable[str]) -> Counter[str]:
+    """Little text goes by the expression; for much of it, numba is worth loading."""
     counts: Counter[str] = Counter()
+    scan: word_scan.WordCounts | None = None
+    for some in _batches((chunk for text in texts for chunk in _chunks(text, _BEFORE_BLANK)), _COMPILE_AFTER):
+        if scan is None and sum(map(len, some)) >= _COMPILE_AFTER:
+            functions = word_scan.compiled_count()
+            scan = None if functions is None else word_scan.WordCounts(word_scan.kinds_of(_KINDS), *functions)
+        if scan is not None:
+            scan.add(some)
+        else:
+            for text in some:
+                counts.update(_PIECES.findall(text))
+    return counts if scan is None else Counter(scan.counts())
+
+
+def _batches(texts: Iterable[str], n_characters: int) -> Iterator[list[str]]:
+    """Texts in lists of so many characters or more; the last may have fewer."""
+    batch: list[str] = []
+    n = 0
     for text in texts:
-        counts.update(_PIECES.findall(text))
-    return counts
+        batch.append(text)
+        n += len(text)
+        if n >= n_characters:
+            yield batch
+            batch, n = [], 0
+    yield batch
 
 
 def _most_common(counts: Counter[str], vocab_size: int | None, most: int | None) -> list[str]:
@@ -589,13 +611,15 @@ _INSIDE = "▁"
 _LONGEST_WORD = 256
 _CHUNK = 1 << 16
 _CUT = re.compile(r"(?<=\S\n)(?=\S)")
+# Of `_PIECES` none goes on from something else to a blank, and what comes after looks at nothing before.
+_BEFORE_BLANK = re.compile(r"(?<=\S)(?=\s)")
 
 
-def _chunks(text: str) -> Iterator[str]:
-    """`text` cut after line ends where no piece can cross, into parts the library can encode side by side."""
+def _chunks(text: str, border: re.Pattern[str] = _CUT) -> Iterator[str]:
+    """`text` cut where no piece can cross, by default after line ends, into parts that can be worked on one by one."""
     begin = 0
     while len(text) - begin > 2 * _CHUNK:
-        cut = _CUT.search(text, begin + _CHUNK)
+        cut = border.search(text, begin + _CHUNK)
         if cut is None:
             break
         yield text[begin : cut.start()]
