@@ -56,7 +56,7 @@ class MLP(SlidingModel["Perceptron"]):
 
     rung = "mlp"
     config_class = MLPConfig
-    training_choices: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
+    training_choices: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 
     @classmethod
     def build(cls, config: MLPConfig, vocab_size: int) -> Perceptron:

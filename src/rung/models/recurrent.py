@@ -48,7 +48,7 @@ class RecurrentConfig:
 
     n_embd: int = 64
     """How many numbers stand for a token."""
-    n_hidden: int = 256
+    n_hidden: int = 128
     """Width of a layer's state."""
     n_layer: int = 1
     """Layers, each reading what the one below it has made of the text so far."""
@@ -64,7 +64,7 @@ class Recurrent(NeuralModel["Reader"]):
     """What the three share: everything but the cell. A state is the tensor (S, L, B, H) that the network carries."""
 
     config_class = RecurrentConfig
-    training_choices: ClassVar = {"lr": 3e-3, "weight_decay": 0.01, "batch_size": 32}
+    training_choices: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
     cell: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
 
     @classmethod

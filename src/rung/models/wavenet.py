@@ -61,7 +61,7 @@ class WaveNet(SlidingModel["Hierarchy"]):
 
     rung = "wavenet"
     config_class = WaveNetConfig
-    training_choices: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
+    training_choices: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 
     @classmethod
     def build(cls, config: WaveNetConfig, vocab_size: int) -> Hierarchy:
