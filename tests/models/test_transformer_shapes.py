@@ -218,6 +218,22 @@ def test_a_free_head_learns_apart_from_the_embedding() -> None:
     assert (gradient.abs().sum(-1) > 0).nonzero().flatten().tolist() == [1, 2]  # only what was read
 
 
+@pytest.mark.parametrize(
+    "fields", [{"norm_first": False}, {"preset": "llama", "n_kv_head": 1, "qk_norm": True}], ids=str
+)
+def test_a_little_training_overfits_one_batch(fields: dict[str, Any]) -> None:
+    model = GPT.initialise(GPTConfig(8, 1, 2, 16, dropout=0.0, **fields), 11, 10, 0)
+    document = np.array([3, 1, 4, 1, 5, 9, 2, 6])
+    tokens = torch.tensor([[10, *document]])
+    optimizer = torch.optim.AdamW(model.network.parameters(), lr=0.01)
+    for _ in range(80):
+        loss = F.cross_entropy(model.network(tokens[:, :-1])[0], tokens[0, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert -model.score(document).mean() < 0.05
+
+
 class TestConfig:
     @pytest.mark.parametrize(
         ("fields", "named"),
