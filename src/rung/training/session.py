@@ -177,16 +177,16 @@ def _restart(
         if not (place / RECIPE).exists():
             write_recipe(place, recipe)
         if read_json(place / RECIPE)["status"] != "finished":
+            diverged = False
             try:
                 yield from _train(Run(place, recipe), corpus, sample, stop, resume=True)
             except Diverged:
                 diverged = True
-            else:
-                diverged = False
             recipe = read_json(place / RECIPE)
             if recipe["status"] != "finished" and not diverged:
                 return  # stopped
-        recipe = read_json(place / RECIPE)
+        else:
+            recipe = read_json(place / RECIPE)
         if recipe["status"] == "finished":
             finished[seed] = recipe
         shutil.rmtree(place / "checkpoints", ignore_errors=True)
