@@ -206,6 +206,10 @@ def test_a_run_works_without_its_data_and_says_what_is_missing(rung: Shell, text
         (["climb", "text.txt", "--rungs", "bigram,trigram"], "trigram"),
         (["climb", "text.txt", "--split", "95/5/0", "--steps", "2"], "test"),
         (["fly"], "fly"),
+        (["train", "ngram", "text.txt", "--seed", "-1"], "--seed"),
+        (["train", "ngram", "text.txt", "--device", "gpu"], "--device"),
+        (["climb", "text.txt", "--rungs", "bigram,mix"], "mix needs"),
+        (["train", "ngram", "quote.csv"], "quote.csv"),
         (["train", "ngram", "text.txt", "--bogus", "3"], "--bogus"),
         (["train", "ngram", "--bogus"], "--bogus"),
         (["train", "ngram", "text.txt", "--out", "text.txt"], "text.txt"),
@@ -217,6 +221,7 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
     Path("latin1.txt").write_bytes("naïve café\n".encode("latin-1") * 50)
     Path("one-character.txt").write_text("a")
     Path("table.csv").write_text("id,text\n1,hello\n2,world\n")
+    Path("quote.csv").write_text('id,text\n1,"never closed\n2,world\n')
     Path("half").mkdir()
     Path("half/run.json").write_text('{"model": {"rung"')
     assert says in rung.refused(*arguments)
@@ -230,6 +235,33 @@ def test_standard_input_is_a_text(text: Path):
         check=True,
     )
     assert json.loads(done.stdout)["validation"]["bytes"] > 0
+
+
+def test_force_never_touches_a_folder_that_is_no_run(rung: Shell, text: Path):
+    Path("site/checkpoints").mkdir(parents=True)
+    Path("site/report.html").write_text("mine")
+    Path("site/checkpoints/weights").write_text("mine too")
+    assert "no run" in rung.refused("train", "bigram", text, "--out", "site", "--force")
+    assert Path("site/report.html").read_text() == "mine"
+    assert Path("site/checkpoints/weights").read_text() == "mine too"
+
+
+def test_json_stays_json_when_a_number_is_infinite(rung: Shell, text: Path):
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is not JSON")
+
+    code, out, _ = rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--json")
+    assert code == 0
+    value = json.loads(out, parse_constant=refuse)
+    assert value["validation"]["bits_per_byte"] == float("inf")
+
+
+def test_a_run_or_its_folder_in_python(text: Path):
+    import rung
+
+    run = rung.train("ngram", text, order=3, out="r")
+    assert rung.evaluate("r") == rung.evaluate(run)
+    assert rung.generate("r", "the", seed=1)[0].text == rung.generate(run, "the", seed=1)[0].text
 
 
 def test_stupid_backoff_trains_and_is_refused_where_probabilities_are_needed(rung: Shell, text: Path):

@@ -10,9 +10,9 @@ from rung.errors import UserError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rung.api import climb, evaluate, generate, load, resume, score, train
+    from rung.api import climb, evaluate, find_lr, generate, load, resume, score, train
 
-__all__ = ["UserError", "climb", "evaluate", "generate", "load", "resume", "score", "train"]
+__all__ = ["UserError", "climb", "evaluate", "find_lr", "generate", "load", "resume", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from rung.errors import UserError, nearest
 from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
 from rung.evaluation.compare import climb as _climb
-from rung.evaluation.evaluate import Score, evaluate, score_texts
+from rung.evaluation.evaluate import Score, score_texts
+from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event
 from rung.generation.sampling import Sample, Sampling
 from rung.generation.sampling import generate as _generate
+from rung.measure import Measure
 from rung.models import descends, rung_class
 from rung.models.base import LanguageModel
 from rung.models.mix import MixConfig
@@ -204,13 +206,20 @@ def resume(
     return load(path)
 
 
-def score(run: Run, texts: Iterable[str]) -> Iterator[Score]:
+def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) -> Measure:
+    """`rung.evaluation.evaluate.evaluate`, for a run or its folder."""
+    return _evaluate(_opened(run), data, **how)
+
+
+def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
     """Score texts one by one, each as a document of its own."""
+    run = _opened(run)
     return score_texts(run.model, run.tokenizer, texts)
 
 
-def generate(run: Run, prompt: str = "", **settings: Any) -> list[Sample]:
+def generate(run: Run | str | Path, prompt: str = "", **settings: Any) -> list[Sample]:
     """Texts that continue `prompt`. `settings` are the fields of `rung.generation.sampling.Sampling`, by name."""
+    run = _opened(run)
     (how,) = split_settings(settings, Sampling)
     return _generate(run.model, run.tokenizer, prompt, Sampling(**how))
 
@@ -259,6 +268,10 @@ def split_settings(settings: dict[str, Any], *configs: type) -> list[dict[str, A
                 f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})"
             )
     return [{k: v for k, v in settings.items() if k in setting_names(config)} for config in configs]
+
+
+def _opened(run: Run | str | Path) -> Run:
+    return run if isinstance(run, Run) else load(run)
 
 
 def short_sample(model: LanguageModel, corpus: Corpus) -> str:

@@ -5,10 +5,13 @@ Exit codes: 0 done; 2 the user's input is at fault (one line on stderr); 1 our f
 
 from __future__ import annotations
 
+import errno
 import json as json_library
+import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from rung import __version__
-from rung.errors import UserError
+from rung.errors import Stopped, UserError
 from rung.models import RUNGS, rung_class
 
 if TYPE_CHECKING:
@@ -48,14 +51,14 @@ def climb(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Train every rung on one text, compare them, say what each step up buys.
+    """Train the ladder's rungs on one text, compare them, say what each step up buys.
 
     Example: rung climb my.txt --minutes 2
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
         out: where the runs and the report go; by default runs/climb.
-        rungs: which rungs, comma-separated; by default all.
+        rungs: which rungs, comma-separated; by default bigram,ngram,infinigram,neural-bigram,gpt,mix.
         seed: of weights, batches, dropout and the bootstrap.
         device: auto, cpu, cuda or mps.
         force: overwrite the climb that is there.
@@ -635,7 +638,13 @@ def show_run(run: Run, json: bool) -> int:
             f"({measured['nats_per_token']:.3f} nats per {run.tokenizer.kind} token)"
         )
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
-    print(f"run: {run.folder}\nnext: rung sample {run.folder}")
+    print(f"run: {run.folder}")
+    usable = run.model.has_probabilities
+    print(
+        f"next: rung sample {run.folder}"
+        if usable
+        else "it gives scores, not probabilities: it can't be sampled"
+    )
     return 0
 
 
@@ -663,7 +672,19 @@ def stopped(how_to_go_on: str) -> int:
 
 def show_json(value: Any) -> None:
     """One JSON object on stdout."""
-    print(json_library.dumps(value, ensure_ascii=False))
+    # JSON has no infinity; 1e999 is read as one by every parser that knows floating point.
+    spelled = json_library.dumps(_spelled_out(value), ensure_ascii=False)
+    print(spelled.replace('"\\u0000-inf"', "-1e999").replace('"\\u0000inf"', "1e999"))
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return "\0inf" if value > 0 else "\0-inf"
+    if isinstance(value, dict):
+        return {key: _spelled_out(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled_out(part) for part in value]
+    return value
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -698,8 +719,8 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         return result if isinstance(result, int) else 0
     except (UserError, CycloptsError) as error:
         if debug:
-            raise
-        return _fault(str(error), 2)
+            traceback.print_exc()
+        return _fault(str(error), 130 if isinstance(error, Stopped) else 2)
     except KeyboardInterrupt:
         print("rung: stopped", file=sys.stderr)
         return 130
@@ -709,11 +730,13 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         return 0
     except MemoryError:
         if debug:
-            raise
+            traceback.print_exc()
         return _fault("out of memory: lower --batch-size, --context or the model's size", 2)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return _fault("cannot write: no space left on the device; make room, or write elsewhere", 2)
         return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 

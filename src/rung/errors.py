@@ -10,6 +10,10 @@ class UserError(Exception):
     """The input is at fault. The message says what, where, and what is accepted or how to mend it."""
 
 
+class Stopped(UserError):
+    """The user stopped the work before there was anything to show. Exit code 130."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'gpt'?"` when one of `known` is close to `word`, otherwise an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -37,7 +37,18 @@ TOKENIZER = "tokenizer.json"
 EVENTS = "events.jsonl"
 DATA = "data"
 
-_OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, DATA, "checkpoints", "report.html", "report.json")
+_OURS = (
+    RECIPE,
+    MODEL,
+    TOKENIZER,
+    EVENTS,
+    DATA,
+    "checkpoints",
+    "report.html",
+    "report.json",
+    "restarts",
+    "lr_finder.svg",
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,10 @@ class Run:
     @cached_property
     def corpus(self) -> Corpus:
         """The tokenised text it was trained on. Raises UserError when `data/` is not there (any more)."""
+        if not (self.folder / DATA).exists():
+            raise UserError(
+                f"{self.folder} came without its own text ({DATA}/); give a text: rung evaluate RUN DATA"
+            )
         return open_corpus(self.folder / DATA)
 
     def bytes_on_disk(self) -> int:
@@ -123,10 +138,13 @@ def check_free(folder: Path, *, force: bool) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder} is a file; give a folder")
-        if not force and folder.is_dir() and any(folder.iterdir()):
-            raise UserError(
-                f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
-            )
+        if folder.is_dir() and any(folder.iterdir()):
+            if not any((folder / name).exists() for name in (RECIPE, "report.json", DATA)):
+                raise UserError(f"{folder} holds files that are no run; choose another --out")
+            if not force:
+                raise UserError(
+                    f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
+                )
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rung.errors import UserError
+from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
 from rung.evaluation.report import level_with_best, render, steps
 from rung.events import Evaluation, Event, Finished, Note, Phase, Step
@@ -75,6 +75,9 @@ def climb(
         raise UserError(f"--rungs names {repeated[0]!r} twice")
     for name in rungs:
         rung_class(name)
+    session.check_seed(seed)
+    if "mix" in rungs and len(rungs) < 3:
+        raise UserError("mix needs two other rungs or more to mix: name them in --rungs too")
     corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options), force=force)
     for name in RUNGS:  # an older climb's
         if (folder / name).is_dir():
@@ -85,8 +88,6 @@ def climb(
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
     for name in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
-        if name == "mix" and len(rows) < 2:
-            continue  # there is nothing to mix
         recorder = _Recorder()
         for event in session.start(
             name,
@@ -113,14 +114,14 @@ def climb(
         if stop():
             break
     if not rows:
-        raise UserError(
+        raise Stopped(
             f"stopped before any rung was finished; go on with 'rung train --resume {folder / rungs[0]}'"
         )
     best = min(rows, key=lambda row: row["bits_per_byte"])
     report = {
         **_facts(corpus, options, training, seed, command),
         "rungs": rows,
-        "steps": steps(rows, nats, held_out.bytes, seed=seed),
+        "steps": _steps(rows, nats, held_out.bytes, seed),
         "level_with_best": level_with_best(rows, nats, held_out.bytes, seed=seed),
         "best": best["name"],
     }
@@ -128,6 +129,18 @@ def climb(
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8")
     return report
+
+
+def _steps(
+    rows: list[dict[str, Any]], nats: dict[str, np.ndarray], block_bytes: np.ndarray, seed: int
+) -> list[Any]:
+    """What each rung bought over the one below; what the mixture bought over the best that it mixes."""
+    alone = [row for row in rows if row["name"] != "mix"]
+    taken = steps(alone, nats, block_bytes, seed=seed)
+    if len(alone) < len(rows):
+        best = min(alone, key=lambda row: row["bits_per_byte"])
+        taken += steps([best, rows[-1]], nats, block_bytes, seed=seed)
+    return taken
 
 
 def _row(

@@ -143,7 +143,7 @@ class Records:
         with self._open() as stream:
             # Bytes that are no UTF-8 come through as lone surrogates, which UTF-8 itself can't hold.
             text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-            reader = csv.reader(text, delimiter="\t" if self._format == "TSV" else ",")
+            reader = csv.reader(text, delimiter="\t" if self._format == "TSV" else ",", strict=True)
             try:
                 columns = next(reader, [])
             except csv.Error as error:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 RUNGS = {
     "bigram": ("rung.models.bigram:Bigram", "counted pairs, add-k smoothing"),
     "ngram": ("rung.models.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
-    "infinigram": ("rung.models.infinigram:InfiniGram", "n-grams of any length over a suffix array of the text"),
+    "infinigram": (
+        "rung.models.infinigram:InfiniGram",
+        "n-grams of any length over a suffix array of the text",
+    ),
     "neural-bigram": (
         "rung.models.neural_bigram:NeuralBigram",
         "one table of logits, learned by gradient descent",

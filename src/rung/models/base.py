@@ -138,6 +138,10 @@ class CountedModel(LanguageModel):
     """A rung that is counted, not descended: one pass over the training tokens, no torch."""
 
     @classmethod
+    def warm_up(cls) -> None:
+        """Load and compile what `fit` needs, once an installation, so that it is not taken for training time."""
+
+    @classmethod
     @abstractmethod
     def fit(cls, config: Any, stream: TokenStream, vocab_size: int, end: int) -> Iterator[Event | Self]:
         """Count `stream`. Yields events (notes on fallbacks taken) and, last, the model."""

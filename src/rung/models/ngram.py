@@ -248,6 +248,6 @@ def _note_of_stand_ins(estimates: estimate.Estimates, smoothing: str) -> Note:
     orders = ", ".join(map(str, estimates.stand_ins))
     values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.stand_ins[0] - 1])
     return Note(
-        f"too few n-grams of length {orders} occur once to four times to compute {smoothing} discounts from: "
-        f"{values} stand in for counts of 1, 2 and more"
+        f"{smoothing} discounts for n-grams of length {orders} can't be computed from this text (too few of them "
+        f"are rare); the usual {values} are used"
     )

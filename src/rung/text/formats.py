@@ -152,7 +152,7 @@ def _csv(file: File, field: str | None) -> Iterator[str]:
     with open_file(file) as stream:
         decode = _Decoder(file, stream)
         reader = csv.reader(
-            (decode(line) for line in stream), delimiter="\t" if file.format == "tsv" else ","
+            (decode(line) for line in stream), delimiter="\t" if file.format == "tsv" else ",", strict=True
         )
         try:
             columns = next(reader, [])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rung.errors import UserError
+from rung.errors import UserError, nearest
 from rung.events import Evaluation, Event, Finished, Note, Phase, Step
 from rung.files import atomic_path, cannot_write, read_json
 from rung.measure import Measure, measure
@@ -31,6 +31,8 @@ from rung.training.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from rung.training.lr_finder import Sweep
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 Sampler = Callable[[LanguageModel, Corpus], str]
 
@@ -74,6 +76,11 @@ def start(
     if training is not None and training.restarts > 1 and corpus.validation is None:
         raise UserError(
             "--restarts keeps the best by validation text: give --val FILE, or a --split with some"
+        )
+    check_seed(seed)
+    if device not in DEVICES:
+        raise UserError(
+            f"--device {device} is unknown{nearest(device, DEVICES)} (known: {', '.join(DEVICES)})"
         )
     model_class = rung_class(rung)
     config = config if config is not None else model_class.config_class()
@@ -242,6 +249,8 @@ def _train(
     model_class = rung_class(described["rung"])
     config = model_class.config_class(**described["config"])
     vocab_size, end, seed = described["vocab_size"], described["end"], run.recipe["seed"]
+    if issubclass(model_class, CountedModel):
+        model_class.warm_up()
     began = time.monotonic()
     model: LanguageModel | None = None
     finished: Finished | None = None
@@ -360,6 +369,12 @@ def _mix(config: MixConfig, corpus: Corpus) -> Iterator[Event | Mix]:
 def _validate(model: LanguageModel, corpus: Corpus) -> Measure:
     assert corpus.validation is not None
     return measure(model, corpus.validation, corpus.n_bytes("validation"), "validation")
+
+
+def check_seed(seed: int) -> None:
+    """Raise UserError for a seed that torch's generators don't take."""
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"--seed {seed} is not possible: give a whole number from 0 to 9223372036854775807")
 
 
 def pick_device(name: str) -> str:
