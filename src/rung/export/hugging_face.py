@@ -37,7 +37,8 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
         raise UserError(f"{run.folder} is a {run.rung}; only gpt runs can be written for transformers")
     config, weights = transformers_of(run.model)
     tokenizer = library_json(run.tokenizer)
-    check_free(folder, force=force)
+    if not force and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; choose another --out, or give --force to write into it")
     marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
     write_json(folder / "config.json", config)
     write_json(
