@@ -154,6 +154,9 @@ def test_mix_learns_weights_over_runs(rung: Shell, text: Path):
     assert rung.json("sample", "runs/mix", "the ", "--max-tokens", "5")["samples"][0]["tokens"] == 5
     report = rung.json("climb", text, "--rungs", "mix,bigram,ngram", "--out", "c")
     assert [row["name"] for row in report["rungs"]] == ["bigram", "ngram", "mix"]
+    assert (
+        report["rungs"][2]["train_seconds"] > report["rungs"][1]["train_seconds"]
+    )  # a part's time is its own too
     rung("train", "bigram", text, "--tokenizer", "byte", "--out", "bytes")
     assert "tokeniser" in rung.refused("train", "mix", text, "--runs", "runs/bigram", "bytes")
     assert "--runs" in rung.refused("train", "mix", text)

@@ -23,7 +23,7 @@ from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
 from rung.measure import Measure
 from rung.models import RUNGS, descends, rung_class
-from rung.models.mix import MixConfig
+from rung.models.mix import Mix, MixConfig
 from rung.runs import Run, clear, load, prepare_run, versions
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
@@ -111,6 +111,8 @@ def climb(
         log_probs = run.model.score_stream(corpus.test)
         nats[name] = held_out.nats(log_probs)
         rows.append(_row(name, run, corpus, log_probs, nats[name], held_out.bytes, recorder, seed))
+        if name == "mix":
+            _count_parts(rows[-1], run, rows[:-1])
         if stop():
             break
     if not rows:
@@ -129,6 +131,15 @@ def climb(
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8")
     return report
+
+
+def _count_parts(row: dict[str, Any], run: Run, others: list[dict[str, Any]]) -> None:
+    """A mixture can't be had without its parts, so their training time is its own too."""
+    assert isinstance(run.model, Mix)
+    used = {part.rung for part in run.model.parts}
+    row["train_seconds"] += sum(other["train_seconds"] for other in others if other["name"] in used)
+    row["tokens_per_second"] = run.recipe["result"]["train_tokens"] / row["train_seconds"]
+    row["notes"].append("the training time of its parts is counted as its own")
 
 
 def _steps(
