@@ -13,6 +13,7 @@ Files are written whole or not at all.
 
 from __future__ import annotations
 
+import datetime
 import platform
 import shutil
 from collections.abc import Callable, Sequence
@@ -193,6 +194,37 @@ def free_folder(name: str) -> Path:
 def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
     """Write `run.json`."""
     write_json(folder / RECIPE, recipe)
+
+
+def write_imported(folder: Path, model: LanguageModel, tokenizer: str | None, data: dict[str, Any]) -> None:
+    """Write the `run.json` of a model that was trained elsewhere.
+
+    Args:
+        folder: the run's.
+        model: what was read.
+        tokenizer: the kind of its tokeniser, None when it came without one.
+        data: where it came from.
+    """
+    recipe = {
+        "format": 1,
+        "status": "finished",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "seed": 0,
+        "device": "cpu",
+        "tokenizer": tokenizer,
+        "data": data,
+        "model": model.describe(),
+        "result": {
+            "validation": None,
+            "train_seconds": 0.0,
+            "train_tokens": 0,
+            "steps": 0,
+            "reason": "imported",
+            "parameters": model.n_parameters,
+        },
+    }
+    write_recipe(folder, recipe)
 
 
 def save_model(folder: Path, model: LanguageModel) -> None:

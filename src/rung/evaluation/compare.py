@@ -9,7 +9,6 @@ import datetime
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
 from rung.evaluation.report import level_with_best, render, steps
-from rung.events import Evaluation, Event, Finished, Note, Phase, Step
+from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
 from rung.measure import Measure
@@ -221,10 +220,13 @@ def _facts(
 
 
 def _budget(training: TrainingConfig) -> str:
-    budget = replace(training)
     parts = [
         f"{value:,g} {name if value != 1 else name[:-1]}"
-        for name, value in (("steps", budget.steps), ("tokens", budget.tokens), ("minutes", budget.minutes))
+        for name, value in (
+            ("steps", training.steps),
+            ("tokens", training.tokens),
+            ("minutes", training.minutes),
+        )
         if value is not None
     ]
     return " or ".join(parts) + " each"
@@ -237,7 +239,6 @@ class _Recorder:
         self.train: list[tuple[int, float, float]] = []
         self.validation: list[tuple[int, float, float, float]] = []
         self.notes: list[str] = []
-        self.reason = ""
 
     def add(self, event: Event) -> None:
         match event:
@@ -247,7 +248,5 @@ class _Recorder:
                 self.validation.append((event.step, event.seconds, event.nats_per_token, event.bits_per_byte))
             case Note():
                 self.notes.append(event.text)
-            case Finished():
-                self.reason = event.reason
             case _:
                 pass

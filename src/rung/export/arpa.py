@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 from rung.errors import UserError
 from rung.models.arpa import END, UNKNOWN, arpa_tokens, read_arpa, write_arpa
 from rung.models.ngram import NGram
-from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, versions, write_recipe
+from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
 from rung.text.tokenizers import WhitespaceTokenizer
 
 
@@ -37,26 +36,5 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNKNOWN))
     tokenizer.save(folder / TOKENIZER)
     save_model(folder, model)
-    write_recipe(
-        folder,
-        {
-            "format": 1,
-            "status": "finished",
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-            "seed": 0,
-            "device": "cpu",
-            "tokenizer": tokenizer.kind,
-            "data": {"source": {"data": path.name}, "imported": "arpa"},
-            "model": model.describe(),
-            "result": {
-                "validation": None,
-                "train_seconds": 0.0,
-                "train_tokens": 0,
-                "steps": 0,
-                "reason": "imported",
-                "parameters": model.n_parameters,
-            },
-        },
-    )
+    write_imported(folder, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})
     return load(folder)

@@ -7,7 +7,6 @@ are read: a pickle can run anything.
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from rung.export.hugging_face_tokenizers import MARK, library_json, tokenizer_of
 from rung.export.hugging_face_weights import architecture_of, model_of, transformers_of
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer import GPT
-from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, versions, write_recipe
+from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
 from rung.tensors import save_tensors
 
 if TYPE_CHECKING:
@@ -90,28 +89,7 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
         model = _reordered(model, order)
         tokenizer.save(folder / TOKENIZER)
     save_model(folder, model)
-    write_recipe(
-        folder,
-        {
-            "format": 1,
-            "status": "finished",
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-            "seed": 0,
-            "device": "cpu",
-            "tokenizer": None if isinstance(found, str) else found[0].kind,
-            "data": data,
-            "model": model.describe(),
-            "result": {
-                "validation": None,
-                "train_seconds": 0.0,
-                "train_tokens": 0,
-                "steps": 0,
-                "reason": "imported",
-                "parameters": model.n_parameters,
-            },
-        },
-    )
+    write_imported(folder, model, None if isinstance(found, str) else found[0].kind, data)
     return load(folder)
 
 
