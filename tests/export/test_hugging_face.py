@@ -82,7 +82,9 @@ PAIRS = {kind: train_tokenizer(kind, TEXTS) for kind in ("char", "byte", "word")
 LIBRARIES = {kind: library(tokenizer) for kind, tokenizer in PAIRS.items()}
 STRANGE = st.text(
     st.sampled_from(" \n\t\r\x1c\x1d\x85\xa0\u2028_a1é日ぁ・한'’-.\u0301\u0660²Ⅷ\U000116d5🙂")
-    | st.characters()
+    | st.characters(
+        exclude_categories=["Cs"]
+    )  # the library takes no half characters; ours is tested with them
 )
 
 
