@@ -10,9 +10,20 @@ from rung.errors import UserError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rung.api import climb, evaluate, find_lr, generate, load, resume, score, train
+    from rung.api import climb, evaluate, find_lr, generate, load, resume, score, train, train_recipe
 
-__all__ = ["UserError", "climb", "evaluate", "find_lr", "generate", "load", "resume", "score", "train"]
+__all__ = [
+    "UserError",
+    "climb",
+    "evaluate",
+    "find_lr",
+    "generate",
+    "load",
+    "resume",
+    "score",
+    "train",
+    "train_recipe",
+]
 
 
 def __getattr__(name: str) -> Any:

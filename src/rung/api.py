@@ -26,16 +26,17 @@ from rung.measure import Measure
 from rung.models import descends, rung_class
 from rung.models.base import LanguageModel
 from rung.models.mix import MixConfig
-from rung.runs import Run, free_folder, load, prepare_run, shared_tokenizer
+from rung.runs import RECIPE, Run, free_folder, load, prepare_run, shared_tokenizer
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
 from rung.training import session
 from rung.training.config import TrainingConfig, setting_names
+from rung.training.recipes import load_recipe
 
 if TYPE_CHECKING:
     from rung.training.lr_finder import Sweep
 
-__all__ = ["climb", "evaluate", "find_lr", "generate", "load", "resume", "score", "train"]
+__all__ = ["climb", "evaluate", "find_lr", "generate", "load", "resume", "score", "train", "train_recipe"]
 
 
 def train(
@@ -120,6 +121,45 @@ def train_run(
         if on_event is not None:
             on_event(event)
     return load(folder)
+
+
+def train_recipe(
+    name: str,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: Callable[[Event], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Reproduce a published result (`rung.training.recipes`); a run that was begun in `out` is resumed.
+
+    Args:
+        name: the recipe's.
+        out: the run's folder; None = the next free `runs/NAME`.
+        minutes: the most minutes it may take; the learning rate's schedule is squeezed into them.
+        force, seed, device, on_event, stop: as in `train`.
+
+    Raises UserError when there is no such recipe.
+    """
+    recipe = load_recipe(name)
+    folder = Path(out) if out is not None else free_folder(name)
+    if not force and (folder / RECIPE).exists() and load(folder).recipe["status"] != "finished":
+        return resume(folder, on_event=on_event, stop=stop)
+    limit = {} if minutes is None else {"minutes": minutes}
+    return train(
+        recipe.rung,
+        recipe.data,
+        out=folder,
+        force=force,
+        seed=seed,
+        device=device,
+        on_event=on_event,
+        stop=stop,
+        **recipe.settings | limit,
+    )
 
 
 def find_lr(

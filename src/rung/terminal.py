@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Sample, Step
 
 if TYPE_CHECKING:
+    from rung.evaluation.reproduction import Reproduction
     from rung.generation.sampling import Sampling
     from rung.models.base import LanguageModel
     from rung.text.tokenizers import Tokenizer
@@ -220,6 +222,35 @@ def climb_table(report: dict[str, Any]) -> None:
     console.print()
     for step in report["steps"]:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
+
+
+def recipe_table(rows: Sequence[Reproduction]) -> None:
+    """Published numbers beside ours, nats per token of validation text, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 110
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("recipe", no_wrap=True)
+    for heading in ("published", "ours", "steps", "seconds", "reached after"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        reached = "not run" if row.ours is None else "not reached"
+        table.add_row(
+            row.recipe.name,
+            f"{row.recipe.published:.3f}",
+            "-" if row.ours is None else f"{row.ours:.3f}",
+            "-" if row.steps is None else f"{row.steps:,}",
+            "-" if row.seconds is None else f"{row.seconds:,.0f}",
+            reached if row.reached is None else f"{row.reached:,.0f} s",
+        )
+    console.print(table)
+    console.print(
+        "\nnats per token of validation text, closing marks counted; sources: rung recipes --json",
+        markup=False,
+    )
 
 
 def stream_samples(model: LanguageModel, tokenizer: Tokenizer, prompt: str, how: Sampling) -> None:

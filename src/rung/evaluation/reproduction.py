@@ -1,0 +1,97 @@
+"""Published numbers beside ours: what each recipe's run reached, and when.
+
+A recipe's run lies in a folder of its name; what has not been run yet stands in the table without a number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.errors import UserError
+from rung.runs import EVENTS, RECIPE, Run, load
+from rung.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One recipe and what came of it. Losses in nats per token of validation text, its closing marks counted.
+
+    Attributes:
+        recipe: what was published, and how it is followed.
+        ours: the finished run's loss; None when there is no finished run.
+        steps: optimiser steps taken; None for what counts.
+        seconds: training time, evaluations included.
+        parameters: numbers in the model.
+        reached: seconds of training after which an evaluation first stood at or below the published number.
+    """
+
+    recipe: Recipe
+    ours: float | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    reached: float | None = None
+
+
+def reproductions(folder: Path, recipes: Iterable[Recipe]) -> list[Reproduction]:
+    """What the runs in `folder` reached, one entry a recipe.
+
+    Raises UserError when a run there was made with another rung than its recipe's.
+    """
+    return [_reproduction(recipe, folder / recipe.name) for recipe in recipes]
+
+
+def markdown(rows: Iterable[Reproduction]) -> str:
+    """The table as Markdown, a line a recipe."""
+    lines = [
+        "| recipe | what | published | ours | steps | seconds | published number reached after |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        reached = "not run" if row.ours is None else "not reached"
+        lines.append(
+            f"| `{row.recipe.name}` | {row.recipe.title}. {row.recipe.source} | {row.recipe.published:.3f} | "
+            f"{_shown(row.ours, '.3f')} | {_shown(row.steps, ',')} | {_shown(row.seconds, ',.0f')} | "
+            f"{reached if row.reached is None else f'{row.reached:,.0f} s'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _reproduction(recipe: Recipe, place: Path) -> Reproduction:
+    if not (place / RECIPE).exists():
+        return Reproduction(recipe)
+    run = load(place)
+    if run.rung != recipe.rung:
+        raise UserError(
+            f"{place} holds a run of {run.rung}, but the recipe {recipe.name} is of {recipe.rung}"
+        )
+    if run.recipe["status"] != "finished":
+        return Reproduction(recipe)
+    result = run.recipe["result"]
+    ours = result["validation"]["nats_per_token"]
+    return Reproduction(
+        recipe,
+        ours=ours,
+        steps=result["steps"] or None,
+        seconds=result["train_seconds"],
+        parameters=result["parameters"],
+        reached=_reached(run, recipe.published, ours),
+    )
+
+
+def _reached(run: Run, published: float, ours: float) -> float | None:
+    """Seconds until the loss was as low as published; the end when only the last measure is."""
+    events = run.folder / EVENTS
+    if events.exists():
+        for line in events.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            if event["kind"] == "evaluation" and event["nats_per_token"] <= published:
+                return event["seconds"]
+    return run.recipe["result"]["train_seconds"] if ours <= published else None
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
