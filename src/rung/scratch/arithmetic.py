@@ -1,0 +1,167 @@
+"""Arithmetic on values: sums, products, matrix products, and the ways to change a shape.
+
+Shapes broadcast as NumPy's do. An input that was stretched by broadcasting was used many times, so its gradient is
+summed over the places where it was used (`unbroadcast`).
+
+In each derivative g = dJ/d output, of the output's shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rung.scratch.tape import Module, Value, apply
+
+Axis = int | tuple[int, ...] | None
+
+
+class Add(Module):
+    """a + b;  dJ/da = g,  dJ/db = g."""
+
+    def forward(self, a: Any, b: Any) -> tuple[np.ndarray, Any]:
+        return a + b, (np.shape(a), np.shape(b))
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        return [unbroadcast(grad, shape) for shape in saved]
+
+
+class Multiply(Module):
+    """a * b, element by element;  dJ/da = g * b,  dJ/db = g * a."""
+
+    def forward(self, a: Any, b: Any) -> tuple[np.ndarray, Any]:
+        return a * b, (a, b)
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        a, b = saved
+        return unbroadcast(grad * b, np.shape(a)), unbroadcast(grad * a, np.shape(b))
+
+
+class MatMul(Module):
+    """a @ b on the last two axes, (..., N, K) @ (..., K, M) -> (..., N, M);  dJ/da = g b^T,  dJ/db = a^T g."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
+        if a.ndim < 2 or b.ndim < 2:
+            raise ValueError("a matrix product needs two axes or more on each side")
+        return a @ b, (a, b)
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        a, b = saved
+        return unbroadcast(grad @ b.swapaxes(-1, -2), a.shape), unbroadcast(
+            a.swapaxes(-1, -2) @ grad, b.shape
+        )
+
+
+class Reshape(Module):
+    """The same numbers in another shape;  dJ/da = g, in the shape of a."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+    def forward(self, a: np.ndarray) -> tuple[np.ndarray, Any]:
+        return a.reshape(self.shape), a.shape
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        return (grad.reshape(saved),)
+
+
+class Transpose(Module):
+    """Axes in another order;  dJ/da = g, in the old order."""
+
+    def __init__(self, *axes: int) -> None:
+        self.axes = axes
+
+    def forward(self, a: np.ndarray) -> tuple[np.ndarray, Any]:
+        return a.transpose(self.axes), None
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        return (grad.transpose(np.argsort(self.axes)),)
+
+
+class Sum(Module):
+    """The sum over some axes, all of them by default;  dJ/da = g at every place that was summed."""
+
+    def __init__(self, axis: Axis = None) -> None:
+        self.axis = axis
+
+    def forward(self, a: np.ndarray) -> tuple[np.ndarray, Any]:
+        return a.sum(self.axis), a.shape
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        if self.axis is not None:
+            grad = np.expand_dims(grad, self.axis)
+        return (np.broadcast_to(grad, saved),)
+
+
+class Mean(Sum):
+    """The mean over n numbers;  dJ/da = g / n at each."""
+
+    def forward(self, a: np.ndarray) -> tuple[np.ndarray, Any]:
+        return a.mean(self.axis), a.shape
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        (spread,) = super().backward(saved, grad)
+        return (spread * (grad.size / math.prod(saved)),)
+
+
+class Stack(Module):
+    """Values of one shape side by side along a new axis 1, T times (B, ...) -> (B, T, ...);  dJ/d value t = g[:, t]."""
+
+    def forward(self, *values: np.ndarray) -> tuple[np.ndarray, Any]:
+        return np.stack(values, axis=1), None
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        return [grad[:, t] for t in range(grad.shape[1])]
+
+
+class Unstack(Module):
+    """A value (B, T, ...) as T values (B, ...);  dJ/da[:, t] = g of part t."""
+
+    def forward(self, a: np.ndarray) -> tuple[tuple[np.ndarray, ...], Any]:
+        return tuple(a[:, t] for t in range(a.shape[1])), None
+
+    def backward(self, saved: Any, *grads: np.ndarray) -> Sequence[np.ndarray]:
+        return (np.stack(grads, axis=1),)
+
+
+def add(a: Any, b: Any) -> Value:
+    return apply(_ADD, a, b)
+
+
+def multiply(a: Any, b: Any) -> Value:
+    return apply(_MULTIPLY, a, b)
+
+
+def matmul(a: Any, b: Any) -> Value:
+    return apply(_MATMUL, a, b)
+
+
+def reshape(a: Any, *shape: int) -> Value:
+    return apply(Reshape(*shape), a)
+
+
+def transpose(a: Any, *axes: int) -> Value:
+    return apply(Transpose(*axes), a)
+
+
+def sum_of(a: Any, axis: Axis = None) -> Value:
+    return apply(Sum(axis), a)
+
+
+def mean(a: Any, axis: Axis = None) -> Value:
+    return apply(Mean(axis), a)
+
+
+def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`grad` summed over the axes along which `shape` was stretched."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(tuple(range(grad.ndim - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    return grad.sum(stretched, keepdims=True) if stretched else grad
+
+
+_ADD, _MULTIPLY, _MATMUL = Add(), Multiply(), MatMul()
