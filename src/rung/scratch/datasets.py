@@ -1,0 +1,201 @@
+"""Points in the plane with class labels: four small made sets, or a CSV file of one's own.
+
+The made sets are the ones every course draws on the board. `blobs` can be told apart by a line, the other three
+can't: `xor` (Minsky and Papert 1969: no perceptron learns it), `moons` and `circles` need a hidden layer.
+Each is a function of its size, noise and seed alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rung.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Points:
+    """Labelled points.
+
+    Attributes:
+        x: the features, float64 # (N, 2)
+        y: which class each point is of, from 0 # (N,)
+        features: the names of the two axes.
+        classes: the names of the classes; in a set of two the second is the positive one.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    features: tuple[str, str]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Features brought to mean 0 and deviation 1, and weights learned there brought back to the data's own units.
+
+    Gradient descent takes one step size for all weights, so features of unlike sizes make it slow or wild.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> Scale:
+        """Measure `x` # (N, D). A feature that never varies keeps its unit."""
+        deviation = x.std(axis=0)
+        return cls(x.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """The scaled features # (N, D)"""
+        return (x - self.mean) / self.deviation
+
+    def undo(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights # (..., D) and bias # (...) that say of `x` what the given ones say of `apply(x)`."""
+        weights = weights / self.deviation
+        return weights, bias - weights @ self.mean
+
+
+def blobs(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two round clouds around (-1.5, -1) and (1.5, 1)."""
+    y = np.arange(n) % 2
+    return np.where(y[:, None] == 1, [1.5, 1.0], [-1.5, -1.0]) + noise * rng.standard_normal((n, 2)), y
+
+
+def xor(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Four clouds on the corners of a square, the same class on opposite corners."""
+    corner = np.arange(n) % 4
+    centres = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+    return centres[corner] + noise * rng.standard_normal((n, 2)), corner % 2
+
+
+def moons(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two half circles, one hooked into the other."""
+    y, angle = np.arange(n) % 2, np.pi * rng.random(n)
+    upper = np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], axis=1)
+    return np.where(y[:, None] == 0, upper, -upper) + noise * rng.standard_normal((n, 2)), y
+
+
+def circles(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A ring of radius 1 and, inside it, one of radius 0.4."""
+    y, angle = np.arange(n) % 2, 2 * np.pi * rng.random(n)
+    radius = np.where(y == 0, 1.0, 0.4)[:, None]
+    return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) + noise * rng.standard_normal((n, 2)), y
+
+
+Maker = Callable[[int, float, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+MADE: dict[str, tuple[Maker, float]] = {
+    "blobs": (blobs, 0.6),
+    "xor": (xor, 0.3),
+    "moons": (moons, 0.1),
+    "circles": (circles, 0.08),
+}
+"""The made sets, each with the standard deviation of its noise unless told otherwise."""
+
+
+def make(name: str, n: int = 200, *, noise: float | None = None, seed: int = 0) -> Points:
+    """`n` points of a made set, classes in equal parts. Raises UserError for an unknown name or a bad number."""
+    if name not in MADE:
+        raise UserError(f"no data set {name!r}; there are {', '.join(MADE)}{nearest(name, MADE)}")
+    if n < 4:
+        raise UserError(f"n = {n}: a data set needs at least 4 points")
+    maker, usual = MADE[name]
+    noise = usual if noise is None else noise
+    if not 0 <= noise < math.inf:
+        raise UserError(f"noise = {noise}: it is a standard deviation, 0 or more")
+    x, y = maker(n, noise, np.random.default_rng(seed))
+    return Points(x, y, ("x1", "x2"), ("0", "1"))
+
+
+def read_csv(path: Path, label: str | None = None, features: tuple[str, ...] = ()) -> Points:
+    """Read a CSV file with a header: one column of class labels (any words), two columns of numbers.
+
+    Args:
+        path: the file, in UTF-8; tabs or semicolons may stand for commas.
+        label: the column of labels; by default `y`, `label`, `class` or `target`, whichever there is.
+        features: the two columns to use; by default all that are not the label, if these are two.
+
+    Raises:
+        UserError: with the line and the column at fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text (byte {error.start:,}); a CSV file is needed") from None
+    if not text.strip():
+        raise UserError(f"{path} is empty; a header and rows such as 'x1,x2,y' and '0.5,1.2,0' are needed")
+    first = text.splitlines()[0]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    try:
+        lines = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+    header = [name.strip() for name in lines[0][1]]
+    columns = _columns(path, header, label, features)
+    numbers: list[tuple[float, float]] = []
+    labels: list[str] = []
+    for line, row in lines[1:]:
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {line}: {len(row)} fields where the header has {len(header)}")
+        numbers.append(
+            (_number(path, line, header, row, columns[0]), _number(path, line, header, row, columns[1]))
+        )
+        labels.append(row[columns[2]].strip())
+        if not labels[-1]:
+            raise UserError(f"{path}, line {line}: the label in column {header[columns[2]]!r} is empty")
+    classes = tuple(sorted(set(labels), key=lambda name: (_order(name), name)))
+    if len(classes) < 2:
+        found = f"only one class, {classes[0]!r}" if classes else "no rows below the header"
+        raise UserError(f"{path} has {found}; at least two classes are needed in {header[columns[2]]!r}")
+    y = np.array([classes.index(name) for name in labels])
+    return Points(np.array(numbers), y, (header[columns[0]], header[columns[1]]), classes)
+
+
+def _columns(
+    path: Path, header: list[str], label: str | None, features: tuple[str, ...]
+) -> tuple[int, int, int]:
+    """Where the two features and the label stand."""
+    there = f"{path} has the columns {', '.join(map(repr, header))}"
+    if len(set(header)) < len(header):
+        raise UserError(f"{there}: each name may stand once")
+    if label is None:
+        label = next((name for name in ("y", "label", "class", "target") if name in header), None)
+        if label is None:
+            raise UserError(f"{there}: say which one holds the classes with --label NAME")
+    for name in (label, *features):
+        if name not in header:
+            raise UserError(f"{there}, none is called {name!r}{nearest(name, header)}")
+    chosen = features if features else tuple(name for name in header if name != label)
+    if len(chosen) != 2 or label in chosen or len(set(chosen)) < 2:
+        raise UserError(
+            f"{path}: {len(chosen)} features ({', '.join(chosen)}) beside the label {label!r}; a picture has two axes: "
+            "choose two columns with --features A,B"
+        )
+    return header.index(chosen[0]), header.index(chosen[1]), header.index(label)
+
+
+def _number(path: Path, line: int, header: list[str], row: list[str], column: int) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = None
+    if value is None or not math.isfinite(value):
+        what = "is no number" if value is None else "is not finite"
+        raise UserError(f"{path}, line {line}, column {header[column]!r}: {row[column]!r} {what}")
+    return value
+
+
+def _order(name: str) -> float:
+    """Classes that are numbers stand in the order of numbers, after them words."""
+    try:
+        return float(name)
+    except ValueError:
+        return math.inf

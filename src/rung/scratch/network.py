@@ -1,0 +1,161 @@
+"""The two-layer network with its backward pass by hand, for squared error and for cross-entropy.
+
+    h = x w + c,  a = f(h),  o = a W + C,  yhat = sigmoid(o), or softmax(o) for cross-entropy of several classes
+
+Going back, every layer has an error term, delta, which says how the loss falls as the layer's input rises:
+
+    squared error 1/2 sum (y - yhat)^2:   delta_o = (y - yhat) yhat (1 - yhat)
+    cross-entropy -sum y ln yhat:         delta_o = y - yhat         (the derivative of the output cancels)
+    both:                                 delta_h = (delta_o W^T) f'(h)
+
+A step is Delta W = rate a^T delta_o and Delta w = rate x^T delta_h, averaged over the points of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.scratch.activations import sigmoid
+
+Loss = Literal["cross-entropy", "squared"]
+Activation = Literal["sigmoid", "tanh"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Weights, or one step for each of them.
+
+    Attributes:
+        w, c: of the hidden layer # (D, H), (H,)
+        W, C: of the output layer # (H, K), (K,)
+    """
+
+    w: np.ndarray
+    c: np.ndarray
+    W: np.ndarray
+    C: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pass:
+    """All that one forward and backward pass computes, by the names above; `step` for a rate of 1."""
+
+    h: np.ndarray  # (N, H)
+    a: np.ndarray  # (N, H)
+    y_hat: np.ndarray  # (N, K)
+    loss: float
+    delta_o: np.ndarray  # (N, K)
+    delta_h: np.ndarray  # (N, H)
+    step: Parameters
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network and the way it took: parameters and mean loss (nats, or half squares) after every epoch."""
+
+    path: list[Parameters]
+    losses: np.ndarray  # (epochs + 1,)
+
+
+def forward(
+    x: np.ndarray, p: Parameters, loss: Loss = "cross-entropy", activation: Activation = "tanh"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """h, a, o and yhat # (N, H), (N, H), (N, K), (N, K)"""
+    h = x @ p.w + p.c
+    a = np.tanh(h) if activation == "tanh" else sigmoid(h)
+    o = a @ p.W + p.C
+    if loss == "squared" or o.shape[1] == 1:
+        return h, a, o, sigmoid(o)
+    powers = np.exp(o - o.max(axis=1, keepdims=True))
+    return h, a, o, powers / powers.sum(axis=1, keepdims=True)
+
+
+def forward_backward(
+    x: np.ndarray, y: np.ndarray, p: Parameters, loss: Loss = "cross-entropy", activation: Activation = "tanh"
+) -> Pass:
+    """Once through the network and back, for points x # (N, D) and targets y # (N, K)."""
+    h, a, o, y_hat = forward(x, p, loss, activation)
+    if loss == "squared":
+        value = 0.5 * np.sum((y - y_hat) ** 2) / len(x)
+        delta_o = (y - y_hat) * y_hat * (1 - y_hat)
+    else:
+        # The logarithms of yhat from o itself, so that a probability of 0 is never asked for one.
+        one = np.logaddexp(0, o) if o.shape[1] == 1 else np.logaddexp.reduce(o, axis=1, keepdims=True)
+        value = float(np.sum(one) - np.sum(y * o)) / len(x)
+        delta_o = y - y_hat
+    slope = 1 - a**2 if activation == "tanh" else a * (1 - a)
+    delta_h = (delta_o @ p.W.T) * slope
+    step = Parameters(
+        x.T @ delta_h / len(x), delta_h.mean(axis=0), a.T @ delta_o / len(x), delta_o.mean(axis=0)
+    )
+    return Pass(h, a, y_hat, float(value), delta_o, delta_h, step)
+
+
+def targets(y: np.ndarray, n_classes: int) -> np.ndarray:
+    """Classes # (N,) as targets: one column for two classes # (N, 1), one-hot for more # (N, K)"""
+    return (y[:, None] if n_classes == 2 else np.eye(n_classes)[y]).astype(float)
+
+
+def probabilities(y_hat: np.ndarray) -> np.ndarray:
+    """The network's output as one number a class, (1 - yhat, yhat) for a single column # (N, K)"""
+    return np.hstack([1 - y_hat, y_hat]) if y_hat.shape[1] == 1 else y_hat
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    n_hidden: int = 8,
+    loss: Loss = "cross-entropy",
+    activation: Activation = "tanh",
+    learning_rate: float = 0.5,
+    epochs: int = 500,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Network:
+    """Mini-batch gradient descent from random weights, the points in a new order each epoch.
+
+    Args:
+        x, y: the features # (N, D) and the classes, from 0 # (N,)
+        n_hidden: units of the hidden layer.
+        loss, activation: of the output and of the hidden layer.
+        learning_rate, epochs, batch_size: of the descent.
+        seed: of the weights (normal, divided by the root of their number of inputs) and the orders.
+    """
+    if min(n_hidden, epochs, batch_size) < 1 or learning_rate <= 0:
+        raise UserError(
+            f"n_hidden = {n_hidden}, epochs = {epochs}, batch_size = {batch_size}, learning_rate = {learning_rate}: "
+            "all must be above 0"
+        )
+    rng = np.random.default_rng(seed)
+    y = targets(y, int(y.max()) + 1)
+    n_in, n_out = x.shape[1], y.shape[1]
+    p = Parameters(
+        rng.standard_normal((n_in, n_hidden)) / np.sqrt(n_in),
+        np.zeros(n_hidden),
+        rng.standard_normal((n_hidden, n_out)) / np.sqrt(n_hidden),
+        np.zeros(n_out),
+    )
+    path, losses = [p], [forward_backward(x, y, p, loss, activation).loss]
+    for epoch in range(1, epochs + 1):
+        order = rng.permutation(len(x))
+        for start in range(0, len(x), batch_size):
+            some = order[start : start + batch_size]
+            p = moved(p, forward_backward(x[some], y[some], p, loss, activation).step, learning_rate)
+        path.append(p)
+        losses.append(forward_backward(x, y, p, loss, activation).loss)
+        if not np.isfinite(losses[-1]):
+            raise UserError(
+                f"the loss is no number in epoch {epoch}: learning_rate = {learning_rate} is too large"
+            )
+    return Network(path, np.array(losses))
+
+
+def moved(p: Parameters, step: Parameters, rate: float) -> Parameters:
+    """The parameters after one step downhill."""
+    return Parameters(*(getattr(p, f.name) + rate * getattr(step, f.name) for f in fields(Parameters)))
