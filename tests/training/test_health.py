@@ -215,3 +215,25 @@ def test_an_overfit_run_is_called_one(tmp_path: Path):
     assert any(note.startswith("overfit") for note in notes(events))
     said = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
     assert any(event["kind"] == "note" and event["text"].startswith("overfit") for event in said)
+
+
+def test_batch_norms_statistics_are_averaged_as_torchs_own_averaging_does_it():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    decay = 2 / 11  # below what the first steps' warm-up allows, so that it is the decay of every step
+    ours = Average(network, decay)
+    theirs = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay), use_buffers=True
+    )
+    theirs.n_averaged += 1  # ours begins from the first weights, theirs would from the first update
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for step in range(1, 6):
+        network(torch.randn(8, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        ours.update(step)
+        theirs.update_parameters(network)
+    with ours.in_place():
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                torch.testing.assert_close(tensor, theirs.module.state_dict()[name])

@@ -6,6 +6,7 @@ Choices (which weights to keep) are made on the validation split; what is report
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -102,6 +103,7 @@ def climb(
             recorder.add(event)
             if on_event is not None:
                 on_event(name, event)
+        recorder.keep_best()
         run = load(folder / name)
         if run.recipe["status"] != "finished":
             break
@@ -233,15 +235,26 @@ def _budget(training: TrainingConfig) -> str:
 
 
 class _Recorder:
-    """Gathers the curves and notes of one training."""
+    """Gathers the curves and notes of one training; of several restarts, the curves of the one that was kept."""
 
     def __init__(self) -> None:
         self.train: list[tuple[int, float, float]] = []
         self.validation: list[tuple[int, float, float, float]] = []
         self.notes: list[str] = []
+        self._before: list[tuple[list[tuple[int, float, float]], list[tuple[int, float, float, float]]]] = []
+
+    def keep_best(self) -> None:
+        """Make the curves those of the restart with the lowest validation loss."""
+        tries = [*self._before, (self.train, self.validation)]
+        self.train, self.validation = min(
+            tries, key=lambda tried: min((point[2] for point in tried[1]), default=math.inf)
+        )
 
     def add(self, event: Event) -> None:
         match event:
+            case Step() if self.train and event.step <= self.train[-1][0]:  # a restart begins
+                self._before.append((self.train, self.validation))
+                self.train, self.validation = [(event.step, event.seconds, event.loss)], []
             case Step():
                 self.train.append((event.step, event.seconds, event.loss))
             case Evaluation():

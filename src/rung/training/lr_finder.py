@@ -6,7 +6,7 @@ At first nothing moves; then the loss falls, fastest at a rate that is neither t
 at last it blows up. Source: Smith 2017, "Cyclical learning rates for training neural networks" (arXiv:1506.01186),
 section 3.3, with the exponential sweep of fastai. The suggestion is the rate at which the smoothed loss falls fastest
 (measured on shakespeare: within a factor of 2.5 of the rungs' own choices; a tenth of the rate of the lowest loss, the
-other custom, lies up to 5 times too low).
+other custom, lies up to 10 times too low).
 """
 
 from __future__ import annotations
