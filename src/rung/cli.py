@@ -644,6 +644,7 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(_listed_only, name=name, help=summary, sort_key=place)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
+    app.command("rung.cli_scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
 
 

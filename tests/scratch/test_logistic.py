@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
+from sklearn import linear_model
 
 from rung.errors import UserError
 from rung.scratch import datasets, logistic
 from rung.scratch.activations import sigmoid
 from rung.scratch.logistic import Method
+
+LogisticRegression: Any = linear_model.LogisticRegression
 
 
 def test_cross_entropy_on_paper():
@@ -62,7 +65,7 @@ def test_the_gradient_by_finite_differences(seed: int, l2: float):
     x, y, weights, bias = rng.normal(size=(7, 3)), rng.integers(0, 2, 7), rng.normal(size=3), rng.normal()
 
     def loss(weights: np.ndarray, bias: float) -> float:
-        return logistic.log_loss(x @ weights + bias, y) + l2 / 2 * weights @ weights
+        return logistic.log_loss(x @ weights + bias, y) + l2 / 2 * float(weights @ weights)
 
     found, found_bias = logistic.gradient(x, y, weights, bias, l2)
     for i, shift in enumerate(1e-5 * np.eye(3)):

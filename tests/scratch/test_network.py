@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier as Authority
 
 from rung.errors import UserError
 from rung.scratch import datasets, network
 from rung.scratch.network import Activation, Loss, Parameters
+
+MLPClassifier: Any = Authority
 
 
 def test_the_worked_example():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Perceptron as Authority
+from sklearn import linear_model
 
 from rung.errors import UserError
 from rung.scratch import datasets, perceptron
+
+Authority: Any = linear_model.Perceptron
 
 
 def one_by_one(x: np.ndarray, y: np.ndarray, max_epochs: int) -> list[list[float]]:
@@ -73,7 +77,7 @@ def test_separable_points_are_all_right_within_novikoffs_bound(seed: int):
 
 @pytest.mark.parametrize("noise", [0.5, 1.5])
 def test_the_boundary_is_scikit_learns(noise: float):
-    """Both visit the points in order. They differ at a sum of 0 only; the first point meets one, and is negative here."""
+    """Both visit the points in order. They differ at a sum of 0 only; the first point meets one, and is negative."""
     points = datasets.make("blobs", 100, noise=noise, seed=3)
     ours = perceptron.fit(points.x, points.y, max_epochs=5)
     theirs = Authority(shuffle=False, max_iter=5, tol=None).fit(points.x, points.y)

@@ -101,7 +101,7 @@ def fit(
     size = {"batch": len(x), "stochastic": 1, "mini-batch": batch_size}[method]
     rng = np.random.default_rng(seed)
     weights, bias = np.zeros(x.shape[1]), 0.0
-    path, losses = [], []
+    path, losses, converged = [], [], False
     for epoch in range(epochs + 1):
         whole, whole_bias = gradient(x, y, weights, bias, l2)
         path.append([*weights, bias])
@@ -110,7 +110,7 @@ def fit(
             raise UserError(
                 f"the loss is no number in epoch {epoch}: learning_rate = {learning_rate} is too large"
             )
-        converged = max(np.abs(whole).max(), abs(whole_bias)) < tolerance
+        converged = bool(max(np.abs(whole).max(), abs(whole_bias)) < tolerance)
         if converged or epoch == epochs:
             break
         rate = learning_rate / (1 + decay * epoch)
@@ -120,4 +120,4 @@ def fit(
             step, step_bias = gradient(x[some], y[some], weights, bias, l2)
             weights = weights - rate * step
             bias -= rate * step_bias
-    return Logistic(np.array(path), np.array(losses), bool(converged))
+    return Logistic(np.array(path), np.array(losses), converged)
