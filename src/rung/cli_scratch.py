@@ -146,7 +146,7 @@ def perceptron(
         [said, f"boundary: {_equation(found.features, weights[-1], bias[-1])}"],
         result,
         folder,
-        json,
+        options.json,
     )
 
 
