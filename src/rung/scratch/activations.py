@@ -102,7 +102,8 @@ class GELU(Module):
     """
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        share = (0.5 * (1 + _erf(x * math.sqrt(0.5)).astype(x.dtype))).astype(x.dtype)
+        erf = np.asarray(_erf(x * math.sqrt(0.5)), x.dtype)
+        share = 0.5 * (1 + erf)
         return x * share, (x, share)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:

@@ -155,6 +155,14 @@ def mean(a: Any, axis: Axis = None) -> Value:
     return apply(Mean(axis), a)
 
 
+def stack(*values: Any) -> Value:
+    return apply(_STACK, *values)
+
+
+def unstack(a: Any) -> tuple[Value, ...]:
+    return apply(_UNSTACK, a)
+
+
 def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """`grad` summed over the axes along which `shape` was stretched."""
     if grad.shape == shape:
@@ -164,4 +172,4 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return grad.sum(stretched, keepdims=True) if stretched else grad
 
 
-_ADD, _MULTIPLY, _MATMUL = Add(), Multiply(), MatMul()
+_ADD, _MULTIPLY, _MATMUL, _STACK, _UNSTACK = Add(), Multiply(), MatMul(), Stack(), Unstack()

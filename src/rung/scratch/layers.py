@@ -1,4 +1,4 @@
-"""The layers every network has. Weights lie as in torch, so they move by name: a Linear's weight is (outputs, inputs)."""
+"""The layers every network has. Weights lie as in torch, so that they move by name: Linear's is (outputs, inputs)."""
 
 from __future__ import annotations
 
@@ -8,69 +8,66 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rung.scratch.tape import Module, Value, apply
+from rung.scratch.tape import Module, Value
 
 
-class Linear(Module):
-    """y = x W^T + b, (..., I) -> (..., O);  dJ/dx = g W,  dJ/dW = g^T x and dJ/db = sum g over all rows.
+class Affine(Module):
+    """y = x W^T + b, (..., I), (O, I) and (O,) -> (..., O);  dJ/dx = g W,  dJ/dW = g^T x,  dJ/db = sum g.
 
-    Args:
-        n_in: I.
-        n_out: O.
-        rng: draws W and b uniform within 1 / sqrt(I), as torch does.
-        bias: whether there is a b.
-        dtype: float32 or float64.
+    There may be no b. The product and the sum run over all rows, whatever axes they are laid out in.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, rng: np.random.Generator, *, bias: bool = True, dtype: Any = np.float64
-    ) -> None:
-        bound = 1 / math.sqrt(n_in)
-        self.weight = Value(rng.uniform(-bound, bound, (n_out, n_in)).astype(dtype), "weight")
-        self.bias = Value(rng.uniform(-bound, bound, n_out).astype(dtype), "bias") if bias else None
-
-    def __call__(self, x: Any) -> Value:
-        return apply(self, x, self.weight) if self.bias is None else apply(self, x, self.weight, self.bias)
-
-    def forward(
-        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> tuple[np.ndarray, Any]:
         y = x.reshape(-1, x.shape[-1]) @ weight.T
-        if bias is not None:
-            y += bias
-        return y.reshape(*x.shape[:-1], len(weight)), (x, weight, bias is not None)
+        for b in bias:
+            y += b
+        return y.reshape(*x.shape[:-1], len(weight)), (x, weight, bias)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        x, weight, has_bias = saved
+        x, weight, bias = saved
         rows = grad.reshape(-1, len(weight))
-        grads = [(rows @ weight).reshape(x.shape), rows.T @ x.reshape(-1, x.shape[-1])]
-        if has_bias:
-            grads.append(rows.sum(0))
-        return grads
+        grads = (rows @ weight).reshape(x.shape), rows.T @ x.reshape(-1, x.shape[-1])
+        return (*grads, rows.sum(0)) if bias else grads
+
+
+class Linear(Affine):
+    """`Affine` with weights of its own, I -> O, drawn uniform within 1 / sqrt(I), as torch does."""
+
+    weights: ClassVar = ("weight", "bias")
+
+    def __init__(self, n_in: int, n_out: int, rng: np.random.Generator, *, dtype: Any = np.float64) -> None:
+        bound = 1 / math.sqrt(n_in)
+        self.weight = Value(rng.uniform(-bound, bound, (n_out, n_in)).astype(dtype), "weight")
+        self.bias = Value(rng.uniform(-bound, bound, n_out).astype(dtype), "bias")
 
     def __repr__(self) -> str:
         return f"Linear({self.weight.shape[1]} -> {self.weight.shape[0]})"
 
 
-class Embedding(Module):
-    """Row i of a table for each id i, (...) -> (..., E);  dJ/d row i = the sum of g where i stood."""
+class Lookup(Module):
+    """Row i of a table for each id i, (...) and (R, E) -> (..., E);  dJ/d row i = the sum of g where i stood."""
+
+    integer_inputs = (0,)
+
+    def forward(self, ids: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, Any]:
+        if ids.size and ids.min() < 0:
+            raise IndexError(f"id {ids.min()} is below 0")
+        return table[ids], (ids, table)
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray | None]:
+        ids, table = saved
+        out = np.zeros_like(table)
+        np.add.at(out, ids, grad)
+        return None, out
+
+
+class Embedding(Lookup):
+    """`Lookup` with a table of its own, drawn from N(0, 1)."""
 
     weights: ClassVar = ("weight",)
-    integer_inputs = (0,)
 
     def __init__(self, n_rows: int, width: int, rng: np.random.Generator, *, dtype: Any = np.float64) -> None:
         self.weight = Value(rng.standard_normal((n_rows, width)).astype(dtype), "weight")
-
-    def forward(self, ids: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Any]:
-        if ids.size and ids.min() < 0:
-            raise ValueError("ids must be 0 or more")
-        return weight[ids], (ids, weight.shape, weight.dtype)
-
-    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray | None]:
-        ids, shape, dtype = saved
-        out = np.zeros(shape, dtype)
-        np.add.at(out, ids, grad)
-        return None, out
 
 
 class Dropout(Module):

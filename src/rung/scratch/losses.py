@@ -1,4 +1,4 @@
-"""From scores to probabilities to a loss. Scores z are (..., V), classes y integers (...), N how many classes there are.
+"""From scores to probabilities to a loss. Scores z are (..., V), classes y integers (...), N how many of them.
 
     Softmax              p = e^z / sum e^z                     dp_i/dz_j = p_i ([i = j] - p_j)
     LogSoftmax           l = z - log sum e^z                   dl_i/dz_j = [i = j] - p_j
@@ -99,7 +99,7 @@ class CrossEntropy(Module):
 
 
 class SquaredError(Module):
-    """J = c sum (a - b)^2;  dJ/da = 2 c (a - b) = -dJ/db. By default c = 1 / size: the mean. The classic 1/2 is c = 0.5."""
+    """J = c sum (a - b)^2;  dJ/da = 2 c (a - b) = -dJ/db. By default c = 1 / size, the mean; c is `factor`."""
 
     def __init__(self, factor: float | None = None) -> None:
         self.factor = factor

@@ -8,20 +8,21 @@
 A module is a function f of arrays with two methods:
 
     forward(*inputs)        -> (output, saved)  f itself, and what its derivative will need
-    backward(saved, grad)   -> one gradient per input: grad is dJ/d output, it answers dJ/d input = grad * d output/d input
+    backward(saved, grad)   -> one gradient per input: grad is dJ/d output, and dJ/d input = grad * d output/d input
 
-Applying a module writes one record (module, inputs, outputs, saved) on the tape of the `with` around it. `saved` lies in
-the record, not in the module, so one module may be applied any number of times (shared weights, a network unrolled over
-time). `Tape.backward` pops the records last to first: when a record's turn comes, everything that used its output has
-been walked, so its gradient is complete. What was used twice gets two gradients, and they add up. One loop, no recursion.
+Applying a module writes one record (module, inputs, outputs, saved) on the tape of the `with` around it. `saved` lies
+in the record, not in the module, so one module may be applied any number of times (shared weights, a network unrolled
+over time). `Tape.backward` pops the records last to first: when a record's turn comes, everything that used its output
+has been walked, so its gradient is complete. What was used twice gets two gradients, and they add up. One loop, no
+recursion.
 
-There is no hidden global state: without a `with Tape()` nothing is recorded, and the current tape is a context variable,
-so threads have their own. Source: reverse accumulation, Linnainmaa 1970; the module form is Bottou & Gallinari 1991.
+There is no hidden global state: without a `with Tape()` nothing is recorded, and the current tape is a context
+variable, so threads have their own. Source: reverse accumulation, Linnainmaa 1970; as modules, Bottou & Gallinari 1991.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ class Value:
 
     Attributes:
         data: the numbers.
-        grad: dJ/d data, of data's shape; None before any backward pass has reached it. Passes add up until it is None again.
+        grad: dJ/d data, of data's shape; None until a backward pass reaches it. Passes add up.
         name: what error messages and drawings call it.
     """
 
@@ -96,30 +97,29 @@ class Value:
 class Module:
     """A differentiable function of arrays, perhaps with weights of its own.
 
-    A subclass either has `forward` and `backward` and is recorded as one application, or overrides `__call__` and applies
-    other modules, which are recorded instead. Weights are `Value` attributes; `weights` names those that are handed to
-    `forward` after the inputs. Parts are `Module` attributes or lists of them.
+    A subclass either has `forward` and `backward` and is recorded as one application, or overrides `__call__` and
+    applies other modules, which are recorded instead. Weights are `Value` attributes; `weights` names those that are
+    handed to `forward` after the inputs. Parts are `Module` attributes or lists of them.
 
     Attributes:
+        forward: from input arrays to the output (an array, or a tuple of them) and whatever `backward` needs.
+        backward: from that and the gradient of each output to the gradient of each input, None for an integer one. It
+            may use up the arrays saved, but must not write in the gradients it is given.
         training: whether Dropout drops and BatchNorm1d uses the batch's own statistics; set it with `train`.
         integer_inputs: the positions of inputs that are integers (ids, classes) and have no gradient.
     """
 
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Sequence[np.ndarray | None]]
     training = True
     weights: ClassVar[tuple[str, ...]] = ()
     integer_inputs: ClassVar[tuple[int, ...]] = ()
 
-    def forward(self, *inputs: Any) -> tuple[Any, Any]:
-        """The output (an array, or a tuple of them) and whatever `backward` needs."""
-        raise NotImplementedError(f"{self} has no forward")
-
-    def backward(self, saved: Any, *grads: Any) -> Sequence[np.ndarray | None]:
-        """The gradient of each input of `forward`, given that of each output. It may use up the arrays in `saved`."""
-        raise NotImplementedError(f"{self} has no backward")
-
-    def __call__(self, *inputs: Any) -> Any:
+    def _recorded(self, *inputs: Any) -> Any:
         """Apply the module, and record it when a tape is there. An input that is no Value is a constant."""
         return apply(self, *inputs, *[getattr(self, name) for name in self.weights])
+
+    __call__: Callable[..., Any] = _recorded
 
     def parameters(self) -> dict[str, Value]:
         """Every weight by its dotted name (`layers.0.weight`), as torch would name it; one that is shared, once."""

@@ -1,0 +1,190 @@
+"""The whole craft of training in one loop: the main trainer's events, and nothing but NumPy underneath.
+
+    lr by the schedule  ->  loss of batch t on a tape  ->  backward  ->  + penalties  ->  clip  ->  optimiser step
+    now and then: evaluate, remember the best weights, stop when patience is out
+
+Penalties add to the loss what large weights cost, l1 sum |w| + l2 / 2 sum w^2 (both: the elastic net, Zou & Hastie
+2005); their gradient is l1 sign(w) + l2 w. They concern weights of two dimensions or more.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rung.events import Evaluation, Event, Finished, Step
+from rung.scratch.optimizers import Optimizer
+from rung.scratch.tape import Module, Tape, Value, no_grad
+
+EVALUATIONS = 5
+
+
+@dataclass(frozen=True)
+class Craft:
+    """How to train. A budget, `steps`, `tokens` or `minutes`, must be given; the first one spent ends the training.
+
+    Attributes:
+        schedule: the factor on the learning rate as a function of the share of the budget spent, 0 to 1.
+        l1, l2: the penalties above.
+        clip: the largest norm of the gradient over all weights; 0 = any.
+        eval_every: steps between evaluations; None = 5, spread over the budget.
+        patience: stop after this many evaluations in a row without a new best; None = never.
+    """
+
+    steps: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+    schedule: Callable[[float], float] = lambda _: 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    clip: float = 0.0
+    eval_every: int | None = None
+    patience: int | None = None
+
+
+@dataclass
+class Progress:
+    """How far a training is. With the weights and the optimiser's memory it is all that is needed to go on.
+
+    Attributes:
+        step, tokens, seconds: spent so far.
+        evaluations, evaluated: how many were made, and at which step the last.
+        best, stale: the lowest held-out loss, nats a token, and evaluations since.
+        nats, seen: the training loss summed since the last evaluation, and over how many tokens.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    evaluated: int = 0
+    best: float = math.inf
+    stale: int = 0
+    nats: float = 0.0
+    seen: int = 0
+
+
+def train(
+    model: Module,
+    optimizer: Optimizer,
+    loss_of: Callable[[int], tuple[Value, int]],
+    craft: Craft,
+    *,
+    evaluate: Callable[[], tuple[float, float]] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+    best: dict[str, np.ndarray] | None = None,
+) -> Iterator[Event]:
+    """Train `model` in place; unless stopped, it ends with the weights of its best evaluation, if there were any.
+
+    Args:
+        model: anything with weights.
+        optimizer: of those weights; its `lr` is the peak.
+        loss_of: applies the model to batch t; the mean loss, and over how many tokens (or examples) that is.
+        craft: budget and regularisation.
+        evaluate: the loss on held-out data, in nats a token and in bits a byte.
+        stop: asked after every step; True ends it with reason "interrupted".
+        progress: of a training to go on with; kept up to date.
+        best: the best weights by name, of a training to go on with; kept up to date.
+
+    Yields Step, Evaluation and, last, Finished: "budget", "patience", "interrupted", or "diverged" when loss or
+    gradient is not finite.
+    """
+    p = progress if progress is not None else Progress()
+    kept = best if best is not None else {}
+    weights = model.parameters()
+    peak, began, reason = optimizer.lr, time.monotonic() - p.seconds, ""
+    model.train()
+    while not reason:
+        share = _share(craft, p)
+        if evaluate is not None and _is_due(craft, p, share):
+            model.train(False)
+            with no_grad():
+                nats, bits = evaluate()
+            model.train()
+            improved = nats < p.best
+            if improved:
+                p.best = nats
+                kept |= {name: weight.data.copy() for name, weight in weights.items()}
+            p.stale = 0 if improved else p.stale + 1
+            p.evaluations, p.evaluated, p.seconds = p.evaluations + 1, p.step, time.monotonic() - began
+            yield Evaluation(p.step, nats, bits, p.nats / p.seen if p.seen else None, p.seconds, improved)
+            p.nats, p.seen = 0.0, 0
+            if not math.isfinite(nats):
+                reason = "diverged"
+            elif craft.patience is not None and p.stale >= craft.patience:
+                reason = "patience"
+        if reason or share >= 1:
+            reason = reason or "budget"
+            break
+        # The rate of a step is taken at its end, so that the first of a rising schedule is above zero.
+        optimizer.lr = peak * craft.schedule(min(1.0, share + (1 / craft.steps if craft.steps else 1e-4)))
+        with Tape() as tape:
+            loss, n = loss_of(p.step)
+        tape.backward(loss)
+        nats = float(loss.data)
+        if not (_regularise(weights.values(), craft) and math.isfinite(nats)):
+            reason = "diverged"
+            break
+        optimizer.step()
+        p.step, p.tokens, p.nats, p.seen = p.step + 1, p.tokens + n, p.nats + n * nats, p.seen + n
+        p.seconds = time.monotonic() - began
+        share = _share(craft, p)
+        yield Step(p.step, nats, optimizer.lr, p.tokens, p.seconds, share)
+        if share < 1 and stop():
+            reason = "interrupted"
+    optimizer.lr = peak
+    if reason != "interrupted":
+        for name, data in kept.items():
+            weights[name].data[...] = data
+    yield Finished(p.step, reason, time.monotonic() - began, p.tokens)
+
+
+def random_restarts(
+    start: Callable[[int], tuple[Module, Iterator[Event]]], seeds: Iterable[int]
+) -> Iterator[Event | Module]:
+    """Train once for each seed, from other first weights; every event, and last the best model by held-out loss."""
+    best, lowest = None, math.inf
+    for seed in seeds:
+        model, events = start(seed)
+        for event in events:
+            yield event
+            if isinstance(event, Evaluation) and event.nats_per_token < lowest:
+                best, lowest = model, event.nats_per_token
+    if best is not None:
+        yield best
+
+
+def _regularise(weights: Collection[Value], craft: Craft) -> bool:
+    """Add the penalties to the gradients and clip them. False when one is not finite."""
+    square = 0.0
+    for weight in weights:
+        if (craft.l1 or craft.l2) and weight.data.ndim >= 2:
+            weight.add_grad(craft.l1 * np.sign(weight.data) + craft.l2 * weight.data)
+        if weight.grad is not None:
+            square += float(np.vdot(weight.grad, weight.grad))
+    norm = math.sqrt(square)
+    for weight in weights:
+        if craft.clip and norm > craft.clip and weight.grad is not None:
+            weight.grad = weight.grad * (craft.clip / (norm + 1e-6))
+    return math.isfinite(norm)
+
+
+def _share(craft: Craft, p: Progress) -> float:
+    """How much of the budget is spent; of several, the one nearest its end counts."""
+    budgets = ((p.step, craft.steps), (p.tokens, craft.tokens), (p.seconds / 60, craft.minutes))
+    return min(1.0, max(spent / budget for spent, budget in budgets if budget is not None))
+
+
+def _is_due(craft: Craft, p: Progress, share: float) -> bool:
+    if p.evaluated == p.step:
+        return False
+    if share >= 1:
+        return True
+    if craft.eval_every is not None:
+        return p.step % craft.eval_every == 0
+    return share * EVALUATIONS >= p.evaluations + 1
