@@ -27,6 +27,13 @@ RUNGS = {
     "lstm": ("rung.models.recurrent:LSTM", "a recurrent network with long short-term memory"),
     "gru": ("rung.models.recurrent:GRU", "a recurrent network with gated units"),
     "gpt": ("rung.models.transformer:GPT", "a transformer, GPT-2's shape"),
+    "scratch-bigram": (
+        "rung.models.scratch:ScratchBigram",
+        "neural-bigram in NumPy alone, by our own autograd",
+    ),
+    "scratch-mlp": ("rung.models.scratch:ScratchMLP", "mlp in NumPy alone, by our own autograd"),
+    "scratch-rnn": ("rung.models.scratch:ScratchRNN", "rnn in NumPy alone, by our own autograd"),
+    "scratch-gpt": ("rung.models.scratch:ScratchGPT", "gpt in NumPy alone, by our own autograd"),
     "mix": ("rung.models.mix:Mix", "a weighted sum of other runs, weights learned on held-out text"),
 }
 """Name -> where the class lives, and the line that help shows. Order is the order of the climb."""

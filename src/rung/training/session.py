@@ -11,7 +11,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +139,10 @@ def sweep(
     from rung.training.health import memory_told
 
     model_class = rung_class(rung)
-    assert issubclass(model_class, NeuralModel)
+    if not issubclass(model_class, NeuralModel):
+        raise UserError(
+            f"--find-lr is not there for {rung}; leave it out, or sweep the torch rung it mirrors"
+        )
     config, training = _closed(rung, corpus, config, training)
     tokenizer = corpus.tokenizer
     with memory_told(training):
@@ -149,10 +154,15 @@ def sweep(
 
 def _closed(rung: str, corpus: Corpus, config: Any, training: TrainingConfig) -> tuple[Any, TrainingConfig]:
     """What was left open about the model and its training, set to what suits the text and the rung."""
-    from rung.models.neural import NeuralModel
+    from rung.models.scratch import ScratchModel, check_training
 
     model_class = rung_class(rung)
-    assert issubclass(model_class, NeuralModel)
+    if issubclass(model_class, ScratchModel):
+        check_training(training)
+    else:
+        from rung.models.neural import NeuralModel
+
+        assert issubclass(model_class, NeuralModel)
     config = model_class.configured(
         config,
         vocab_size=corpus.tokenizer.vocab_size,
@@ -271,22 +281,28 @@ def _train(
             finished = Finished(0, "counted", time.monotonic() - began, corpus.train.n_tokens)
             yield journal.add(finished)
         else:
-            from rung.models.neural import NeuralModel
-            from rung.training.health import memory_told
-            from rung.training.loop import LAST, train_network
+            from rung.models.scratch import LAST, ScratchModel, train_scratch
 
-            assert issubclass(model_class, NeuralModel)
             training = TrainingConfig(**run.recipe["training"])
-            device = pick_device(run.recipe["device"])
-            with memory_told(training):
-                network = model_class.initialise(config, vocab_size, end, seed).to(device)
+            if issubclass(model_class, ScratchModel):  # NumPy alone: torch stays unloaded
+                network = model_class.initialise(config, vocab_size, end, seed)
+                learn, watched = partial(train_scratch, network), nullcontext()
+            else:
+                from rung.models.neural import NeuralModel
+                from rung.training.health import memory_told
+                from rung.training.loop import train_network
+
+                assert issubclass(model_class, NeuralModel)
+                device = pick_device(run.recipe["device"])
+                with memory_told(training):
+                    network = model_class.initialise(config, vocab_size, end, seed).to(device)
+                learn, watched = partial(train_network, network), memory_told(training)
             model = network
             resume = resume and (run.folder / LAST).exists()
             journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
             evaluate = None if corpus.validation is None else lambda: _validate(network, corpus)
-            with memory_told(training):
-                for event in train_network(
-                    network,
+            with watched:
+                for event in learn(
                     corpus.train,
                     training,
                     run.folder,

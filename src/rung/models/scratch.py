@@ -1,0 +1,569 @@
+"""The glass-box engine on the ladder: language models in NumPy alone, trained by their own tape.
+
+    scratch-bigram   neural-bigram's table of logits       scratch-rnn   rnn's Elman network, one layer
+    scratch-mlp      mlp, without BatchNorm                scratch-gpt   gpt in GPT-2's shape
+
+The networks are in `rung.scratch.language`, the loop in `rung.scratch.training`; here they get the contract, batches
+and checkpoints. Tensors have the names and shapes of the torch rung's: what `tensors()` gives in one is what
+`from_tensors` takes in the other. Everything runs on the CPU, whatever `--device` says.
+
+Window policies. scratch-bigram and scratch-mlp read a block of exactly the last C inputs, marks filling it before a
+document's beginning. scratch-rnn has no window. scratch-gpt has that of `gpt` (`rung.models.neural`): with stride
+S = C - C // 2, window k sees the inputs k S to k S + C - 1 and answers for those that no earlier one holds.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
+from rung.measure import Measure
+from rung.models.base import LanguageModel, State
+from rung.scratch.language import Perceptron, Reader, Table, Transformer
+from rung.scratch.losses import CrossEntropy, LogSoftmax
+from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
+from rung.scratch.tape import Module, Value
+from rung.scratch.training import Craft, Progress, train
+from rung.tensors import load_tensors, save_tensors
+from rung.text.stream import TokenStream
+from rung.training.batches import Batches, Lanes
+from rung.training.config import TrainingConfig
+from rung.training.schedules import SCHEDULES
+
+TOKENS_AT_ONCE = 1 << 12
+"""Inputs read in one forward while scoring."""
+
+LAST = "checkpoints/last.safetensors"
+CHECKPOINT_SECONDS = 30.0
+MAX_TABLE = 200_000_000
+
+N = TypeVar("N", bound=Module)
+
+
+class ScratchModel(LanguageModel, Generic[N]):
+    """A rung made of the scratch engine's modules.
+
+    Attributes:
+        network: the modules.
+        training_choices: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
+    """
+
+    training_choices: ClassVar[Mapping[str, Any]]
+    history = 0
+
+    def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
+        super().__init__(config, vocab_size, end)
+        self.network = network
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, vocab_size: int, rng: np.random.Generator, dtype: Any) -> N:
+        """The network with its first weights."""
+
+    @abstractmethod
+    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
+        """The mean -log p, in nats, of the targets of batch t, and how many there are."""
+
+    @classmethod
+    def configured(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
+        """`config` with each field that was left open set to what suits the data; see `NeuralModel.configured`."""
+        return config
+
+    @classmethod
+    def initialise(cls, config: Any, vocab_size: int, end: int, seed: int, dtype: Any = np.float32) -> Self:
+        """A new model; the same seed gives the same weights."""
+        return cls(config, vocab_size, end, cls.build(config, vocab_size, np.random.default_rng(seed), dtype))
+
+    @classmethod
+    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+        """The model whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
+        dtype = next((tensor.dtype for tensor in tensors.values()), np.float32)
+        model = cls.initialise(config, vocab_size, end, 0, dtype)
+        model.load_tensors(tensors)
+        return model
+
+    def load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+        """Take over the weights of `tensors()`, in place."""
+        weights = self.weights()
+        expected = {name: weight.shape for name, weight in weights.items()}
+        found = {name: tensor.shape for name, tensor in tensors.items()}
+        if expected != found:
+            name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
+            raise UserError(
+                f"the weights don't fit the model: {name} should be {expected.get(name, 'absent')}"
+                f" and is {found.get(name, 'absent')}; use the configuration they were saved with"
+            )
+        for name, weight in weights.items():
+            weight.data[...] = tensors[name]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Copies of the weights."""
+        return {name: weight.data.copy() for name, weight in self.weights().items()}
+
+    def weights(self) -> dict[str, Value]:
+        """The weights by the names that the torch rung has for them."""
+        # torch numbers the layers of its recurrent core within a name.
+        weights = self.network.parameters().items()
+        return {name + "_l0" if name.startswith("core.") else name: weight for name, weight in weights}
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(weight.data.size for weight in self.weights().values())
+
+    @property
+    def max_window(self) -> int | None:
+        """The most tokens a training row can have; None = any number."""
+        return None
+
+    @property
+    def window(self) -> int:
+        """How many tokens a training row has if the user doesn't say."""
+        return 64
+
+    def batches(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> Batches:
+        """Where training text comes from."""
+        return Batches(stream, window, batch_size, seed, self.history)
+
+    def score(self, tokens: np.ndarray) -> np.ndarray:
+        tokens = self.check_tokens(tokens)
+        documents = tokens if tokens.ndim == 2 else tokens[None]  # (B, T)
+        scores = np.empty(documents.shape, np.float32)
+        if documents.size:
+            inputs = np.insert(documents[:, :-1], 0, self.end, axis=1)  # input t is followed by token t
+            self._score(inputs, documents, scores)
+        return scores.reshape(tokens.shape)
+
+    @abstractmethod
+    def _score(self, inputs: np.ndarray, targets: np.ndarray, scores: np.ndarray) -> None:
+        """Fill `scores` (B, T) with log p of `targets` (B, T), each after its input and those before."""
+
+
+class SlidingScratch(ScratchModel[N]):
+    """Reads a block of the last C inputs. A state is the last C - 1."""
+
+    context: int
+
+    @property
+    def history(self) -> int:
+        return self.context - 1
+
+    def read(self, blocks: np.ndarray) -> Value:
+        """(M, C) -> logits (M, V)."""
+        return self.network(blocks)
+
+    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
+        inputs, targets = batches.batch(t)
+        real = targets >= 0
+        blocks = np.lib.stride_tricks.sliding_window_view(inputs, self.context, axis=1)[real]
+        return CROSS_ENTROPY(self.read(blocks), targets[real]), len(blocks)
+
+    def start(self, batch: int = 1) -> State:
+        return np.full((batch, self.history), self.end, np.int64)
+
+    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
+        new = self.check_tokens(tokens).reshape(len(state), -1)
+        block = np.concatenate([state, new], axis=1)[:, -self.context :]
+        return _log_probs(self.read(block)), block[:, 1:]
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return state[rows]
+
+    def _score(self, inputs: np.ndarray, targets: np.ndarray, scores: np.ndarray) -> None:
+        inputs = np.pad(inputs, ((0, 0), (self.history, 0)), constant_values=self.end)
+        blocks = np.lib.stride_tricks.sliding_window_view(inputs, self.context, axis=1)  # (B, T, C)
+        for begin in range(0, targets.size, TOKENS_AT_ONCE):
+            places = np.divmod(np.arange(begin, min(begin + TOKENS_AT_ONCE, targets.size)), targets.shape[1])
+            scores[places] = _picked(self.read(blocks[places]), targets[places])
+
+
+@dataclass(frozen=True)
+class ScratchBigramConfig:
+    """There is nothing to choose."""
+
+
+class ScratchBigram(SlidingScratch[Table]):
+    """The table of logits, neural-bigram's."""
+
+    rung = "scratch-bigram"
+    config_class = ScratchBigramConfig
+    context = 1
+    training_choices: ClassVar = {"lr": 0.1, "weight_decay": 0.0, "batch_size": 64, "steps": 3000}
+
+    @classmethod
+    def build(cls, config: Any, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Table:
+        if vocab_size**2 > MAX_TABLE:
+            raise UserError(
+                f"scratch-bigram needs {vocab_size:,} x {vocab_size:,} weights, more than {MAX_TABLE:,};"
+                f" use --vocab-size {int(MAX_TABLE**0.5)} or less, or the counted rung, bigram"
+            )
+        return Table(vocab_size, rng, dtype)
+
+
+@dataclass(frozen=True)
+class ScratchMLPConfig:
+    """The shape; the defaults are makemore's."""
+
+    context: int = 3
+    """How many tokens a prediction sees, always the last ones."""
+    n_embd: int = 10
+    """How many numbers stand for a token."""
+    n_hidden: int = 200
+    """Width of a hidden layer."""
+    n_layer: int = 1
+    """Hidden layers."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+
+
+class ScratchMLP(SlidingScratch[Perceptron]):
+    """Bengio's perceptron, mlp's."""
+
+    rung = "scratch-mlp"
+    config_class = ScratchMLPConfig
+    training_choices: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
+
+    def __init__(self, config: ScratchMLPConfig, vocab_size: int, end: int, network: Perceptron) -> None:
+        super().__init__(config, vocab_size, end, network)
+        self.context = config.context
+
+    @classmethod
+    def build(
+        cls, config: ScratchMLPConfig, vocab_size: int, rng: np.random.Generator, dtype: Any
+    ) -> Perceptron:
+        shape = config.context, config.n_embd, config.n_hidden, config.n_layer
+        return Perceptron(vocab_size, *shape, rng, dtype)
+
+
+@dataclass(frozen=True)
+class ScratchRNNConfig:
+    """The shape."""
+
+    n_embd: int = 64
+    """How many numbers stand for a token."""
+    n_hidden: int = 128
+    """Width of the state."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+
+
+class ScratchRNN(ScratchModel[Reader]):
+    """Elman's network, rnn's with one layer. A state is the array (B, H) that the cell carries.
+
+    Attributes:
+        carried: in training, the state that each row of a batch has reached and the next batch goes on from.
+    """
+
+    rung = "scratch-rnn"
+    config_class = ScratchRNNConfig
+    context = None
+    training_choices: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
+    carried: np.ndarray | None = None
+
+    @classmethod
+    def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Reader:
+        return Reader(vocab_size, config.n_embd, config.n_hidden, rng, dtype)
+
+    def batches(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> Batches:
+        return Lanes(stream, window, batch_size, seed)
+
+    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
+        assert isinstance(batches, Lanes)
+        inputs, targets = batches.batch(t)
+        state = self.start(len(inputs)) if self.carried is None else self.carried
+        logits, self.carried = self.network(inputs, np.where(batches.fresh(t)[:, None], 0, state))
+        return CROSS_ENTROPY(logits, targets), int((targets >= 0).sum())
+
+    def start(self, batch: int = 1) -> State:
+        return np.zeros((batch, len(self.network.core.weight_ih.data)), self.network.embedding.data.dtype)
+
+    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
+        inputs = self.check_tokens(tokens).reshape(len(state), -1)
+        logits, state = self.network(inputs, state)
+        return _log_probs(logits)[:, -1], state
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return state[rows]
+
+    def _score(self, inputs: np.ndarray, targets: np.ndarray, scores: np.ndarray) -> None:
+        for first in range(0, len(inputs), TOKENS_AT_ONCE):
+            rows = slice(first, first + TOKENS_AT_ONCE)
+            state = self.start(len(inputs[rows]))
+            width = TOKENS_AT_ONCE // len(state)
+            for begin in range(0, inputs.shape[1], width):
+                columns = slice(begin, begin + width)
+                logits, state = self.network(inputs[rows, columns], state)
+                scores[rows, columns] = _picked(logits, targets[rows, columns])
+
+
+@dataclass(frozen=True)
+class ScratchGPTConfig:
+    """The shape. `ScratchGPT.configured` fits an open context to the data."""
+
+    context: int | None = None
+    """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
+    n_layer: int = 4
+    """Blocks."""
+    n_head: int = 4
+    """Attention heads a block, a divisor of n_embd."""
+    n_embd: int = 128
+    """Width."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+        if self.n_embd % self.n_head:
+            raise UserError(
+                f"--n-head {self.n_head} does not divide --n-embd {self.n_embd}: heads share the width equally"
+            )
+
+
+class ScratchGPT(ScratchModel[Transformer]):
+    """The transformer, gpt's. A state is the inputs (B, n) of the window; every advance reads them all anew."""
+
+    rung = "scratch-gpt"
+    config_class = ScratchGPTConfig
+    training_choices: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
+    context: int
+
+    def __init__(self, config: ScratchGPTConfig, vocab_size: int, end: int, network: Transformer) -> None:
+        super().__init__(config, vocab_size, end, network)
+        assert config.context is not None
+        self.context = config.context
+
+    @classmethod
+    def build(
+        cls, config: ScratchGPTConfig, vocab_size: int, rng: np.random.Generator, dtype: Any
+    ) -> Transformer:
+        assert config.context is not None
+        shape = config.context, config.n_layer, config.n_head, config.n_embd
+        return Transformer(vocab_size, *shape, rng, dtype)
+
+    @classmethod
+    def configured(
+        cls, config: ScratchGPTConfig, *, vocab_size: int, train_tokens: int, longest_document: int
+    ) -> ScratchGPTConfig:
+        """Raises UserError when the context is longer than the whole training text."""
+        if config.context is None:
+            return replace(config, context=max(1, min(64, longest_document)))
+        if config.context > train_tokens:
+            raise UserError(
+                f"--context {config.context} is longer than the training text, {train_tokens} tokens;"
+                f" use --context {max(1, min(64, train_tokens))} or less, or give more text"
+            )
+        return config
+
+    @property
+    def max_window(self) -> int:
+        return self.context
+
+    @property
+    def window(self) -> int:
+        return self.context
+
+    @property
+    def stride(self) -> int:
+        """How far a window lies from the one before."""
+        return self.context - self.context // 2
+
+    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
+        inputs, targets = batches.batch(t)
+        return CROSS_ENTROPY(self.network(inputs), targets), int((targets >= 0).sum())
+
+    def start(self, batch: int = 1) -> State:
+        return np.empty((batch, 0), np.int64)
+
+    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
+        inputs = np.concatenate([state, self.check_tokens(tokens).reshape(len(state), -1)], axis=1)
+        over = max(0, inputs.shape[1] - self.context)
+        inputs = inputs[:, -(-over // self.stride) * self.stride :]
+        return _log_probs(self.network(inputs))[:, -1], inputs
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return state[rows]
+
+    def _score(self, inputs: np.ndarray, targets: np.ndarray, scores: np.ndarray) -> None:
+        length, context, stride = inputs.shape[1], self.context, self.stride
+        first, rows = min(context, length), max(1, TOKENS_AT_ONCE // context)
+        for begin in range(0, len(inputs), rows):
+            part = slice(begin, begin + rows)
+            scores[part, :first] = _picked(self.network(inputs[part, :first]), targets[part, :first])
+        # Every later window answers for its last S inputs; what fills up a document's last one comes after them.
+        later = -(-(length - first) // stride)
+        filled = np.pad(inputs, ((0, 0), (0, first + later * stride - length)))
+        wanted = np.pad(targets, ((0, 0), (0, first + later * stride - length)))
+        places = [(row, first + k * stride) for row in range(len(inputs)) for k in range(later)]
+        for begin in range(0, len(places), rows):
+            chunk = places[begin : begin + rows]
+            windows = np.stack([filled[row, at + stride - context : at + stride] for row, at in chunk])
+            follow = np.stack([wanted[row, at + stride - context : at + stride] for row, at in chunk])
+            found = _picked(self.network(windows), follow)[:, -stride:]
+            for (row, at), answer in zip(chunk, found, strict=True):
+                scores[row, at : at + stride] = answer[: length - at]
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Raises UserError for a setting that the scratch engine's training does not have."""
+    lacking = {"accumulate": 1, "average": None}
+    for name, neutral in lacking.items():
+        if getattr(training, name) != neutral:
+            raise UserError(f"--{name} is not there for scratch rungs; leave it out, or train a torch rung")
+    if training.optimizer == "muon":
+        raise UserError(
+            "--optimizer muon is not there for scratch rungs; use sgd, momentum, nesterov, adam or adamw"
+        )
+
+
+def train_scratch(
+    model: ScratchModel[Any],
+    stream: TokenStream,
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    evaluate: Callable[[], Measure] | None,
+    sample: Callable[[], str] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
+
+    Raises UserError when rows would be longer than the model's context.
+    """
+    assert config.batch_size is not None
+    assert config.lr is not None
+    window = config.window if config.window is not None else model.window
+    if model.max_window is not None and window > model.max_window:
+        raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
+    weights = model.network.parameters()
+    kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
+    optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
+    if isinstance(optimizer, Adam):
+        optimizer.b2 = config.beta2
+    progress, best = Progress(), dict[str, np.ndarray]()
+    if resume:
+        progress = _load(folder / LAST, model, optimizer, best)
+    saved_at, saved_step = time.monotonic(), progress.step
+
+    def keep() -> Checkpoint:
+        nonlocal saved_at, saved_step
+        saved_at, saved_step = time.monotonic(), progress.step
+        _save(folder / LAST, model, optimizer, best, progress)
+        return Checkpoint(progress.step, LAST)
+
+    def held_out() -> tuple[float, float]:
+        assert evaluate is not None
+        measured = evaluate()
+        return measured.nats_per_token, measured.bits_per_byte
+
+    batches = model.batches(stream, window, config.batch_size, seed)
+    schedule = SCHEDULES[config.schedule]
+    craft = Craft(
+        steps=config.steps,
+        tokens=config.tokens,
+        minutes=config.minutes,
+        schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
+        l1=config.l1,
+        l2=config.l2,
+        clip=config.clip,
+        eval_every=config.eval_every,
+        patience=config.patience,
+    )
+    for event in train(
+        model.network,
+        optimizer,
+        lambda t: model.loss(batches, 0 if config.overfit_one_batch else t),
+        craft,
+        evaluate=None if evaluate is None or config.overfit_one_batch else held_out,
+        stop=stop,
+        progress=progress,
+        best=best,
+    ):
+        if isinstance(event, Finished):
+            if event.reason == "diverged":
+                yield Note(
+                    f"the loss is no longer a finite number after step {event.step}: training stopped; "
+                    f"try a lower --lr (it was {config.lr:g})"
+                )
+            if event.reason == "interrupted" or (event.reason == "budget" and saved_step < event.step):
+                yield keep()
+        yield event
+        if isinstance(event, Evaluation):
+            if sample is not None:
+                yield Sample(event.step, sample())
+            yield keep()
+        elif isinstance(event, Step) and (
+            time.monotonic() - saved_at > CHECKPOINT_SECONDS
+            if config.checkpoint_every is None
+            else event.step % config.checkpoint_every == 0
+        ):
+            yield keep()
+
+
+def _save(
+    path: Path,
+    model: ScratchModel[Any],
+    optimizer: Optimizer,
+    best: dict[str, np.ndarray],
+    progress: Progress,
+) -> None:
+    """Everything that training needs to go on as if it had never stopped, atomically."""
+    weights = model.network.parameters()
+    tensors = {f"model.{name}": weight.data for name, weight in weights.items()}
+    tensors |= {f"best.{name}": data for name, data in best.items()}
+    for name, memory in zip(weights, optimizer.memory, strict=True):
+        tensors |= {f"memory.{i}.{name}": array for i, array in enumerate(memory)}
+    if isinstance(model, ScratchRNN) and model.carried is not None:
+        tensors["carried"] = model.carried
+    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def _load(
+    path: Path, model: ScratchModel[Any], optimizer: Optimizer, best: dict[str, np.ndarray]
+) -> Progress:
+    """Put back what `_save` wrote."""
+    tensors, metadata = load_tensors(path)
+    for (name, weight), memory in zip(model.network.parameters().items(), optimizer.memory, strict=True):
+        weight.data[...] = tensors[f"model.{name}"]
+        for i, array in enumerate(memory):
+            array[...] = tensors[f"memory.{i}.{name}"]
+        if f"best.{name}" in tensors:
+            best[name] = np.array(tensors[f"best.{name}"])
+    if isinstance(model, ScratchRNN) and "carried" in tensors:
+        model.carried = np.array(tensors["carried"])
+    progress = Progress(**json.loads(metadata["progress"]))
+    optimizer.steps = progress.step
+    return progress
+
+
+def _log_probs(logits: Value) -> np.ndarray:
+    """Logits (..., V) as log-probabilities."""
+    return LogSoftmax().forward(logits.data)[0]
+
+
+def _picked(logits: Value, targets: np.ndarray) -> np.ndarray:
+    """log p of `targets` (...) under `logits` (..., V)."""
+    return np.take_along_axis(_log_probs(logits), targets[..., None], axis=-1)[..., 0]
+
+
+def _check_counts(config: Any) -> None:
+    """Raises UserError when a field of a configuration is not a whole number above 0, or None where that is allowed."""
+    for name, value in asdict(config).items():
+        if value is None and name == "context":
+            continue
+        if type(value) is not int or value < 1:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value!r} is not allowed: give a whole number, 1 or more"
+            )
+
+
+CROSS_ENTROPY = CrossEntropy()
