@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -328,6 +328,36 @@ def check(*, seed: int = 0, json: bool = False) -> int:
         for reason in reasons:
             print(f"rung: {reason}", file=sys.stderr)
     return 1 if reasons else 0
+
+
+@app.command
+def graph(what: Text, *, out: Path | None = None, force: bool = False, json: bool = False) -> int:
+    """Draw the computation graph of an expression or a tiny model, with the value and the gradient of every node.
+
+    Example: rung scratch graph "a = 2; b = -3; c = a*b + 10; tanh(c)"
+
+    Args:
+        what: statements with ; between them, the last one what the gradients are of: names, numbers, lists such as
+            [0.1, 0.3], + - * / ** @ and tanh, sigmoid, relu, leaky_relu, elu, selu, gelu, softmax, exp, log, sqrt, sum,
+            mean; or a model: bigram, mlp, rnn, gpt.
+        out: the folder of the picture; by default runs/scratch-graph.
+        force: overwrite the picture that is there.
+        json: print the nodes as one JSON object, nothing else.
+    """
+    from rung.files import atomic_path
+    from rung.inspection import graph as graphs
+    from rung.inspection.graph_picture import as_svg
+
+    nodes = graphs.of_model(what) if what in graphs.MODELS else graphs.of_expression(what)
+    folder = _free("graph", out, (SVG,), force=force)
+    with atomic_path(folder / SVG) as temporary:
+        temporary.write_text(as_svg(nodes, what), encoding="utf-8")
+    if json:
+        show_json({"nodes": [asdict(node) for node in nodes], "svg": str(folder / SVG)})
+        return 0
+    print(graphs.as_text(nodes))
+    print(f"picture: {folder / SVG}")
+    return 0
 
 
 def _two_classes(found: datasets.Points) -> datasets.Points:
