@@ -8,6 +8,8 @@ training neural networks", 2019.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +102,14 @@ def memory_told(config: TrainingConfig) -> Iterator[None]:
             f"out of memory: lower --batch-size (it was {config.batch_size}; --accumulate N keeps the step as large)"
             f"{window}, --context, --vocab-size or the model's size"
         ) from error
+
+
+def check_memory(rows: int, columns: int, vocab_size: int, device: torch.device) -> None:
+    """Raise MemoryError when the ids and logits alone of one batch are more than the whole machine holds."""
+    if device.type != "cpu" or sys.platform == "win32":  # which has no sysconf
+        return
+    if rows * columns * (16 + 4 * vocab_size) > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise MemoryError
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -78,6 +78,8 @@ def train_network(
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
         raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
+    longest = min(window, int(np.diff(train.starts).max()))
+    health.check_memory(config.batch_size, longest, model.vocab_size, model.device)
     if isinstance(network, CarryingNetwork):
         network.carry(config.batch_size)
         batches = Lanes(train, window, config.batch_size, seed, network.history)
