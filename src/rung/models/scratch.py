@@ -63,6 +63,12 @@ class ScratchModel(LanguageModel, Generic[N]):
     def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
         super().__init__(config, vocab_size, end)
         self.network = network
+        self.context = self.reach(config)
+
+    @classmethod
+    @abstractmethod
+    def reach(cls, config: Any) -> int | None:
+        """The longest history, in tokens, that can matter; None = unbounded."""
 
     @classmethod
     @abstractmethod
@@ -195,8 +201,11 @@ class ScratchBigram(SlidingScratch[Table]):
 
     rung = "scratch-bigram"
     config_class = ScratchBigramConfig
-    context = 1
     training_choices: ClassVar = {"lr": 0.1, "weight_decay": 0.0, "batch_size": 64, "steps": 3000}
+
+    @classmethod
+    def reach(cls, config: Any) -> int:
+        return 1
 
     @classmethod
     def build(cls, config: Any, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Table:
@@ -232,9 +241,9 @@ class ScratchMLP(SlidingScratch[Perceptron]):
     config_class = ScratchMLPConfig
     training_choices: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 
-    def __init__(self, config: ScratchMLPConfig, vocab_size: int, end: int, network: Perceptron) -> None:
-        super().__init__(config, vocab_size, end, network)
-        self.context = config.context
+    @classmethod
+    def reach(cls, config: ScratchMLPConfig) -> int:
+        return config.context
 
     @classmethod
     def build(
@@ -266,9 +275,12 @@ class ScratchRNN(ScratchModel[Reader]):
 
     rung = "scratch-rnn"
     config_class = ScratchRNNConfig
-    context = None
     training_choices: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
     carried: np.ndarray | None = None
+
+    @classmethod
+    def reach(cls, config: ScratchRNNConfig) -> None:
+        return None
 
     @classmethod
     def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Reader:
@@ -335,10 +347,10 @@ class ScratchGPT(ScratchModel[Transformer]):
     training_choices: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
     context: int
 
-    def __init__(self, config: ScratchGPTConfig, vocab_size: int, end: int, network: Transformer) -> None:
-        super().__init__(config, vocab_size, end, network)
+    @classmethod
+    def reach(cls, config: ScratchGPTConfig) -> int:
         assert config.context is not None
-        self.context = config.context
+        return config.context
 
     @classmethod
     def build(

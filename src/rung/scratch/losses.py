@@ -53,7 +53,7 @@ class NegativeLogOf(Module):
     integer_inputs = (1,)
 
     def forward(self, p: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, Any]:
-        rows = _rows(p, classes)
+        rows = _rows(p, classes, lowest=0)
         picked = p.reshape(-1, p.shape[-1])[rows]
         return -np.log(picked).mean(), (p.shape, p.dtype, rows, picked)
 
@@ -73,7 +73,7 @@ class CrossEntropy(Module):
     integer_inputs = (1,)
 
     def forward(self, z: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, Any]:
-        rows = _rows(z, classes)
+        rows = _rows(z, classes, lowest=-1)
         p = z.reshape(-1, z.shape[-1])
         p = p - p.max(-1, keepdims=True)
         picked = p[rows]
@@ -125,10 +125,10 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return p
 
 
-def _rows(scores: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows(scores: np.ndarray, classes: np.ndarray, *, lowest: int) -> tuple[np.ndarray, np.ndarray]:
     """What picks each row's class out of the scores laid out as (N, V)."""
     if scores.shape[:-1] != classes.shape:
         raise ValueError("there must be one class for each row of scores")
-    if classes.size and (classes.max() >= scores.shape[-1] or classes.min() < -1):
-        raise ValueError(f"classes must be from 0 to {scores.shape[-1] - 1}, or -1 for none")
+    if classes.size and (classes.max() >= scores.shape[-1] or classes.min() < lowest):
+        raise ValueError(f"classes must be from {lowest} to {scores.shape[-1] - 1}")
     return np.arange(classes.size), classes.reshape(-1)

@@ -1,0 +1,170 @@
+"""The training loop on losses whose minimum is known on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rung.events import Evaluation, Event, Finished, Step
+from rung.scratch.arithmetic import add, multiply, sum_of
+from rung.scratch.losses import SquaredError
+from rung.scratch.optimizers import GradientDescent, Momentum
+from rung.scratch.tape import Module, Value
+from rung.scratch.training import Craft, Progress, random_restarts, train
+
+
+class Point(Module):
+    """Nothing but a row of numbers w (1, n)."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.w = Value(np.array([numbers]), "w")
+
+
+TARGET = np.array([[3.0, -1.0, 0.2]])
+
+
+def quadratic(point: Point) -> tuple[Value, int]:
+    """1/2 |w - target|^2."""
+    return SquaredError(0.5)(point.w, TARGET), 1
+
+
+def trained(craft: Craft) -> np.ndarray:
+    point = Point(1.0, 1.0, 1.0)
+    *_, last = train(point, GradientDescent([point.w], 0.1), lambda _: quadratic(point), craft)
+    assert isinstance(last, Finished)
+    return point.w.data
+
+
+def test_penalties_have_their_minima() -> None:
+    """1/2 (w - a)^2 + l1 |w| + l2/2 w^2 is least at sign(a) max(|a| - l1, 0) / (1 + l2)."""
+    np.testing.assert_allclose(trained(Craft(steps=300)), TARGET, atol=1e-9)
+    np.testing.assert_allclose(trained(Craft(steps=300, l2=0.5)), TARGET / 1.5, atol=1e-9)
+    shrunk = np.array([[2.5, -0.5, 0.0]])
+    # At 0 the slope of |w| is not one number: descent by 0.1 swings around it by less than a step.
+    np.testing.assert_allclose(trained(Craft(steps=300, l1=0.5)), shrunk, atol=0.07)
+    np.testing.assert_allclose(trained(Craft(steps=300, l1=0.5, l2=1.0)), shrunk / 2, atol=0.07)
+
+
+def test_clipping_shortens_the_step_and_keeps_its_direction() -> None:
+    point = Point(1.0, 1.0, 1.0)
+    list(train(point, GradientDescent([point.w], 1.0), lambda _: quadratic(point), Craft(steps=1, clip=0.5)))
+    step = point.w.data - 1
+    assert np.linalg.norm(step) == pytest.approx(0.5, rel=1e-5)
+    direction = TARGET - 1
+    np.testing.assert_allclose(step / 0.5, direction / np.linalg.norm(direction), rtol=1e-5)
+
+
+def test_the_schedule_sets_the_rate_and_events_tell_it() -> None:
+    point = Point(0.0)
+    craft = Craft(steps=4, schedule=lambda share: 1 - share / 2)
+    events = list(train(point, GradientDescent([point.w], 0.8), lambda _: (sum_of(point.w), 5), craft))
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [event.step for event in steps] == [1, 2, 3, 4]
+    assert [event.learning_rate for event in steps] == pytest.approx([0.7, 0.6, 0.5, 0.4])
+    assert [event.tokens for event in steps] == [5, 10, 15, 20]
+    assert steps[-1].progress == 1
+    assert point.w.data == pytest.approx(-2.2)
+    assert isinstance(events[-1], Finished)
+    assert (events[-1].reason, events[-1].tokens) == ("budget", 20)
+
+
+def test_early_stopping_keeps_the_best() -> None:
+    """w falls by 1 a step from 5; held-out loss is |w - 2|, so step 3 is best and patience 2 ends it at step 5."""
+    point = Point(5.0)
+    events = list(
+        train(
+            point,
+            GradientDescent([point.w], 1.0),
+            lambda _: (sum_of(point.w), 1),
+            Craft(steps=100, eval_every=1, patience=2),
+            evaluate=lambda: (abs(point.w.data.item() - 2), 0.0),
+        )
+    )
+    evaluations = [event for event in events if isinstance(event, Evaluation)]
+    assert [event.nats_per_token for event in evaluations] == [2, 1, 0, 1, 2]
+    assert [(e.step, e.best) for e in evaluations] == [
+        (1, True),
+        (2, True),
+        (3, True),
+        (4, False),
+        (5, False),
+    ]
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "patience"
+    assert point.w.data == 2
+
+
+def test_a_loss_that_is_no_number_ends_it() -> None:
+    point = Point(1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        events = list(
+            train(
+                point,
+                GradientDescent([point.w], 10.0),
+                lambda _: (sum_of(multiply(multiply(point.w, point.w), multiply(point.w, point.w))), 1),
+                Craft(steps=100),
+            )
+        )
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "diverged"
+    assert np.isfinite(point.w.data).all()
+
+
+def test_going_on_ends_where_going_through_does() -> None:
+    def batches(point: Point, t: int) -> tuple[Value, int]:
+        noise = np.random.default_rng(t).standard_normal((1, 3))
+        return SquaredError(0.5)(add(point.w, noise), TARGET), 1
+
+    def training(stop_after: int | None) -> Iterator[np.ndarray]:
+        point, progress, best = Point(1.0, 1.0, 1.0), Progress(), dict[str, np.ndarray]()
+        optimizer = Momentum([point.w], 0.05)
+        for halt in (stop_after, None):
+            list(
+                train(
+                    point,
+                    optimizer,
+                    lambda t: batches(point, t),
+                    Craft(steps=40, eval_every=4, schedule=lambda share: 1 - share),
+                    evaluate=lambda: (float(((point.w.data - TARGET) ** 2).sum()), 0.0),
+                    stop=lambda halt=halt: progress.step == halt,
+                    progress=progress,
+                    best=best,
+                )
+            )
+            yield point.w.data.copy()
+
+    whole = next(training(None))
+    for stop_after in (3, 4, 17):
+        *_, resumed = training(stop_after)
+        np.testing.assert_array_equal(resumed, whole)
+
+
+def test_restarts_find_the_deeper_valley() -> None:
+    """(w^2 - 1)^2 + 0.3 w has minima near -1 and 1; the one at -1 is deeper, and a start decides which is found."""
+
+    def loss(point: Point) -> Value:
+        hill = add(multiply(point.w, point.w), -1.0)
+        return sum_of(add(multiply(hill, hill), multiply(point.w, 0.3)))
+
+    def start(seed: int) -> tuple[Point, Iterator[Event]]:
+        point = Point(float(np.random.default_rng(seed).uniform(-1.5, 1.5)))
+        events = train(
+            point,
+            GradientDescent([point.w], 0.02),
+            lambda _: (loss(point), 1),
+            Craft(steps=200),
+            evaluate=lambda: (loss(point).data.item(), 0.0),
+        )
+        return point, events
+
+    ends = []
+    for seed in range(6):
+        *_, one = random_restarts(start, [seed])
+        assert isinstance(one, Point)
+        ends.append(one.w.data.item())
+    assert min(ends) < 0 < max(ends)
+    *_, best = random_restarts(start, range(6))
+    assert isinstance(best, Point)
+    assert best.w.data.item() == pytest.approx(min(ends), abs=1e-6)
