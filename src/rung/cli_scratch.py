@@ -109,7 +109,7 @@ def perceptron(
     folder = options.folder("perceptron")
     found = _two_classes(options.read(data))
     x, unscale = _scaled(found.x, scale)
-    line = learner.fit(x, found.y, learning_rate=lr, max_epochs=epochs)
+    line = learner.fit(x, found.y, lr=lr, epochs=epochs)
     weights, bias = unscale(line.path[:, :2], line.path[:, 2])
     updates = len(line.points)
 
@@ -187,7 +187,7 @@ def logistic(
         x,
         found.y,
         method=method,
-        learning_rate=lr,
+        lr=lr,
         decay=decay,
         epochs=epochs,
         batch_size=batch_size,
@@ -228,7 +228,7 @@ def logistic(
 def network(
     data: Text = "moons",
     *,
-    hidden: int = 8,
+    n_hidden: int = 8,
     loss: Literal["cross-entropy", "squared"] = "cross-entropy",
     activation: Literal["tanh", "sigmoid"] = "tanh",
     epochs: int = 500,
@@ -239,11 +239,11 @@ def network(
 ) -> int:
     """Train a network with one hidden layer; write pictures of how its boundary moved.
 
-    Example: rung scratch network circles --hidden 4
+    Example: rung scratch network circles --n-hidden 4
 
     Args:
         data: blobs, xor, moons, circles, or a CSV file with a header, two columns of numbers and one of classes.
-        hidden: how many hidden units.
+        n_hidden: how many hidden units.
         loss: cross-entropy or squared error, both with their own backward pass.
         activation: of the hidden layer.
         epochs: passes over the points.
@@ -260,10 +260,10 @@ def network(
     fitted = learner.fit(
         found.x if scaling is None else scaling.apply(found.x),
         found.y,
-        n_hidden=hidden,
+        n_hidden=n_hidden,
         loss=loss,
         activation=activation,
-        learning_rate=lr,
+        lr=lr,
         epochs=epochs,
         batch_size=batch_size,
         seed=options.seed,

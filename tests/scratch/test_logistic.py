@@ -41,7 +41,7 @@ def test_the_sigmoid_in_its_corners():
 def test_the_coefficients_are_scikit_learns(name: str, strength: float):
     points = datasets.make(name, 120, seed=5)
     theirs = LogisticRegression(C=strength, tol=1e-10, max_iter=1000).fit(points.x, points.y)
-    ours = logistic.fit(points.x, points.y, l2=1 / (strength * 120), learning_rate=2.0, epochs=50_000)
+    ours = logistic.fit(points.x, points.y, l2=1 / (strength * 120), lr=2.0, epochs=50_000)
     assert ours.converged
     np.testing.assert_allclose(ours.weights, theirs.coef_[0], atol=1e-4)
     np.testing.assert_allclose(ours.bias, theirs.intercept_[0], atol=1e-4)
@@ -52,7 +52,7 @@ def test_small_batches_reach_the_same_minimum(method: Method):
     points = datasets.make("moons", 40, seed=6)
     theirs = LogisticRegression(C=0.1, tol=1e-10, max_iter=1000).fit(points.x, points.y)
     ours = logistic.fit(
-        points.x, points.y, method=method, l2=10 / 40, learning_rate=1.0, decay=0.5, epochs=2000, batch_size=4
+        points.x, points.y, method=method, l2=10 / 40, lr=1.0, decay=0.5, epochs=2000, batch_size=4
     )
     np.testing.assert_allclose(ours.weights, theirs.coef_[0], atol=1e-4)
     np.testing.assert_allclose(ours.bias, theirs.intercept_[0], atol=1e-4)
@@ -79,9 +79,7 @@ def test_the_gradient_by_finite_differences(seed: int, l2: float):
 
 def test_one_point_moves_the_weights_by_its_error_times_itself():
     """At zero weights yhat = 1/2: w <- 0 + a (1 - 1/2) x, b <- a / 2."""
-    ours = logistic.fit(
-        np.array([[3.0, -2.0]]), np.array([1]), method="stochastic", learning_rate=0.1, epochs=1
-    )
+    ours = logistic.fit(np.array([[3.0, -2.0]]), np.array([1]), method="stochastic", lr=0.1, epochs=1)
     np.testing.assert_allclose(ours.path, [[0, 0, 0], [0.15, -0.1, 0.05]])
     np.testing.assert_allclose(ours.losses[0], math.log(2))
 
@@ -98,11 +96,11 @@ def test_mini_batches_between_the_two():
 
 
 def test_a_huge_rate_is_told():
-    with pytest.raises(UserError, match="learning_rate"):
-        logistic.fit(np.array([[1e200, 0], [-1e200, 0]]), np.array([0, 1]), learning_rate=1e200)
+    with pytest.raises(UserError, match="lr"):
+        logistic.fit(np.array([[1e200, 0], [-1e200, 0]]), np.array([0, 1]), lr=1e200)
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"epochs": 0}, {"batch_size": 0}, {"l2": -1.0}])
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"epochs": 0}, {"batch_size": 0}, {"l2": -1.0}])
 def test_bad_settings(wrong: dict):
     with pytest.raises(UserError):
         logistic.fit(np.eye(2), np.array([0, 1]), **wrong)

@@ -118,9 +118,7 @@ def test_certain_and_wrong_costs_no_infinity():
     assert found.loss == pytest.approx(2000 * np.tanh(1.0))
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"n_hidden": 0}, {"learning_rate": -1.0}, {"epochs": 0}, {"batch_size": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"n_hidden": 0}, {"lr": -1.0}, {"epochs": 0}, {"batch_size": 0}])
 def test_bad_settings(wrong: dict):
     with pytest.raises(UserError):
         network.fit(np.eye(2), np.array([0, 1]), **wrong)

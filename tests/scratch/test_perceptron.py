@@ -16,11 +16,11 @@ from rung.scratch import datasets, perceptron
 Authority: Any = linear_model.Perceptron
 
 
-def one_by_one(x: np.ndarray, y: np.ndarray, max_epochs: int) -> list[list[float]]:
+def one_by_one(x: np.ndarray, y: np.ndarray, epochs: int) -> list[list[float]]:
     """The rules as the lectures print them, point by point, for points (p, q)."""
     w1 = w2 = b = 0.0
     path = [[w1, w2, b]]
-    for _ in range(max_epochs):
+    for _ in range(epochs):
         updates = len(path)
         for (p, q), label in zip(x.tolist(), y.tolist(), strict=True):
             positive = w1 * p + w2 * q + b >= 0
@@ -54,7 +54,7 @@ def test_it_is_the_rules_point_by_point(seed: int, n: int, noise: float):
     # Sixteenths, so that sums are exact in any order.
     x = np.round(rng.normal(0, 1 + noise, (n, 2)) * 16) / 16
     y = rng.integers(0, 2, n) if noise > 1 else (x[:, 0] > x[:, 1]).astype(int)
-    found = perceptron.fit(x, y, max_epochs=4)
+    found = perceptron.fit(x, y, epochs=4)
     np.testing.assert_array_equal(found.path, one_by_one(x, y, 4))
     if found.finished:
         np.testing.assert_array_equal(perceptron.predict(x, found.weights, found.bias), y)
@@ -69,7 +69,7 @@ def test_separable_points_are_all_right_within_novikoffs_bound(seed: int):
     x = rng.normal(size=(100, 2))
     signed = x @ best[:2] + best[2]
     x, signed = x[np.abs(signed) > 0.1], signed[np.abs(signed) > 0.1]
-    found = perceptron.fit(x, (signed > 0).astype(int), max_epochs=10_000)
+    found = perceptron.fit(x, (signed > 0).astype(int), epochs=10_000)
     radius = np.linalg.norm(np.hstack([x, np.ones((len(x), 1))]), axis=1).max()
     assert found.finished
     assert len(found.points) <= (radius / np.abs(signed).min()) ** 2
@@ -79,7 +79,7 @@ def test_separable_points_are_all_right_within_novikoffs_bound(seed: int):
 def test_the_boundary_is_scikit_learns(noise: float):
     """Both visit the points in order. They differ at a sum of 0 only; the first point meets one, and is negative."""
     points = datasets.make("blobs", 100, noise=noise, seed=3)
-    ours = perceptron.fit(points.x, points.y, max_epochs=5)
+    ours = perceptron.fit(points.x, points.y, epochs=5)
     theirs = Authority(shuffle=False, max_iter=5, tol=None).fit(points.x, points.y)
     assert points.y[0] == 0
     np.testing.assert_allclose(ours.weights, theirs.coef_[0], atol=1e-10)
@@ -88,15 +88,13 @@ def test_the_boundary_is_scikit_learns(noise: float):
 
 def test_the_learning_rate_only_scales():
     points = datasets.make("blobs", 80, noise=1.0, seed=1)
-    one = perceptron.fit(points.x, points.y, max_epochs=3)
-    half = perceptron.fit(points.x, points.y, learning_rate=0.5, max_epochs=3)
+    one = perceptron.fit(points.x, points.y, epochs=3)
+    half = perceptron.fit(points.x, points.y, lr=0.5, epochs=3)
     np.testing.assert_allclose(half.path, one.path / 2)
 
 
 def test_xor_is_never_learned():
-    found = perceptron.fit(
-        np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0]), max_epochs=200
-    )
+    found = perceptron.fit(np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0]), epochs=200)
     assert not found.finished
     assert len(found.mistakes) == 200
     assert found.mistakes.min() >= 1
@@ -104,7 +102,7 @@ def test_xor_is_never_learned():
 
 @pytest.mark.parametrize(
     ("y", "settings_"),
-    [([0, 2], {}), ([0], {}), ([0, 1], {"learning_rate": 0.0}), ([0, 1], {"max_epochs": 0})],
+    [([0, 2], {}), ([0], {}), ([0, 1], {"lr": 0.0}), ([0, 1], {"epochs": 0})],
 )
 def test_bad_input(y: list[int], settings_: dict):
     with pytest.raises(UserError):

@@ -103,12 +103,12 @@ def make(name: str, n: int = 200, *, noise: float | None = None, seed: int = 0) 
     """`n` points of a made set, classes in equal parts. Raises UserError for an unknown name or a bad number."""
     if name not in MADE:
         raise UserError(f"no data set {name!r}; there are {', '.join(MADE)}{nearest(name, MADE)}")
-    if n < 4:
-        raise UserError(f"n = {n}: a data set needs at least 4 points")
     maker, usual = MADE[name]
     noise = usual if noise is None else noise
+    if n < 4:
+        raise UserError(f"--points {n} is not possible: give 4 or more")
     if not 0 <= noise < math.inf:
-        raise UserError(f"noise = {noise}: it is a standard deviation, 0 or more")
+        raise UserError(f"--noise {noise} is not possible: give a standard deviation, 0 or more")
     x, y = maker(n, noise, np.random.default_rng(seed))
     return Points(x, y, ("x1", "x2"), ("0", "1"))
 
@@ -157,6 +157,15 @@ def read_csv(path: Path, label: str | None = None, features: tuple[str, ...] = (
         raise UserError(f"{path} has {found}; at least two classes are needed in {header[columns[2]]!r}")
     y = np.array([classes.index(name) for name in labels])
     return Points(np.array(numbers), y, (header[columns[0]], header[columns[1]]), classes)
+
+
+def check_settings(y: np.ndarray, n_points: int, **settings: float) -> None:
+    """Raise UserError unless every point has its class, from 0, and every setting is above 0 and finite."""
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} {value} is not possible: give a number above 0")
+    if len(y) != n_points or n_points == 0 or y.min() < 0:
+        raise UserError(f"{n_points} points and {len(y)} classes: each point needs one, counted from 0")
 
 
 def _columns(

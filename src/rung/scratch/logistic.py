@@ -17,6 +17,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.scratch.activations import sigmoid
+from rung.scratch.datasets import check_settings
 
 Method = Literal["batch", "stochastic", "mini-batch"]
 
@@ -68,7 +69,7 @@ def fit(
     y: np.ndarray,
     *,
     method: Method = "batch",
-    learning_rate: float = 0.5,
+    lr: float = 0.5,
     decay: float = 0.0,
     epochs: int = 1000,
     batch_size: int = 16,
@@ -83,7 +84,7 @@ def fit(
         y: the classes, 0 or 1 # (N,)
         method: an update after all points (batch), after each one (stochastic) or after every `batch_size`
             (mini-batch). The last two visit the points in a new random order each epoch.
-        learning_rate: the step size; in epoch t it is learning_rate / (1 + decay t).
+        lr: the step size; in epoch t it is lr / (1 + decay t).
         decay: without it, the stochastic methods end in a cloud around the minimum, not in it.
         epochs: the most passes.
         batch_size: of the mini-batches.
@@ -91,13 +92,12 @@ def fit(
         tolerance: the largest component that the gradient of the whole set may have at the end.
         seed: of the orders.
     """
-    if learning_rate <= 0 or epochs < 1 or batch_size < 1 or l2 < 0 or decay < 0:
-        raise UserError(
-            f"learning_rate = {learning_rate}, epochs = {epochs}, batch_size = {batch_size} must be above 0, "
-            f"l2 = {l2} and decay = {decay} not below it"
-        )
-    if len(x) != len(y) or not np.isin(y, (0, 1)).all():
-        raise UserError(f"{len(x)} points and {len(y)} labels: each point needs a label, 0 or 1")
+    check_settings(y, len(x), lr=lr, epochs=epochs, batch_size=batch_size)
+    for name, value in (("l2", l2), ("decay", decay)):
+        if not 0 <= value < np.inf:
+            raise UserError(f"--{name} {value} is not possible: give 0 or more")
+    if y.max() > 1:
+        raise UserError("one line parts two classes, 0 and 1")
     size = {"batch": len(x), "stochastic": 1, "mini-batch": batch_size}[method]
     rng = np.random.default_rng(seed)
     weights, bias = np.zeros(x.shape[1]), 0.0
@@ -107,13 +107,11 @@ def fit(
         path.append([*weights, bias])
         losses.append(log_loss(x @ weights + bias, y) + l2 / 2 * float(weights @ weights))
         if not np.isfinite(losses[-1]):
-            raise UserError(
-                f"the loss is no number in epoch {epoch}: learning_rate = {learning_rate} is too large"
-            )
+            raise UserError(f"the loss is no number in epoch {epoch}: --lr {lr} is too large")
         converged = bool(max(np.abs(whole).max(), abs(whole_bias)) < tolerance)
         if converged or epoch == epochs:
             break
-        rate = learning_rate / (1 + decay * epoch)
+        rate = lr / (1 + decay * epoch)
         order = np.arange(len(x)) if method == "batch" else rng.permutation(len(x))
         for start in range(0, len(x), size):
             some = order[start : start + size]

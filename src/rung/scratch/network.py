@@ -20,6 +20,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.scratch.activations import sigmoid
+from rung.scratch.datasets import check_settings
 
 Loss = Literal["cross-entropy", "squared"]
 Activation = Literal["sigmoid", "tanh"]
@@ -113,7 +114,7 @@ def fit(
     n_hidden: int = 8,
     loss: Loss = "cross-entropy",
     activation: Activation = "tanh",
-    learning_rate: float = 0.5,
+    lr: float = 0.5,
     epochs: int = 500,
     batch_size: int = 16,
     seed: int = 0,
@@ -124,16 +125,12 @@ def fit(
         x, y: the features # (N, D) and the classes, from 0 # (N,)
         n_hidden: units of the hidden layer.
         loss, activation: of the output and of the hidden layer.
-        learning_rate, epochs, batch_size: of the descent.
+        lr, epochs, batch_size: of the descent.
         seed: of the weights (normal, divided by the root of their number of inputs) and the orders.
     """
-    if min(n_hidden, epochs, batch_size) < 1 or learning_rate <= 0:
-        raise UserError(
-            f"n_hidden = {n_hidden}, epochs = {epochs}, batch_size = {batch_size}, learning_rate = {learning_rate}: "
-            "all must be above 0"
-        )
+    check_settings(y, len(x), n_hidden=n_hidden, lr=lr, epochs=epochs, batch_size=batch_size)
     rng = np.random.default_rng(seed)
-    y = targets(y, int(y.max()) + 1)
+    y = targets(y, max(int(y.max()) + 1, 2))
     n_in, n_out = x.shape[1], y.shape[1]
     p = Parameters(
         rng.standard_normal((n_in, n_hidden)) / np.sqrt(n_in),
@@ -146,13 +143,11 @@ def fit(
         order = rng.permutation(len(x))
         for start in range(0, len(x), batch_size):
             some = order[start : start + batch_size]
-            p = moved(p, forward_backward(x[some], y[some], p, loss, activation).step, learning_rate)
+            p = moved(p, forward_backward(x[some], y[some], p, loss, activation).step, lr)
         path.append(p)
         losses.append(forward_backward(x, y, p, loss, activation).loss)
         if not np.isfinite(losses[-1]):
-            raise UserError(
-                f"the loss is no number in epoch {epoch}: learning_rate = {learning_rate} is too large"
-            )
+            raise UserError(f"the loss is no number in epoch {epoch}: --lr {lr} is too large")
     return Network(path, np.array(losses))
 
 

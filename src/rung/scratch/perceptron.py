@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
+from rung.scratch.datasets import check_settings
 
 BLOCK = 256  # points that are looked at together for the next wrong one
 
@@ -53,22 +54,21 @@ def predict(x: np.ndarray, weights: np.ndarray, bias: float) -> np.ndarray:
     return (x @ weights + bias >= 0).astype(np.int64)
 
 
-def fit(x: np.ndarray, y: np.ndarray, *, learning_rate: float = 1.0, max_epochs: int = 1000) -> Perceptron:
-    """Visit the points in their order until an epoch makes no mistake, or `max_epochs` times.
+def fit(x: np.ndarray, y: np.ndarray, *, lr: float = 1.0, epochs: int = 1000) -> Perceptron:
+    """Visit the points in their order until an epoch makes no mistake, or `epochs` times.
 
     Args:
         x: the features # (N, D)
         y: the classes, 0 or 1 # (N,)
-        learning_rate: how far one point moves the line. As all begins at 0, it only scales the result.
-        max_epochs: when to give up: the points may not be separable.
+        lr: the learning rate: how far one point moves the line. As all begins at 0, it only scales the result.
+        epochs: when to give up: the points may not be separable.
     """
-    if learning_rate <= 0 or max_epochs < 1:
-        raise UserError(f"learning_rate = {learning_rate}, max_epochs = {max_epochs}: both must be above 0")
-    if len(x) != len(y) or not np.isin(y, (0, 1)).all():
-        raise UserError(f"{len(x)} points and {len(y)} labels: each point needs a label, 0 or 1")
+    check_settings(y, len(x), lr=lr, epochs=epochs)
+    if y.max() > 1:
+        raise UserError("one line parts two classes, 0 and 1")
     weights, bias = np.zeros(x.shape[1]), 0.0
     path, points, mistakes = array("d", [*weights, bias]), array("q"), array("q")
-    while len(mistakes) < max_epochs and (not mistakes or mistakes[-1] > 0):
+    while len(mistakes) < epochs and (not mistakes or mistakes[-1] > 0):
         before, i = len(points), 0
         while i < len(x):
             # All points from here on are judged at once, but only the first wrong one counts: it moves the line.
@@ -78,7 +78,7 @@ def fit(x: np.ndarray, y: np.ndarray, *, learning_rate: float = 1.0, max_epochs:
                 i += BLOCK
                 continue
             i += int(wrong[0])
-            step = learning_rate * int(error[wrong[0]])
+            step = lr * int(error[wrong[0]])
             weights = weights + step * x[i]
             bias += step
             path.extend([*weights, bias])
