@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def check_model(model: LanguageModel, *, seed: int = 0, atol: float = 1e-4) -> N
     old_states_stay_valid(model, rows, atol)
     select_takes_rows(model, rows, atol)
     prompt_at_once_equals_token_by_token(model, rows, atol)
+    every_answer_on_the_way(model, rows, atol)
     stream_equals_documents(model, rows, atol)
     nothing_is_impossible(model, rows)
     saved_is_the_same(model, rows)
@@ -112,6 +114,25 @@ def prompt_at_once_equals_token_by_token(model: LanguageModel, rows: np.ndarray,
         for t in range(cut, history.shape[1]):
             log_probs, stepwise = model.advance(stepwise, history[:, t])
         np.testing.assert_allclose(at_once, log_probs, atol=atol, rtol=1e-5)
+
+
+def every_answer_on_the_way(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    """`advance_all` in pieces gives what the walk gives; each of its states, and the old one, can be advanced."""
+    inputs = np.concatenate([np.full((len(rows), 1), model.end), rows], axis=1)[:, :-1]
+    expected = walk(model, rows)
+    state = model.start(len(rows))
+    for begin, stop in pairwise([0, 1, 4, 9, inputs.shape[1]]):
+        log_probs, states = model.advance_all(state, inputs[:, begin:stop])
+        assert len(states) == stop - begin
+        np.testing.assert_allclose(log_probs, expected[:, begin:stop], atol=atol, rtol=1e-5)
+        for t in range(begin, stop - 1):
+            branch, _ = model.advance(states[t - begin], (inputs[:, t + 1] + 1) % model.vocab_size)
+            assert branch.shape == expected[:, 0].shape
+            again, _ = model.advance(states[t - begin], inputs[:, t + 1])
+            np.testing.assert_allclose(again, expected[:, t + 1], atol=atol, rtol=1e-5)
+        again, _ = model.advance_all(state, inputs[:, begin:stop])
+        np.testing.assert_allclose(again, log_probs, atol=atol, rtol=1e-5)
+        state = states[-1]
 
 
 def stream_equals_documents(model: LanguageModel, rows: np.ndarray, atol: float) -> None:

@@ -65,6 +65,21 @@ class LanguageModel(ABC):
         The old state stays valid: it can be advanced again, with other tokens.
         """
 
+    def advance_all(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, list[State]]:
+        """Take in `tokens` (B, T), T >= 1; after each of them, the next token's log-probabilities and the state.
+
+        Returns (B, T, V), and T states: what T calls of `advance` return, for the price of one where a rung can read
+        several tokens at once. Speculative decoding needs it: it learns what the model would have said along a draft,
+        and goes on from where the draft was left. Let go of the states behind that place first: a cache
+        that nobody else reads is written on in place, one that is still in use has to be copied.
+        """
+        log_probs, states = [], []
+        for column in self.check_tokens(tokens).T:
+            after, state = self.advance(state, column)
+            log_probs.append(after)
+            states.append(state)
+        return np.stack(log_probs, axis=1), states
+
     @abstractmethod
     def select(self, state: State, rows: np.ndarray) -> State:
         """The state whose row i is row `rows[i]` of `state`; rows may repeat (to branch) or be left out."""
