@@ -68,8 +68,7 @@ class Options:
     def read(self, data: str) -> datasets.Points:
         """The made set or the file that DATA names."""
         no_option(data)
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed} must be 0 or more")
+        _check_seed(self.seed)
         if data in datasets.MADE:
             if self.label is not None or self.features is not None:
                 raise UserError(f"--label and --features belong to a CSV file; {data} is a made set")
@@ -307,6 +306,7 @@ def check(*, seed: int = 0, json: bool = False) -> int:
     """
     from rung.scratch.gradcheck import WrongGradient, gradcheck, modules_to_check
 
+    _check_seed(seed)
     rows, reasons = [], []
     modules = modules_to_check(np.random.default_rng(seed))
     width = max(map(len, modules))
@@ -358,6 +358,11 @@ def graph(what: Text, *, out: Path | None = None, force: bool = False, json: boo
     print(graphs.as_text(nodes))
     print(f"picture: {folder / SVG}")
     return 0
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UserError(f"--seed {seed} is not possible: give 0 or more")
 
 
 def _two_classes(found: datasets.Points) -> datasets.Points:

@@ -75,11 +75,20 @@ def draw(points: Points, frames: Sequence[Frame], curve: Curve, *, png: Path, gi
     with mpl.rc_context(SETTINGS):
         scene = _Scene(points, curve)
         canvas = FigureCanvasAgg(scene.figure)
+        scene.show(frames[0])
+        canvas.draw()
+        scene.figure.set_layout_engine("none")  # what the first frame found holds for all
+        # Axes and their numbers take most of the time and never change: they are drawn once.
+        for _, artist in scene.moving():
+            artist.set_animated(True)
+        canvas.draw()
+        still = canvas.copy_from_bbox(scene.figure.bbox)
         pictures = []
         for frame in frames:
             scene.show(frame)
-            canvas.draw()
-            scene.figure.set_layout_engine("none")  # what the first frame found holds for all
+            canvas.restore_region(still)
+            for axes, artist in scene.moving():
+                axes.draw_artist(artist)
             pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
         earlier = [frames[i] for i in np.linspace(0, len(frames) - 1, DOTTED + 1).astype(int)[:-1]]
         scene.show(replace(frames[-1], marked=None), earlier if len(frames) > 1 else [])
@@ -124,10 +133,11 @@ class _Scene:
             aspect="auto",
             interpolation="bilinear",
         )
+        self._clouds = []
         for k, name in enumerate(points.classes):
             here = points.x[points.y == k]
             size = float(np.clip(5000 / len(points.x), 6, 34))
-            self.plane.scatter(
+            cloud = self.plane.scatter(
                 here[:, 0],
                 here[:, 1],
                 s=size,
@@ -136,14 +146,13 @@ class _Scene:
                 linewidth=0.6,
                 label=name,
             )
+            self._clouds.append(cloud)
         self.plane.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         self.plane.set(xlabel=points.features[0], ylabel=points.features[1])
         self.plane.legend(
             loc="lower right", bbox_to_anchor=(1.01, 0.985), ncols=4, handletextpad=0, columnspacing=0.6
         )
-        (self._ring,) = self.plane.plot(
-            [], [], "o", markersize=13, markerfacecolor="none", color=INK, zorder=6
-        )
+        (self._ring,) = self.plane.plot([], [], "o", markersize=13, markerfacecolor="none", color=INK)
         self._points, self._lines = points, []
         right.plot(curve.times, curve.values, color=RULE, linewidth=1.5)
         (self._walked,) = right.plot([], [], color=INK, linewidth=2)
@@ -152,7 +161,16 @@ class _Scene:
         right.set_ylim(0, 1.08 * max(float(curve.values.max()), 1e-9))
         right.grid(axis="y")
         right.spines["left"].set_visible(False)
-        self._curve = curve
+        self._title = self.plane.set_title(" ")
+        self._curve, self._right = curve, right
+
+    def moving(self) -> list[tuple[Any, Any]]:
+        """What a frame changes, from the ground up, with the axes it is on."""
+        on_plane = [self._image, *self._clouds, *self._lines, self._ring, self._title]
+        return [(self.plane, artist) for artist in on_plane] + [
+            (self._right, self._walked),
+            (self._right, self._dot),
+        ]
 
     def show(self, frame: Frame, earlier: Sequence[Frame] = ()) -> None:
         """Change the figure into this frame, with the boundaries of earlier ones dotted."""
@@ -174,7 +192,7 @@ class _Scene:
         until = self._curve.times <= frame.time
         self._walked.set_data(self._curve.times[until], self._curve.values[until])
         self._dot.set_data(self._curve.times[until][-1:], self._curve.values[until][-1:])
-        self.plane.set_title(frame.title)
+        self._title.set_text(frame.title)
 
     def _boundary(self, scores: np.ndarray, **style: Any) -> None:
         """Where the likeliest class changes: each class's score less the best other's is 0 there."""
