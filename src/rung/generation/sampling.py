@@ -1,234 +1,377 @@
-"""Text from any rung: a distribution, a few pure functions that reshape it, a draw; again until something stops it.
+"""Text from any rung: a distribution, reshaped by the pipeline, a draw; again until something stops it.
 
-Distributions are natural log-probabilities (B, V). The order of reshaping is: temperature, top-k, top-p, each followed
-by renormalisation. Row i draws from its own generator, seeded by (seed, i), so a sample is the same alone and in a
-batch.
+Rows are (prompt, sample) pairs and go side by side. What a row writes depends on its prompt, on the seed and on the
+sample's number, and on nothing else: sample i draws from its own generator, seeded by (seed, i), so a text is the
+same alone, among other samples and among other prompts. (A neural rung's logits may differ in their last bits with
+the number of rows; a draw that lies this near to a border may then fall to the other side.)
+
+Prompts of different lengths share a batch without padding: all rows are read up to the length of the shortest; from
+there on a row that still has prompt left is fed that, while the others draw. All rows have seen equally many tokens at
+any time, so every rung's own state and window policy serve. Prompts of very different lengths go one group after the
+other. A prompt is read once, whatever the number of samples.
+
+Log-probabilities told are the model's own, before the pipeline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from rung.errors import UserError
-from rung.models.base import LanguageModel
-from rung.text.tokenizers import TextDecoder, Tokenizer
+from rung.generation.constraint import Constraint, Every, constraints_of
+from rung.generation.pipeline import Pipeline, ranking
+from rung.generation.settings import Sampling
+from rung.generation.text_stream import TextStream
+from rung.models.base import LanguageModel, State
+from rung.text.tokenizers import Tokenizer
+
+__all__ = ["Piece", "Sample", "Sampling", "Token", "generate", "generate_many", "steps", "stream"]
+
+ROWS_AT_ONCE = 64
+LONGEST_TAIL = 64
+"""Tokens by which the prompts of one batch may differ in length: those are read one by one."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How to draw.
+class Token(NamedTuple):
+    """A token made: its id, the model's log-probability of it in nats, the likeliest (id, log-probability) instead."""
 
-    Attributes:
-        temperature: divides the log-probabilities; 0 = greedy, below 1 safer, above 1 bolder.
-        top_k: draw among the k likeliest tokens only.
-        top_p: draw among the likeliest tokens that together hold this much probability (Holtzman et al. 2020).
-        max_tokens: the most tokens to make.
-        stop: strings that end the text; they are not part of it.
-        samples: how many texts to make from the one prompt.
-        seed: of the draws.
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    max_tokens: int = 200
-    stop: tuple[str, ...] = ()
-    samples: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(self.stop))
-        for allowed, flag, value, meaning in (
-            (0 <= self.temperature < float("inf"), "--temperature", self.temperature, "0 (greedy) or more"),
-            (
-                self.top_k is None or self.top_k >= 1,
-                "--top-k",
-                self.top_k,
-                "1 or more; leave it out for no limit",
-            ),
-            (self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "above 0 and at most 1"),
-            (self.max_tokens >= 1, "--max-tokens", self.max_tokens, "1 or more"),
-            (self.samples >= 1, "--samples", self.samples, "1 or more"),
-            (self.seed >= 0, "--seed", self.seed, "0 or more"),
-            (all(self.stop), "--stop", "''", "text; an empty string would stop everything"),
-        ):
-            if not allowed:
-                raise UserError(f"{flag} {value} is not possible: give {meaning}")
+    id: int
+    log_prob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True)
-class Piece:
-    """What one step adds to one sample.
+class Piece(NamedTuple):
+    """What one step adds to one text.
 
     Attributes:
-        sample: which sample, from 0.
+        prompt: which prompt, from 0.
+        sample: which of its samples, from 0.
         text: the characters that can be shown now; whole ones only, perhaps none.
-        token: the id drawn.
-        log_prob: the model's log-probability of it, nats, before temperature and cuts.
-        finish_reason: None while the sample goes on; then end (the document mark), stop, or length.
+        tokens: those that are now known to be part of the text, perhaps none, perhaps several.
+        finish_reason: None while the text goes on; then end (the document mark), stop, or length.
     """
 
+    prompt: int
     sample: int
     text: str
-    token: int
-    log_prob: float
+    tokens: tuple[Token, ...]
     finish_reason: str | None
 
 
 @dataclass
 class Sample:
-    """A finished text (the prompt is not repeated), how many tokens it took, log P in nats, and why it ended."""
+    """A finished text; the prompt is not repeated.
+
+    Attributes:
+        text: what was made, less a stop string.
+        tokens: how many tokens it took: those that spell it, and the document mark if that ended it.
+        log_prob: the model's log-probability of those tokens, nats, before any reshaping.
+        finish_reason: end (the document mark), stop (a stop string) or length (max_tokens).
+        token_ids: the ids.
+        token_log_probs: log_prob, token by token.
+        top: for each token the likeliest (id, log-probability) in its place, as many as asked for.
+    """
 
     text: str = ""
     tokens: int = 0
     log_prob: float = 0.0
     finish_reason: str = ""
     token_ids: list[int] = field(default_factory=list)
+    token_log_probs: list[float] = field(default_factory=list)
+    top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+
+
+class Step(NamedTuple):
+    """One token more in each of R rows.
+
+    rows: (R,) which row, prompt * samples + sample.
+    tokens: (R,) what was drawn.
+    log_probs: (R,) what the model gave it.
+    top_ids, top_log_probs: (R, N) the model's N likeliest, likeliest first.
+    last: (R,) whether max_tokens are made.
+    over: (R,) whether the row ends here. Whoever consumes the steps may set more of them to True.
+    """
+
+    rows: np.ndarray
+    tokens: np.ndarray
+    log_probs: np.ndarray
+    top_ids: np.ndarray
+    top_log_probs: np.ndarray
+    last: np.ndarray
+    over: np.ndarray
 
 
 def stream(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str = "", how: Sampling | None = None
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: str | Sequence[str] = "",
+    how: Sampling | None = None,
+    constraint: Constraint | None = None,
 ) -> Iterator[Piece]:
-    """Make `how.samples` texts that continue `prompt`, side by side, yielding each token as it is drawn.
+    """Make `how.samples` texts that continue each prompt, yielding each piece of text as soon as it is certain.
 
-    An empty prompt starts a document. The prompt is read once, whatever the number of samples.
+    An empty prompt starts a document. `constraint` comes on top of those that `how` asks for.
     """
     how = how if how is not None else Sampling()
-    history = np.concatenate([[model.end], tokenizer.encode(prompt)]).astype(np.int64)
-    log_probs, state = model.advance(model.start(1), history[None, :])
-    alive = list(range(how.samples))
-    rows = np.zeros(how.samples, np.int64)
-    log_probs, state = log_probs[rows], model.select(state, rows)
-    generators = [np.random.default_rng([how.seed, i]) for i in alive]
-    texts = [_Text(TextDecoder(tokenizer), how.stop) for _ in alive]
-    for made in range(1, how.max_tokens + 1):
-        reshaped = reshape(log_probs, how)
-        draws = np.array([generators[i].random() for i in alive])
-        tokens = draw(reshaped, draws)
-        going = []
-        for row, sample in enumerate(alive):
-            token = int(tokens[row])
-            text, reason = texts[sample].push(token, model.end)
-            if reason is None and made == how.max_tokens:
-                text, reason = text + texts[sample].finish(), "length"
-            yield Piece(sample, text, token, float(log_probs[row, token]), reason)
-            if reason is None:
-                going.append(row)
-        if not going:
-            return
-        if len(going) < len(alive):
-            keep = np.array(going)
-            alive, state, tokens = [alive[row] for row in going], model.select(state, keep), tokens[keep]
-        log_probs, state = model.advance(state, tokens)
+    texts: dict[int, TextStream] = {}
+    waiting: dict[int, list[Token]] = {}
+    for step in steps(model, tokenizer, prompts, how, constraint):
+        marked = step.tokens == tokenizer.end
+        for i, (row, token, log_prob, last, mark) in enumerate(
+            zip(
+                step.rows.tolist(),
+                step.tokens.tolist(),
+                step.log_probs.tolist(),
+                step.last.tolist(),
+                marked.tolist(),
+                strict=True,
+            )
+        ):
+            if row not in texts:
+                texts[row], waiting[row] = TextStream(tokenizer, how.stop), []
+            top = tuple(zip(step.top_ids[i].tolist(), step.top_log_probs[i].tolist(), strict=True))
+            waiting[row].append(Token(token, log_prob, top))
+            text, n_tokens, reason = _settled(texts[row], token, mark, last)
+            tokens = tuple(waiting[row][:n_tokens])
+            if reason is not None:
+                step.over[i] = True
+                del texts[row], waiting[row]
+            else:
+                del waiting[row][:n_tokens]
+            if text or tokens or reason is not None:
+                prompt, sample = divmod(row, how.samples)
+                yield Piece(prompt, sample, text, tokens, reason)
 
 
 def generate(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str = "", how: Sampling | None = None
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str = "",
+    how: Sampling | None = None,
+    constraint: Constraint | None = None,
 ) -> list[Sample]:
-    """`stream`, gathered: one `Sample` each."""
+    """`stream` of one prompt, gathered: `how.samples` texts."""
+    return generate_many(model, tokenizer, [prompt], how, constraint)[0]
+
+
+def generate_many(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    how: Sampling | None = None,
+    constraint: Constraint | None = None,
+) -> list[list[Sample]]:
+    """`stream`, gathered: for each prompt, in order, `how.samples` texts."""
     how = how if how is not None else Sampling()
-    samples = [Sample() for _ in range(how.samples)]
-    for piece in stream(model, tokenizer, prompt, how):
-        sample = samples[piece.sample]
-        sample.text += piece.text
-        sample.tokens += 1
-        sample.log_prob += piece.log_prob
-        sample.token_ids.append(piece.token)
-        if piece.finish_reason is not None:
-            sample.finish_reason = piece.finish_reason
+    if not how.stop and how.top_logprobs == 0:
+        flat = _gathered_whole(model, tokenizer, prompts, how, constraint)
+    else:
+        flat = [Sample() for _ in range(len(prompts) * how.samples)]
+        for piece in stream(model, tokenizer, prompts, how, constraint):
+            sample = flat[piece.prompt * how.samples + piece.sample]
+            sample.text += piece.text
+            for token in piece.tokens:
+                sample.token_ids.append(token.id)
+                sample.token_log_probs.append(token.log_prob)
+                sample.top.append(token.top)
+            sample.finish_reason = piece.finish_reason or ""
+        for sample in flat:
+            sample.tokens = len(sample.token_ids)
+            sample.log_prob = sum(sample.token_log_probs)
+    return [flat[begin : begin + how.samples] for begin in range(0, len(flat), how.samples)]
+
+
+def steps(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: str | Sequence[str],
+    how: Sampling,
+    constraint: Constraint | None = None,
+) -> Iterator[Step]:
+    """The tokens alone, as arrays: what `stream` makes text of."""
+    texts = [prompts] if isinstance(prompts, str) else prompts
+    ids = [tokenizer.encode(text) for text in texts]
+    pipeline = Pipeline(how, tokenizer)
+    constraints = constraints_of(how, tokenizer)
+    if constraint is not None:
+        constraints.parts.append(constraint)
+    # A row that still reads its prompt takes no part in a constraint: let there be none.
+    longest_tail = 0 if constraints.parts else LONGEST_TAIL
+    lengths = np.array([len(prompt) for prompt in ids])
+    for group in _groups(lengths, max(1, ROWS_AT_ONCE // how.samples), longest_tail):
+        histories = [np.concatenate([[model.end], ids[prompt]]).astype(np.int64) for prompt in group]
+        common = min(map(len, histories))
+        log_probs, state = model.advance(
+            model.start(len(group)), np.stack([history[:common] for history in histories])
+        )
+        places = np.repeat(np.arange(len(group)), how.samples)  # which prompt of the group each row continues
+        rows = (np.array(group)[:, None] * how.samples + np.arange(how.samples)).reshape(-1)
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            chunk = slice(begin, begin + ROWS_AT_ONCE)
+            at = places[chunk]
+            alone = len(rows) == len(group)
+            yield from _walk(
+                model,
+                pipeline,
+                constraints,
+                log_probs if alone else log_probs[at],
+                state if alone else model.select(state, at),
+                rows[chunk],
+                [ids[group[place]] for place in at],
+                common - 1,
+            )
+
+
+def _walk(
+    model: LanguageModel,
+    pipeline: Pipeline,
+    constraints: Every,
+    log_probs: np.ndarray,
+    state: State,
+    rows: np.ndarray,
+    prompts: list[np.ndarray],
+    n_read: int,
+) -> Iterator[Step]:
+    """Draw for some rows until all have ended. The first `n_read` tokens of each prompt are in `state`."""
+    how = pipeline.how
+    past, limits = pipeline.start(prompts), constraints.start(len(rows))
+    left = np.array([len(prompt) - n_read for prompt in prompts])  # of the prompt, for each row to read
+    tails = np.zeros((len(rows), int(left.max())), np.int64)
+    for row, prompt in enumerate(prompts):
+        tails[row, : left[row]] = prompt[n_read:]
+    uniforms = _Uniforms(how.seed, (rows % how.samples).tolist()) if how.temperature > 0 else None
+    no_top = np.empty((len(rows), 0), np.int64)
+    at, t = np.arange(len(rows)), -1
+    while True:
+        t += 1
+        if t >= tails.shape[1]:
+            drawing, now, before = at, log_probs, past
+            allowed = constraints.allowed(limits)
+        else:  # no constraints here
+            drawing = np.flatnonzero(left <= t)
+            now, before, allowed = log_probs[drawing], past.select(drawing), None
+        numbers = uniforms.take(t - left[drawing], drawing) if uniforms is not None else _NONE
+        drawn = pipeline.pick(now, before, numbers, allowed)
+        if how.top_logprobs:
+            top_ids = ranking(now, how.top_logprobs)
+            top_log_probs = np.take_along_axis(now, top_ids, -1)
+        else:
+            top_ids = top_log_probs = no_top[: len(drawing)]
+        last = t - left[drawing] == how.max_tokens - 1
+        step = Step(
+            rows[drawing],
+            drawn,
+            now[np.arange(len(drawing)), drawn],
+            top_ids,
+            top_log_probs,
+            last,
+            last | (drawn == model.end),
+        )
+        if len(drawing):
+            yield step
+        if len(drawing) == len(at):
+            tokens = drawn
+        else:
+            tokens = tails[:, t].copy()
+            tokens[drawing] = drawn
+        if pipeline.remembers:
+            past = past.after(tokens, drawing)
+        if step.over.any():
+            going = np.ones(len(at), bool)
+            going[drawing[step.over]] = False
+            keep = np.flatnonzero(going)
+            if not len(keep):
+                return
+            rows, left, tails, tokens, at = rows[keep], left[keep], tails[keep], tokens[keep], at[: len(keep)]
+            state, past, limits = (
+                model.select(state, keep),
+                past.select(keep),
+                constraints.select(limits, keep),
+            )
+            if uniforms is not None:
+                uniforms.select(keep)
+        limits = constraints.advance(limits, tokens)
+        log_probs, state = model.advance(state, tokens)
+
+
+class _Uniforms:
+    """Numbers in [0, 1) for the draws, from a generator a row, made many at a time."""
+
+    AT_ONCE = 64
+
+    def __init__(self, seed: int, samples: list[int]) -> None:
+        self._generators = [np.random.default_rng([seed, sample]) for sample in samples]
+        self._numbers = np.empty((len(samples), 0))
+
+    def take(self, draws: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Draw number `draws[i]` of row `rows[i]`, (n,)."""
+        while len(draws) and draws.max() >= self._numbers.shape[1]:
+            more = [generator.random(self.AT_ONCE) for generator in self._generators]
+            self._numbers = np.concatenate([self._numbers, np.stack(more)], axis=1)
+        return self._numbers[rows, draws]
+
+    def select(self, rows: np.ndarray) -> None:
+        self._generators = [self._generators[row] for row in rows.tolist()]
+        self._numbers = self._numbers[rows]
+
+
+_NONE = np.empty(0)
+
+
+def _settled(text: TextStream, token: int, mark: bool, last: bool) -> tuple[str, int, str | None]:
+    """What one token more decides: text to show, tokens settled, and why the text ends here, if it does."""
+    shown, n_tokens, stopped = ("", 0, False) if mark else text.push(token)
+    if not stopped and (mark or last):
+        more, n_more, stopped = text.finish(marked=mark)
+        shown, n_tokens = shown + more, n_tokens + n_more
+    if stopped:
+        return shown, n_tokens, "stop"
+    return shown, n_tokens, "end" if mark else "length" if last else None
+
+
+def _gathered_whole(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    how: Sampling,
+    constraint: Constraint | None,
+) -> list[Sample]:
+    """The same samples as by `stream`, where no stop string has to be looked for: text is made once, at the end."""
+    made = list(steps(model, tokenizer, prompts, how, constraint))
+    if not made:
+        return []
+    rows = np.concatenate([step.rows for step in made])
+    order = np.argsort(rows, kind="stable")
+    borders = np.cumsum(np.bincount(rows))[:-1]
+    tokens = np.concatenate([step.tokens for step in made])[order]
+    log_probs = np.concatenate([step.log_probs for step in made])[order]
+    samples = []
+    for ids, scores in zip(np.split(tokens, borders), np.split(log_probs, borders), strict=True):
+        token_ids, token_log_probs = ids.tolist(), scores.tolist()
+        samples.append(
+            Sample(
+                text=tokenizer.decode_bytes(token_ids).decode("utf-8", "replace"),
+                tokens=len(token_ids),
+                log_prob=sum(token_log_probs),
+                finish_reason="end" if token_ids[-1] == tokenizer.end else "length",
+                token_ids=token_ids,
+                token_log_probs=token_log_probs,
+                top=[()] * len(token_ids),
+            )
+        )
     return samples
 
 
-def reshape(log_probs: np.ndarray, how: Sampling) -> np.ndarray:
-    """Temperature, then top-k, then top-p; (B, V) log-probabilities in float64, still a distribution."""
-    out = np.asarray(log_probs, np.float64)
-    out = temperature(out, how.temperature)
-    if how.top_k is not None:
-        out = top_k(out, how.top_k)
-    if how.top_p is not None:
-        out = top_p(out, how.top_p)
-    return out
-
-
-def temperature(log_probs: np.ndarray, value: float) -> np.ndarray:
-    """p ** (1 / value), renormalised; at 0, all probability on the likeliest token (the lowest id among equals)."""
-    if value == 0:
-        return top_k(log_probs, 1)
-    if value == 1:
-        return log_probs
-    # Shifted by the maximum first, so that what overflows near 0 is only the unlikely, to -inf.
-    with np.errstate(over="ignore"):
-        return _normalised((log_probs - log_probs.max(axis=-1, keepdims=True)) / value)
-
-
-def top_k(log_probs: np.ndarray, k: int) -> np.ndarray:
-    """Keep exactly the k likeliest tokens, the lower id among equals; all of them when k is V or more."""
-    if k >= log_probs.shape[-1]:
-        return log_probs
-    order = np.argsort(-log_probs, axis=-1, kind="stable")[..., :k]
-    out = np.full_like(log_probs, -np.inf)
-    np.put_along_axis(out, order, np.take_along_axis(log_probs, order, -1), -1)
-    return _normalised(out)
-
-
-def top_p(log_probs: np.ndarray, p: float) -> np.ndarray:
-    """Keep the fewest likeliest tokens whose probabilities reach p; at least one."""
-    order = np.argsort(-log_probs, axis=-1, kind="stable")
-    ranked = np.take_along_axis(log_probs, order, -1)
-    before = np.cumsum(np.exp(ranked), axis=-1) - np.exp(ranked)
-    ranked = np.where(before < p, ranked, -np.inf)
-    ranked[..., 0] = np.take_along_axis(log_probs, order[..., :1], -1)[..., 0]
-    out = np.empty_like(log_probs)
-    np.put_along_axis(out, order, ranked, -1)
-    return _normalised(out)
-
-
-def draw(log_probs: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """One token a row (B,), by inverting the cumulative distribution at `uniforms` (B,), each in [0, 1)."""
-    cumulative = np.cumsum(np.exp(log_probs), axis=-1)
-    # Scaled by the row's own sum, so that rounding can't push a draw past the last possible token.
-    return (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=-1)
-
-
-def _normalised(log_probs: np.ndarray) -> np.ndarray:
-    highest = log_probs.max(axis=-1, keepdims=True)
-    return log_probs - highest - np.log(np.exp(log_probs - highest).sum(axis=-1, keepdims=True))
-
-
-class _Text:
-    """One sample's text as it grows; what could be the beginning of a stop string is held back."""
-
-    def __init__(self, decoder: TextDecoder, stops: Sequence[str]) -> None:
-        self._decoder = decoder
-        self._stops = stops
-        self._held = ""
-
-    def push(self, token: int, end: int) -> tuple[str, str | None]:
-        """What can be shown after `token`, and why the text ends here, if it does."""
-        if token == end:
-            self._held += self._decoder.finish()
-            shown, reason = self._cut()
-            return (shown, reason) if reason is not None else (shown + self.finish(), "end")
-        self._held += self._decoder.push(token)
-        return self._cut()
-
-    def finish(self) -> str:
-        """Everything held back."""
-        shown, self._held = self._held + self._decoder.finish(), ""
-        return shown
-
-    def _cut(self) -> tuple[str, str | None]:
-        found = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            return self._held[: min(found)], "stop"
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return shown, None
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many of `text`'s last characters are the beginning of `stop`."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+def _groups(lengths: np.ndarray, most: int, spread: int) -> Iterator[list[int]]:
+    """Prompts, shortest first, in groups of at most so many, whose lengths differ by at most `spread`."""
+    group: list[int] = []
+    for prompt in np.argsort(lengths, kind="stable").tolist():
+        if group and (len(group) == most or lengths[prompt] - lengths[group[0]] > spread):
+            yield group
+            group = []
+        group.append(prompt)
+    if group:
+        yield group

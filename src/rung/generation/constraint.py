@@ -1,0 +1,99 @@
+"""What may come next, beside what is likely: the contract of constraints on a text, and texts that are banned.
+
+A constraint keeps a state a row, as a model does, and never changes one in place, so that beams and speculation can
+branch. It rules over what is made; the prompt is not its business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rung.generation.settings import Sampling
+from rung.text.tokenizers import Tokenizer, utf8
+
+
+class Constraint(ABC):
+    """Says of R rows which of the V tokens may come next."""
+
+    @abstractmethod
+    def start(self, rows: int) -> Any:
+        """The state of `rows` rows that have made nothing."""
+
+    @abstractmethod
+    def allowed(self, state: Any) -> np.ndarray | None:
+        """Booleans (R, V), or None for everything; that of the document mark says whether the text may end here."""
+
+    @abstractmethod
+    def advance(self, state: Any, tokens: np.ndarray) -> Any:
+        """The state after one token more in every row, (R,), each an allowed one."""
+
+    @abstractmethod
+    def select(self, state: Any, rows: np.ndarray) -> Any:
+        """The state whose row i is row `rows[i]` of `state`."""
+
+
+class Every(Constraint):
+    """Several constraints at once; none is one too, and costs nothing."""
+
+    def __init__(self, parts: Sequence[Constraint]) -> None:
+        self.parts = list(parts)
+
+    def start(self, rows: int) -> list[Any]:
+        return [part.start(rows) for part in self.parts]
+
+    def allowed(self, state: list[Any]) -> np.ndarray | None:
+        masks = [part.allowed(own) for part, own in zip(self.parts, state, strict=True)]
+        some = [mask for mask in masks if mask is not None]
+        return np.logical_and.reduce(some) if some else None
+
+    def advance(self, state: list[Any], tokens: np.ndarray) -> list[Any]:
+        return [part.advance(own, tokens) for part, own in zip(self.parts, state, strict=True)]
+
+    def select(self, state: list[Any], rows: np.ndarray) -> list[Any]:
+        return [part.select(own, rows) for part, own in zip(self.parts, state, strict=True)]
+
+
+class Banned(Constraint):
+    """A text never appears in what is made, whichever tokens spell it.
+
+    The state is how many bytes of it, from its beginning, the row's text ends with (Knuth, Morris and Pratt 1977).
+    """
+
+    def __init__(self, text: str, tokenizer: Tokenizer) -> None:
+        self._text = utf8(text)
+        self._token_bytes = tokenizer.token_bytes
+        self._after: dict[int, np.ndarray] = {}
+
+    def start(self, rows: int) -> np.ndarray:
+        return np.zeros(rows, np.int64)
+
+    def allowed(self, state: np.ndarray) -> np.ndarray:
+        return self._table(state) >= 0
+
+    def advance(self, state: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return self._table(state)[np.arange(len(state)), tokens]
+
+    def select(self, state: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return state[rows]
+
+    def _table(self, state: np.ndarray) -> np.ndarray:
+        """The state after each token, -1 where the text would be complete, (R, V)."""
+        for matched in set(state.tolist()) - self._after.keys():
+            self._after[matched] = np.array([self._matched(matched, token) for token in self._token_bytes])
+        return np.stack([self._after[matched] for matched in state.tolist()])
+
+    def _matched(self, matched: int, token: bytes) -> int:
+        text = self._text[:matched] + token
+        if self._text in text:
+            return -1
+        longest = min(len(text), len(self._text) - 1)
+        return next((n for n in range(longest, 0, -1) if text.endswith(self._text[:n])), 0)
+
+
+def constraints_of(how: Sampling, tokenizer: Tokenizer) -> Every:
+    """All that the settings ask for."""
+    return Every([Banned(text, tokenizer) for text in how.ban])

@@ -1,0 +1,300 @@
+"""From a model's distribution to the one that is drawn from: small pure functions over log-probabilities (R, V).
+
+R rows, V tokens, natural logarithms, -inf = impossible. `Pipeline.processed` applies them in this order, each
+only where it is asked for:
+
+ 1. repetition penalty (Keskar et al. 2019), over the tokens of the prompt and those made
+ 2. presence and frequency penalty (as OpenAI defines them), over the tokens made
+ 3. bias
+ 4. what may not come: constraints and bans; the document mark before the least length; all but a forced token
+ 5. temperature
+ 6. top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024), typical (Meister et al. 2022)
+
+From step 5 on each hands a distribution that sums to 1 to the next, so a share of probability is a share of what is
+left. Among equals, the lower id comes first everywhere, so that "the k likeliest" are k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.generation.settings import Sampling
+from rung.text.tokenizers import Tokenizer
+
+NOTHING_LEFT = "no token is left to draw: what is banned, required or constrained excludes them all"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the penalties and lengths ask of R rows; what nobody asks for is None.
+
+    made: (R,) how many tokens each has made.
+    counts: (R, V) how often each token was made.
+    seen: (R, V) whether a token stands in the prompt or was made.
+    """
+
+    made: np.ndarray
+    counts: np.ndarray | None
+    seen: np.ndarray | None
+
+    def after(self, tokens: np.ndarray, rows: np.ndarray | None = None) -> Past:
+        """One token more, (R,); if `rows` (n,) are given, only those have made theirs."""
+        at = np.arange(len(tokens)) if rows is None else rows
+        made, counts, seen = self.made.copy(), self.counts, self.seen
+        made[at] += 1
+        if counts is not None:
+            counts = counts.copy()
+            counts[at, tokens[at]] += 1
+        if seen is not None:
+            seen = seen.copy()
+            seen[at, tokens[at]] = True
+        return Past(made, counts, seen)
+
+    def select(self, rows: np.ndarray) -> Past:
+        """The past whose row i is row `rows[i]` of this."""
+        counts, seen = self.counts, self.seen
+        return Past(
+            self.made[rows],
+            None if counts is None else counts[rows],
+            None if seen is None else seen[rows],
+        )
+
+
+class Pipeline:
+    """The functions below in their order, by the settings of `how`, over the ids of a tokeniser.
+
+    Attributes:
+        how: the settings.
+        forced: (F,) the ids that a text begins with.
+        remembers: whether the past matters; where not, any past will do.
+
+    Raises UserError when a setting doesn't go with the vocabulary.
+    """
+
+    def __init__(self, how: Sampling, tokenizer: Tokenizer) -> None:
+        vocab_size = tokenizer.vocab_size
+        for flag, value in (("--top-k", how.top_k), ("--top-logprobs", how.top_logprobs)):
+            if value is not None and value > vocab_size:
+                raise UserError(
+                    f"{flag} {value} is above the vocabulary: give at most {vocab_size}, or leave it out"
+                )
+        self.how = how
+        self._vocab_size = vocab_size
+        self._end = tokenizer.end
+        self._bias = _bias(how, tokenizer)
+        self.forced = tokenizer.encode(how.force)
+        self._counts = how.presence_penalty != 0 or how.frequency_penalty != 0
+        self._seen = how.repetition_penalty != 1
+        self.remembers = self._counts or self._seen or how.min_tokens > 0 or len(self.forced) > 0
+        self._cuts = any(cut is not None for cut in (how.top_k, how.top_p, how.min_p, how.typical_p))
+
+    def start(self, prompts: Sequence[np.ndarray]) -> Past:
+        """The past of rows that have made nothing; the ids of their prompts come without the mark."""
+        shape = (len(prompts), self._vocab_size)
+        seen = np.zeros(shape, bool) if self._seen else None
+        if seen is not None:
+            for row, prompt in enumerate(prompts):
+                seen[row, prompt] = True
+        return Past(
+            np.zeros(len(prompts), np.int64), np.zeros(shape, np.int32) if self._counts else None, seen
+        )
+
+    def adjusted(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None = None) -> np.ndarray:
+        """Steps 1 to 4; the rows need no longer sum to 1. `allowed` (R, V): which tokens a constraint admits.
+
+        Raises UserError when a row has no token left.
+        """
+        how, before = self.how, log_probs
+        if past.seen is not None:
+            log_probs = repetition_penalty(log_probs, past.seen, how.repetition_penalty)
+        if past.counts is not None:
+            log_probs = count_penalties(log_probs, past.counts, how.presence_penalty, how.frequency_penalty)
+        if self._bias is not None:
+            log_probs = log_probs + self._bias
+        if allowed is not None:
+            log_probs = only(log_probs, allowed)
+        if how.min_tokens > 0:
+            log_probs = without_early_end(log_probs, past.made, how.min_tokens, self._end)
+        if len(self.forced):
+            log_probs = forced(log_probs, past.made, self.forced)
+        if log_probs is not before and (log_probs.max(axis=-1) == -np.inf).any():
+            raise UserError(NOTHING_LEFT)
+        return log_probs
+
+    def processed(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None = None) -> np.ndarray:
+        """All steps: log-probabilities (R, V), summing to 1, of exactly the distribution that is drawn from."""
+        how = self.how
+        out = self.adjusted(log_probs, past, allowed)
+        if out is not log_probs and how.temperature in (0, 1):
+            out = normalised(out)
+        out = temperature(out, how.temperature)
+        if how.top_k is not None:
+            out = top_k(out, how.top_k)
+        if how.top_p is not None:
+            out = top_p(out, how.top_p)
+        if how.min_p is not None:
+            out = min_p(out, how.min_p)
+        if how.typical_p is not None:
+            out = typical(out, how.typical_p)
+        return out
+
+    def pick(
+        self, log_probs: np.ndarray, past: Past, uniforms: np.ndarray, allowed: np.ndarray | None = None
+    ) -> np.ndarray:
+        """A token a row (R,), drawn from `processed` by `uniforms` (R,) in [0, 1); greedily at temperature 0."""
+        if self.how.temperature == 0:  # no cut can remove the likeliest
+            return self.adjusted(log_probs, past, allowed).argmax(axis=-1)
+        return draw(self.processed(log_probs, past, allowed), uniforms)
+
+
+def repetition_penalty(log_probs: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
+    """The log-probability of every token seen (R, V) times the penalty: p becomes p ** penalty; not renormalised.
+
+    Keskar et al. 2019 (CTRL) divide logits, which have no natural zero; here the logits are log-probabilities, at most
+    0, so times is what makes a token less likely, as in their implementation and in transformers.
+    """
+    return np.where(seen, log_probs * log_probs.dtype.type(penalty), log_probs)
+
+
+def count_penalties(
+    log_probs: np.ndarray, counts: np.ndarray, presence: float, frequency: float
+) -> np.ndarray:
+    """Less `presence` for every token made at least once, less `frequency` for each time; not renormalised."""
+    return log_probs - (presence * (counts > 0) + frequency * counts).astype(log_probs.dtype)
+
+
+def only(log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """What is not allowed, (R, V) or (V,), becomes impossible; not renormalised."""
+    return np.where(allowed, log_probs, log_probs.dtype.type(-np.inf))
+
+
+def without_early_end(log_probs: np.ndarray, made: np.ndarray, least: int, end: int) -> np.ndarray:
+    """The mark becomes impossible in rows that have made fewer than `least` tokens; not renormalised."""
+    early = made < least
+    if not early.any():
+        return log_probs
+    out = log_probs.copy()
+    out[early, end] = -np.inf
+    return out
+
+
+def forced(log_probs: np.ndarray, made: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """In rows that have made fewer tokens than `tokens` (F,), the next of those has all the probability."""
+    rows = np.flatnonzero(made < len(tokens))
+    if not len(rows):
+        return log_probs
+    out = log_probs.copy()
+    out[rows] = -np.inf
+    out[rows, tokens[made[rows]]] = 0
+    return out
+
+
+def temperature(log_probs: np.ndarray, value: float) -> np.ndarray:
+    """p ** (1 / value), renormalised; at 0, all probability on the likeliest token (the lowest id among equals)."""
+    if value == 0:
+        return top_k(log_probs, 1)
+    if value == 1:
+        return log_probs
+    # Shifted by the maximum first, so that what overflows near 0 is only the unlikely, to -inf.
+    with np.errstate(over="ignore"):
+        return normalised((log_probs - log_probs.max(axis=-1, keepdims=True)) / value)
+
+
+def top_k(log_probs: np.ndarray, k: int) -> np.ndarray:
+    """Keep exactly the k likeliest tokens; all of them when k is V or more."""
+    if k >= log_probs.shape[-1]:
+        return log_probs
+    return normalised(only(log_probs, likeliest(log_probs, k)))
+
+
+def top_p(log_probs: np.ndarray, p: float) -> np.ndarray:
+    """Keep the fewest likeliest tokens whose probabilities reach p; at least one."""
+    if p >= 1:
+        return log_probs
+    surprise = np.sort(-log_probs, axis=-1)
+    probs = np.exp(-surprise)
+    n_kept = np.count_nonzero(np.cumsum(probs, axis=-1, dtype=np.float64) - probs < p, axis=-1)
+    return normalised(only(log_probs, _smallest(-log_probs, surprise, np.maximum(n_kept, 1))))
+
+
+def min_p(log_probs: np.ndarray, share: float) -> np.ndarray:
+    """Keep the tokens that have at least this share of the likeliest one's probability."""
+    if share == 0:
+        return log_probs
+    least = log_probs.max(axis=-1, keepdims=True) + np.log(share)
+    return normalised(only(log_probs, log_probs >= least.astype(log_probs.dtype)))
+
+
+def typical(log_probs: np.ndarray, p: float) -> np.ndarray:
+    """Keep the fewest tokens that reach p, those first whose surprise -log p is nearest to its mean, the entropy."""
+    if p >= 1:
+        return log_probs
+    probs = np.exp(log_probs)
+    possible = probs > 0
+    surprise = -np.where(possible, log_probs, 0)
+    entropy = (probs * surprise).sum(axis=-1, keepdims=True)
+    distance = np.where(possible, np.abs(surprise - entropy), np.inf)
+    order = np.argsort(distance, axis=-1, kind="stable")
+    ranked = np.take_along_axis(probs, order, -1)
+    kept = np.empty(log_probs.shape, bool)
+    before = np.cumsum(ranked, axis=-1, dtype=np.float64) - ranked
+    np.put_along_axis(kept, order, before < p, -1)
+    return normalised(only(log_probs, kept))
+
+
+def normalised(log_probs: np.ndarray) -> np.ndarray:
+    """Shifted so that the probabilities of each row sum to 1."""
+    shifted = log_probs - log_probs.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def likeliest(log_probs: np.ndarray, k: int) -> np.ndarray:
+    """Which k tokens of each row are the likeliest, (R, V) booleans."""
+    surprise = -log_probs
+    border = np.partition(surprise, k - 1, axis=-1)[..., k - 1 : k]
+    return _up_to(surprise, border, np.full(surprise.shape[:-1], k))
+
+
+def ranking(log_probs: np.ndarray, n: int) -> np.ndarray:
+    """The ids (R, n) of the n likeliest tokens of each row, likeliest first."""
+    ids = np.nonzero(likeliest(log_probs, n))[-1].reshape(-1, n)
+    order = np.argsort(-np.take_along_axis(log_probs, ids, -1), axis=-1, kind="stable")
+    return np.take_along_axis(ids, order, -1)
+
+
+def draw(log_probs: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """One token a row (R,), by inverting the cumulative distribution at `uniforms` (R,), each in [0, 1)."""
+    cumulative = np.cumsum(np.exp(log_probs), axis=-1, dtype=np.float64)
+    # Scaled by the row's own sum, so that rounding can't push a draw past the last possible token.
+    return np.count_nonzero(cumulative <= uniforms[:, None] * cumulative[:, -1:], axis=-1)
+
+
+def _smallest(keys: np.ndarray, in_order: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Which n (R,) keys of each row (R, V) are the smallest; `in_order` holds them sorted."""
+    return _up_to(keys, np.take_along_axis(in_order, n[..., None] - 1, -1), n)
+
+
+def _up_to(keys: np.ndarray, border: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Which keys come before the border (R, 1) or are equal to it, n (R,) in all."""
+    kept = keys <= border
+    if (np.count_nonzero(kept, axis=-1) == n).all():
+        return kept
+    equal = keys == border
+    room = n - np.count_nonzero(keys < border, axis=-1)
+    return kept & ~(equal & (np.cumsum(equal, axis=-1) > room[..., None]))
+
+
+def _bias(how: Sampling, tokenizer: Tokenizer) -> np.ndarray | None:
+    if not how.bias:
+        return None
+    bias = np.zeros(tokenizer.vocab_size, np.float32)
+    for text, value in how.biases():
+        ids = tokenizer.encode(text)
+        if len(ids) != 1:
+            raise UserError(f"--bias {text!r} is {len(ids)} tokens of this run: give a text that is one")
+        bias[ids[0]] += value
+    return bias

@@ -1,0 +1,119 @@
+"""How a text is drawn: the settings of `rung sample` and `rung.generate`, checked when they are made.
+
+What depends on the model (is top-k above the vocabulary? is a text one token?) is checked where the two meet.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rung.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw. What each does to the probabilities, and in which order, is told in `rung.generation.pipeline`.
+
+    Attributes:
+        max_tokens: the most tokens to make.
+        min_tokens: the document mark cannot come before so many tokens are made.
+        stop: strings that end the text; they are not part of it.
+        samples: how many texts to make from each prompt.
+        seed: of the draws.
+        temperature: divides the log-probabilities; 0 = greedy, below 1 safer, above 1 bolder.
+        top_k: draw among the k likeliest tokens only.
+        top_p: draw among the likeliest tokens that together hold this much probability.
+        min_p: draw among the tokens with at least this share of the likeliest one's probability.
+        typical_p: draw among the tokens of the most typical surprise that together hold this much probability.
+        repetition_penalty: log-probabilities of tokens seen, prompt included, times this; above 1 discourages.
+        presence_penalty: taken off the log-probability of every token made before; below 0 encourages.
+        frequency_penalty: taken off for every time the token was made before.
+        bias: TEXT=NUMBER, added to the log-probability of the token that spells the text; several allowed.
+        ban: texts that must not appear in what is made, however tokens spell them.
+        force: what the text made begins with, whatever its probability.
+        top_logprobs: tell so many of the likeliest tokens, with log-probabilities, at every step.
+    """
+
+    max_tokens: int = 200
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    samples: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    bias: tuple[str, ...] = ()
+    ban: tuple[str, ...] = ()
+    force: str = ""
+    top_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "bias", "ban"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        above_0, share = "a number above 0; 1 changes nothing", "a number above 0 and at most 1"
+        for allowed, flag, value, meaning in (
+            (self.max_tokens >= 1, "--max-tokens", self.max_tokens, "1 or more"),
+            (
+                0 <= self.min_tokens <= self.max_tokens,
+                "--min-tokens",
+                self.min_tokens,
+                f"0 to --max-tokens, {self.max_tokens}",
+            ),
+            (all(self.stop), "--stop", "''", "text; an empty string would stop everything"),
+            (self.samples >= 1, "--samples", self.samples, "1 or more"),
+            (self.seed >= 0, "--seed", self.seed, "0 or more"),
+            (0 <= self.temperature < math.inf, "--temperature", self.temperature, "0 (greedy) or more"),
+            (
+                self.top_k is None or self.top_k >= 1,
+                "--top-k",
+                self.top_k,
+                "1 or more; leave it out for no limit",
+            ),
+            (self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, share),
+            (self.min_p is None or 0 <= self.min_p <= 1, "--min-p", self.min_p, "a number from 0 to 1"),
+            (self.typical_p is None or 0 < self.typical_p <= 1, "--typical-p", self.typical_p, share),
+            (
+                0 < self.repetition_penalty < math.inf,
+                "--repetition-penalty",
+                self.repetition_penalty,
+                above_0,
+            ),
+            (
+                math.isfinite(self.presence_penalty),
+                "--presence-penalty",
+                self.presence_penalty,
+                "a finite number",
+            ),
+            (
+                math.isfinite(self.frequency_penalty),
+                "--frequency-penalty",
+                self.frequency_penalty,
+                "a finite number",
+            ),
+            (all(self.ban), "--ban", "''", "text; an empty string stands everywhere"),
+            (self.top_logprobs >= 0, "--top-logprobs", self.top_logprobs, "0 or more"),
+        ):
+            if not allowed:
+                raise UserError(f"{flag} {value} is not possible: give {meaning}")
+        self.biases()
+
+    def biases(self) -> list[tuple[str, float]]:
+        """`bias`, taken apart at each last equals sign. Raises UserError when one is not TEXT=NUMBER."""
+        pairs = []
+        for entry in self.bias:
+            text, _, number = entry.rpartition("=")
+            try:
+                value = float(number)
+            except ValueError:
+                value = math.nan
+            if not text or not math.isfinite(value):
+                raise UserError(f"--bias {entry!r} is not possible: give TEXT=NUMBER, as in ' the=-2.5'")
+            pairs.append((text, value))
+        return pairs

@@ -1,0 +1,70 @@
+"""A text as its tokens come: whole characters only, and never a part of a stop string.
+
+A token is settled once some of its characters are shown: then it is part of the text for good. One whose first
+character is not complete yet, or may belong to a stop string, waits; if the stop string comes, it is dropped with it.
+So the text, the tokens and their log-probabilities always tell of the same thing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rung.text.tokenizers import TextDecoder, Tokenizer
+
+
+class Settled(NamedTuple):
+    """What one token more decides: text to show, how many of the waiting tokens are settled, whether a stop came."""
+
+    text: str
+    n_tokens: int
+    stopped: bool
+
+
+class TextStream:
+    """One text as it grows."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
+        self._decoder = TextDecoder(tokenizer)
+        self._stops = stops
+        self._held = ""
+        self._shown = 0  # characters
+        self._begins: deque[int] = deque()  # where the text of each waiting token begins
+
+    def push(self, token: int) -> Settled:
+        """Take in one token, not the document mark."""
+        self._begins.append(self._shown + len(self._held))
+        self._held += self._decoder.push(token)
+        return self._settle()
+
+    def finish(self, *, marked: bool) -> Settled:
+        """Nothing more comes; `marked` = the document mark came, a token without text. All that waits is settled."""
+        self._held += self._decoder.finish()
+        settled = self._settle()
+        if settled.stopped:
+            return settled
+        self._shown += len(self._held)
+        rest, self._held = self._held, ""
+        n_tokens = settled.n_tokens + len(self._begins) + marked
+        self._begins.clear()
+        return Settled(settled.text + rest, n_tokens, stopped=False)
+
+    def _settle(self) -> Settled:
+        found = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
+        if found:
+            keep = len(self._held) - min(found)
+        else:
+            keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        self._shown += len(text)
+        n_tokens = 0
+        while self._begins and self._begins[0] < self._shown:
+            self._begins.popleft()
+            n_tokens += 1
+        return Settled(text, n_tokens, bool(found))
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many of `text`'s last characters are the beginning of `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
