@@ -104,7 +104,7 @@ class Perceptron(SlidingNetwork):
         """Reads the blocks that a target follows and no others: they alone may enter BatchNorm's statistics."""
         real = targets >= 0
         logits = self.logits(self.read(tokens.unfold(1, self._context, 1)[real]))
-        return F.cross_entropy(logits, targets[real], reduction="sum")
+        return F.cross_entropy(logits.float(), targets[real], reduction="sum")
 
     def draw(self, generator: torch.Generator) -> None:
         """Table: N(0, 1). Layers: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""

@@ -71,7 +71,9 @@ class Network(nn.Module, ABC):
         What a trainer descends. Networks override it where the places without a target must not be seen.
         """
         logits = self(tokens)  # (B, T, V)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum"
+        )
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> None:
@@ -355,9 +357,9 @@ class CarryingNetwork(Network):
         """As of any network, but after `carry` each row goes on from `carried`, which it brings up to date."""
         hidden, state = self.run(tokens, self.blank(len(tokens)) if self.carried is None else self.carried)
         if self.carried is not None:
-            self.carried = state.detach()
+            self.carried = state.detach().float()
         real = targets >= 0
-        return F.cross_entropy(self.logits(hidden[real]), targets[real], reduction="sum")
+        return F.cross_entropy(self.logits(hidden[real]).float(), targets[real], reduction="sum")
 
 
 def check_counts(config: Any, *names: str) -> None:

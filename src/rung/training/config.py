@@ -19,6 +19,9 @@ OPTIMIZERS = tuple(LR_FACTORS)
 """The names; the functions are in `rung.training.optimizers`, which needs torch."""
 
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings of gradient training; counting rungs have no use for them. None = the rung's own choice.
@@ -41,6 +44,8 @@ class TrainingConfig:
         beta2: second-moment decay of adam and adamw.
         clip: largest norm of the gradient; 0 turns clipping off.
         average: keep a running mean of the weights that fades by this factor a step, 0.999 say, not the weights.
+        precision: of products of matrices: float32, bfloat16, or auto: bfloat16 where a short test finds it faster.
+            Weights and sums are float32 in any case.
         restarts: train this many times, each with the whole budget and the next seed; the best by validation is kept.
         overfit_one_batch: train on the first batch alone, which any model that works learns by heart; says if not.
         eval_every: steps between evaluations of the whole validation split; by default 5 evaluations are spread
@@ -66,6 +71,7 @@ class TrainingConfig:
     beta2: float = 0.99
     clip: float = 1.0
     average: float | None = None
+    precision: str = "auto"
     restarts: int = 1
     overfit_one_batch: bool = False
     eval_every: int | None = None
@@ -93,7 +99,11 @@ class TrainingConfig:
             _check(self, name, lambda value: 0 <= value <= 1, "a share from 0 to 1")
         for name in ("beta2", "average"):
             _check(self, name, lambda value: 0 <= value < 1, "from 0 to just below 1")
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", tuple(SCHEDULES))):
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", tuple(SCHEDULES)),
+            ("precision", PRECISIONS),
+        ):
             value = getattr(self, name)
             if value not in known:
                 raise UserError(

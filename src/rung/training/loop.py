@@ -31,6 +31,7 @@ from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
 from rung.training.optimizers import OPTIMIZERS, add_penalties
+from rung.training.precision import computing
 from rung.training.schedules import SCHEDULES, Schedule
 
 EVALUATIONS = 5
@@ -214,7 +215,8 @@ def _step(
         for t, (inputs, targets) in zip(numbers, parts, strict=True):
             if isinstance(network, CarryingNetwork) and isinstance(batches, Lanes):
                 network.forget(torch.from_numpy(batches.fresh(t)).to(device))
-            loss = network.nats(torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device))
+            with computing(config.precision, device):
+                loss = network.nats(torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device))
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
             total += loss.item()

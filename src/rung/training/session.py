@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,9 @@ def start(
         "data": corpus.facts,
     }
     if descends(rung):
-        config, training = _closed(rung, corpus, config, training)
+        config, training, told = _closed(rung, corpus, config, training, device)
+        if told is not None:
+            yield Note(told)
         recipe["training"] = asdict(training)
     recipe["model"] = {
         "rung": rung,
@@ -143,7 +145,7 @@ def sweep(
         raise UserError(
             f"--find-lr is not there for {rung}; leave it out, or sweep the torch rung it mirrors"
         )
-    config, training = _closed(rung, corpus, config, training)
+    config, training, _ = _closed(rung, corpus, config, training, device)
     tokenizer = corpus.tokenizer
     with memory_told(training):
         model = model_class.initialise(config, tokenizer.vocab_size, tokenizer.end, seed).to(
@@ -152,11 +154,14 @@ def sweep(
         yield from lr_finder.sweep(model, corpus.train, training, seed=seed, stop=stop)
 
 
-def _closed(rung: str, corpus: Corpus, config: Any, training: TrainingConfig) -> tuple[Any, TrainingConfig]:
-    """What was left open about the model and its training, set to what suits the text and the rung."""
+def _closed(
+    rung: str, corpus: Corpus, config: Any, training: TrainingConfig, device: str
+) -> tuple[Any, TrainingConfig, str | None]:
+    """What was left open about the model and its training, set to what suits text, rung and machine; what to tell."""
     from rung.models.scratch import ScratchModel, check_training
 
     model_class = rung_class(rung)
+    told = None
     if issubclass(model_class, ScratchModel):
         check_training(training)
     else:
@@ -169,7 +174,15 @@ def _closed(rung: str, corpus: Corpus, config: Any, training: TrainingConfig) ->
         train_tokens=corpus.train.n_tokens,
         longest_document=int(np.diff(corpus.train.starts).max()),
     )
-    return config, training.resolved(model_class.training_choices)
+    if not issubclass(model_class, ScratchModel):
+        import torch
+
+        from rung.training.precision import choose
+
+        width = asdict(config).get("n_embd", 128)
+        precision, told = choose(training.precision, torch.device(pick_device(device)), width)
+        training = replace(training, precision=precision)
+    return config, training.resolved(model_class.training_choices), told
 
 
 def _run(
