@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rung.scratch.tape import Module, Value, apply
+from rung.scratch.tape import Module, Value
 
 Axis = int | tuple[int, ...] | None
 
@@ -127,40 +127,20 @@ class Unstack(Module):
         return (np.stack(grads, axis=1),)
 
 
-def add(a: Any, b: Any) -> Value:
-    return apply(_ADD, a, b)
-
-
-def multiply(a: Any, b: Any) -> Value:
-    return apply(_MULTIPLY, a, b)
-
-
-def matmul(a: Any, b: Any) -> Value:
-    return apply(_MATMUL, a, b)
-
-
 def reshape(a: Any, *shape: int) -> Value:
-    return apply(Reshape(*shape), a)
+    return Reshape(*shape)(a)
 
 
 def transpose(a: Any, *axes: int) -> Value:
-    return apply(Transpose(*axes), a)
+    return Transpose(*axes)(a)
 
 
 def sum_of(a: Any, axis: Axis = None) -> Value:
-    return apply(Sum(axis), a)
+    return Sum(axis)(a)
 
 
 def mean(a: Any, axis: Axis = None) -> Value:
-    return apply(Mean(axis), a)
-
-
-def stack(*values: Any) -> Value:
-    return apply(_STACK, *values)
-
-
-def unstack(a: Any) -> tuple[Value, ...]:
-    return apply(_UNSTACK, a)
+    return Mean(axis)(a)
 
 
 def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -172,4 +152,5 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return grad.sum(stretched, keepdims=True) if stretched else grad
 
 
-_ADD, _MULTIPLY, _MATMUL, _STACK, _UNSTACK = Add(), Multiply(), MatMul(), Stack(), Unstack()
+add, multiply, matmul, stack, unstack = Add(), Multiply(), MatMul(), Stack(), Unstack()
+"""Ready to be applied, as they have neither weights nor settings."""

@@ -45,15 +45,8 @@ class ElmanCell(Cell):
 
     gates = 1
 
-    def forward(
-        self,
-        x: np.ndarray,
-        h: np.ndarray,
-        w_ih: np.ndarray,
-        w_hh: np.ndarray,
-        b_ih: np.ndarray,
-        b_hh: np.ndarray,
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, h: np.ndarray, *weights: np.ndarray) -> tuple[np.ndarray, Any]:
+        w_ih, w_hh, b_ih, b_hh = weights
         a = x @ w_ih.T
         a += h @ w_hh.T
         a += b_ih + b_hh
@@ -80,15 +73,9 @@ class LSTMCell(Cell):
     gates = 4
 
     def forward(
-        self,
-        x: np.ndarray,
-        h: np.ndarray,
-        c: np.ndarray,
-        w_ih: np.ndarray,
-        w_hh: np.ndarray,
-        b_ih: np.ndarray,
-        b_hh: np.ndarray,
+        self, x: np.ndarray, h: np.ndarray, c: np.ndarray, *weights: np.ndarray
     ) -> tuple[tuple[np.ndarray, np.ndarray], Any]:
+        w_ih, w_hh, b_ih, b_hh = weights
         a = x @ w_ih.T + h @ w_hh.T + (b_ih + b_hh)
         a_i, a_f, a_n, a_o = np.split(a, 4, axis=1)
         i, f, n, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_n), sigmoid(a_o)
@@ -119,15 +106,8 @@ class GRUCell(Cell):
 
     gates = 3
 
-    def forward(
-        self,
-        x: np.ndarray,
-        h: np.ndarray,
-        w_ih: np.ndarray,
-        w_hh: np.ndarray,
-        b_ih: np.ndarray,
-        b_hh: np.ndarray,
-    ) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray, h: np.ndarray, *weights: np.ndarray) -> tuple[np.ndarray, Any]:
+        w_ih, w_hh, b_ih, b_hh = weights
         x_r, x_z, x_n = np.split(x @ w_ih.T + b_ih, 3, axis=1)
         u_r, u_z, u_n = np.split(h @ w_hh.T + b_hh, 3, axis=1)
         r, z = sigmoid(x_r + u_r), sigmoid(x_z + u_z)
