@@ -80,19 +80,18 @@ class CrossEntropy(Module):
         np.exp(p, out=p)
         total = p.sum(-1, keepdims=True)
         p /= total
-        there = rows[1] >= 0
-        if there.all():
-            loss = (np.log(total[:, 0]) - picked).mean()
-            n, gone = len(picked), None
-        else:
-            n, gone = int(there.sum()), ~there
-            loss = ((np.log(total[:, 0]) - picked) * there).sum() / max(n, 1)
-        return np.asarray(loss, z.dtype), (z.shape, rows, p, n, gone)
+        nats = np.log(total[:, 0])
+        nats -= picked
+        gone = rows[1] < 0
+        n = len(gone) - np.count_nonzero(gone)
+        if n < len(gone):
+            nats[gone] = 0
+        return nats.sum() / max(n, 1), (z.shape, rows, p, n, gone)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray | None]:
         shape, rows, p, n, gone = saved
         p[rows] -= 1
-        if gone is not None:
+        if n < len(gone):
             p[gone] = 0
         p *= grad / max(n, 1)
         return p.reshape(shape), None

@@ -123,14 +123,15 @@ def train(
             break
         # The rate of a step is taken at its end, so that the first of a rising schedule is above zero.
         optimizer.lr = peak * craft.schedule(min(1.0, share + (1 / craft.steps if craft.steps else 1e-4)))
-        with Tape() as tape:
-            loss, n = loss_of(p.step)
-        tape.backward(loss)
-        nats = float(loss.data)
-        if not (_regularise(weights.values(), craft) and math.isfinite(nats)):
-            reason = "diverged"
-            break
-        optimizer.step()
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told as an event
+            with Tape() as tape:
+                loss, n = loss_of(p.step)
+            tape.backward(loss)
+            nats = float(loss.data)
+            if not (_regularise(weights.values(), craft) and math.isfinite(nats)):
+                reason = "diverged"
+                break
+            optimizer.step()
         p.step, p.tokens, p.nats, p.seen = p.step + 1, p.tokens + n, p.nats + n * nats, p.seen + n
         p.seconds = time.monotonic() - began
         share = _share(craft, p)
