@@ -10,7 +10,18 @@ from rung.errors import UserError
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rung.api import climb, evaluate, find_lr, generate, load, resume, score, train, train_recipe
+    from rung.api import (
+        climb,
+        evaluate,
+        find_lr,
+        generate,
+        generate_many,
+        load,
+        resume,
+        score,
+        train,
+        train_recipe,
+    )
 
 __all__ = [
     "UserError",
@@ -18,6 +29,7 @@ __all__ = [
     "evaluate",
     "find_lr",
     "generate",
+    "generate_many",
     "load",
     "resume",
     "score",

@@ -20,6 +20,8 @@ from rung.evaluation.compare import climb as _climb
 from rung.evaluation.evaluate import Score, score_texts
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event
+from rung.generation.beam import Beams
+from rung.generation.prompts import generate_each
 from rung.generation.sampling import Sample, Sampling
 from rung.generation.sampling import generate as _generate
 from rung.measure import Measure
@@ -36,7 +38,18 @@ from rung.training.recipes import load_recipe
 if TYPE_CHECKING:
     from rung.training.lr_finder import Sweep
 
-__all__ = ["climb", "evaluate", "find_lr", "generate", "load", "resume", "score", "train", "train_recipe"]
+__all__ = [
+    "climb",
+    "evaluate",
+    "find_lr",
+    "generate",
+    "generate_many",
+    "load",
+    "resume",
+    "score",
+    "train",
+    "train_recipe",
+]
 
 
 def train(
@@ -258,10 +271,18 @@ def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
 
 
 def generate(run: Run | str | Path, prompt: str = "", **settings: Any) -> list[Sample]:
-    """Texts that continue `prompt`. `settings` are the fields of `rung.generation.sampling.Sampling`, by name."""
+    """Texts that continue `prompt`.
+
+    `settings` are the fields of `rung.generation.settings.Sampling` and `rung.generation.beam.Beams`, by name.
+    """
+    return next(generate_many(run, [prompt], **settings))
+
+
+def generate_many(run: Run | str | Path, prompts: Iterable[str], **settings: Any) -> Iterator[list[Sample]]:
+    """`generate` for each prompt, in order and as they are needed; many go side by side, each as if it were alone."""
     run = _opened(run)
-    (how,) = split_settings(settings, Sampling)
-    return _generate(run.model, run.tokenizer, prompt, Sampling(**how))
+    how, search = split_settings(settings, Sampling, Beams)
+    return generate_each(run.model, run.tokenizer, prompts, Sampling(**how), Beams(**search))
 
 
 def climb(

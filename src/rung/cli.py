@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -438,9 +439,11 @@ def score(
 
 def sample(
     run: Path,
-    prompt: str = "",
+    prompt: Text = "",
     *,
+    prompts: Dashed = None,
     how: Any,
+    search: Any,
     json: bool = False,
 ) -> int:
     """Write text with a run.
@@ -450,18 +453,29 @@ def sample(
     Args:
         run: a run's folder.
         prompt: what the text begins with; empty = the beginning of a document. Any characters work.
+        prompts: a file with a prompt a line, or - for standard input; one JSON object a line comes out, in order.
         json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
     """
     from rung import api, terminal
-    from rung.generation.sampling import generate
+    from rung.generation.prompts import generate_each, read_prompts, record
 
+    if prompts is not None and prompt:
+        raise UserError("--prompts does not go with a PROMPT: put it in the file")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError("the prompt is not UTF-8") from None
     opened = api.load(run)
-    if json:
-        samples = generate(opened.model, opened.tokenizer, prompt, how)
-        keys = ("text", "tokens", "log_prob", "finish_reason")
-        show_json({"prompt": prompt, "samples": [{key: getattr(s, key) for key in keys} for s in samples]})
-        return 0
-    terminal.stream_samples(opened.model, opened.tokenizer, prompt, how)
+    model, tokenizer = opened.model, opened.tokenizer
+    if prompts is not None or json:
+        texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
+        for samples, begin in zip(generate_each(model, tokenizer, texts, how, search), again, strict=True):
+            show_json({"prompt": begin, "samples": [record(one, tokenizer) for one in samples]})
+    elif search.beams is not None or how.top_logprobs:
+        for samples in generate_each(model, tokenizer, [prompt], how, search):
+            terminal.show_samples(tokenizer, prompt, samples)
+    else:
+        terminal.stream_samples(model, tokenizer, prompt, how)
     return 0
 
 
@@ -628,9 +642,12 @@ def app_for(arguments: list[str]) -> App:
 
         flatten(climb, training=TrainingConfig, options=DataOptions)
     if arguments[:1] == ["sample"]:
-        from rung.generation.sampling import Sampling
+        from rung.generation.beam import Beams
+        from rung.generation.settings import Sampling
 
-        flatten(sample, how=Sampling)
+        flatten(sample, how=Sampling, search=Beams)
+        for parameter, cls, title in (("how", Sampling, "Drawing"), ("search", Beams, "Searching")):
+            sample.__annotations__[parameter] = Annotated[cls, Parameter(name="*", group=title)]
     # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
     trainer = App(
         name="train", default_command=train, default_parameter=Parameter(negative="", consume_multiple=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Sample, Step
+from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Step
+from rung.events import Sample as SampleEvent
 
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
-    from rung.generation.sampling import Sampling
+    from rung.generation.sampling import Sample, Sampling
     from rung.models.base import LanguageModel
     from rung.text.tokenizers import Tokenizer
 
@@ -67,7 +69,7 @@ class Progress:
                 self._step(rung, event)
             case Evaluation() if self._live:
                 self._validation = f"validation {event.bits_per_byte:.3f} bits/byte"
-            case Sample() if self._live:
+            case SampleEvent() if self._live:
                 first = " / ".join(line for line in event.text.splitlines() if line.strip())[:90]
                 self._bar.console.print(
                     f"  step {event.step:>6,}  {self._validation}  {first}",
@@ -268,3 +270,24 @@ def stream_samples(model: LanguageModel, tokenizer: Tokenizer, prompt: str, how:
     sys.stdout.write("\n")
     for text in finished[1:]:
         sys.stdout.write(f"---\n{prompt}{text}\n")
+
+
+def show_samples(tokenizer: Tokenizer, prompt: str, samples: Sequence[Sample]) -> None:
+    """Write finished samples to stdout; below each, if it has them, its tokens with the likeliest in their places.
+
+    A token stands as Python would write it, its probability beside it, in percent.
+    """
+    from rung.text.tokenizers import text_of
+
+    def named(token: int, log_prob: float) -> str:
+        name = "end" if token == tokenizer.end else repr(text_of(tokenizer.token_bytes[token]))
+        return f"{name} {math.exp(log_prob):.1%}"
+
+    for number, sample in enumerate(samples):
+        sys.stdout.write("---\n" * (number > 0) + f"{prompt}{sample.text}\n")
+        if not any(sample.top):
+            continue
+        sys.stdout.write("\n")
+        made = zip(sample.token_ids, sample.token_log_probs, sample.top, strict=True)
+        for token, log_prob, top in made:
+            sys.stdout.write(f"{named(token, log_prob):<16} of {', '.join(named(*other) for other in top)}\n")

@@ -90,7 +90,6 @@ class Pipeline:
         self._counts = how.presence_penalty != 0 or how.frequency_penalty != 0
         self._seen = how.repetition_penalty != 1
         self.remembers = self._counts or self._seen or how.min_tokens > 0 or len(self.forced) > 0
-        self._cuts = any(cut is not None for cut in (how.top_k, how.top_p, how.min_p, how.typical_p))
 
     def start(self, prompts: Sequence[np.ndarray]) -> Past:
         """The past of rows that have made nothing; the ids of their prompts come without the mark."""
@@ -104,11 +103,11 @@ class Pipeline:
         )
 
     def adjusted(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None = None) -> np.ndarray:
-        """Steps 1 to 4; the rows need no longer sum to 1. `allowed` (R, V): which tokens a constraint admits.
+        """Steps 1 to 4; the rows need no longer sum to 1, nor have a token left.
 
-        Raises UserError when a row has no token left.
+        `allowed` (R, V): which tokens a constraint admits, None = all.
         """
-        how, before = self.how, log_probs
+        how = self.how
         if past.seen is not None:
             log_probs = repetition_penalty(log_probs, past.seen, how.repetition_penalty)
         if past.counts is not None:
@@ -121,16 +120,20 @@ class Pipeline:
             log_probs = without_early_end(log_probs, past.made, how.min_tokens, self._end)
         if len(self.forced):
             log_probs = forced(log_probs, past.made, self.forced)
-        if log_probs is not before and (log_probs.max(axis=-1) == -np.inf).any():
-            raise UserError(NOTHING_LEFT)
         return log_probs
 
     def processed(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None = None) -> np.ndarray:
-        """All steps: log-probabilities (R, V), summing to 1, of exactly the distribution that is drawn from."""
+        """All steps: log-probabilities (R, V), summing to 1, of exactly the distribution that is drawn from.
+
+        Raises UserError when a row has no token left.
+        """
         how = self.how
         out = self.adjusted(log_probs, past, allowed)
-        if out is not log_probs and how.temperature in (0, 1):
-            out = normalised(out)
+        if out is not log_probs:
+            if (out.max(axis=-1) == -np.inf).any():
+                raise UserError(NOTHING_LEFT)
+            if how.temperature in (0, 1):
+                out = normalised(out)
         out = temperature(out, how.temperature)
         if how.top_k is not None:
             out = top_k(out, how.top_k)
@@ -147,7 +150,11 @@ class Pipeline:
     ) -> np.ndarray:
         """A token a row (R,), drawn from `processed` by `uniforms` (R,) in [0, 1); greedily at temperature 0."""
         if self.how.temperature == 0:  # no cut can remove the likeliest
-            return self.adjusted(log_probs, past, allowed).argmax(axis=-1)
+            adjusted = self.adjusted(log_probs, past, allowed)
+            tokens = adjusted.argmax(axis=-1)
+            if adjusted is not log_probs and (adjusted[np.arange(len(tokens)), tokens] == -np.inf).any():
+                raise UserError(NOTHING_LEFT)
+            return tokens
         return draw(self.processed(log_probs, past, allowed), uniforms)
 
 

@@ -73,6 +73,7 @@ class Sample:
         token_ids: the ids.
         token_log_probs: log_prob, token by token.
         top: for each token the likeliest (id, log-probability) in its place, as many as asked for.
+        score: what a beam search ranked it by; None where it was drawn.
     """
 
     text: str = ""
@@ -82,6 +83,7 @@ class Sample:
     token_ids: list[int] = field(default_factory=list)
     token_log_probs: list[float] = field(default_factory=list)
     top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    score: float | None = None
 
 
 class Step(NamedTuple):
