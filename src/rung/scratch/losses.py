@@ -83,7 +83,7 @@ class CrossEntropy(Module):
         nats = np.log(total[:, 0])
         nats -= picked
         gone = rows[1] < 0
-        n = len(gone) - np.count_nonzero(gone)
+        n = len(gone) - int(np.count_nonzero(gone))
         if n < len(gone):
             nats[gone] = 0
         return nats.sum() / max(n, 1), (z.shape, rows, p, n, gone)
