@@ -111,7 +111,7 @@ def test_alibi_attention_on_paper() -> None:
         attention.qkv.weight[4:] = torch.eye(2)  # queries and keys 0; a head's value is its part of x
         attention.project.weight.copy_(torch.eye(2))
         x = torch.tensor([[[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]])
-        out = attention(x, None, 0)[0, 2]
+        out = attention(x)[0, 2]
     for head, slope in enumerate((1 / 16, 1 / 256)):
         weights = [math.exp(-slope * distance) for distance in (2, 1, 0)]
         assert out[head].item() == pytest.approx(weights[0] / sum(weights), rel=1e-5)

@@ -146,16 +146,14 @@ class TestAttention:
                     scores = [(q[t] @ k[s] / math.sqrt(4)).item() for s in range(first, t + 1)]
                     weights = torch.softmax(torch.tensor(scores), dim=0)
                     expected[t, 4 * head : 4 * head + 4] = weights @ v[first : t + 1]
-            torch.testing.assert_close(
-                attention(x, None, 0)[0], attention.project(expected), atol=1e-5, rtol=1e-5
-            )
+            torch.testing.assert_close(attention(x)[0], attention.project(expected), atol=1e-5, rtol=1e-5)
 
     def test_with_nothing_asked_for_it_is_gpt2s(self) -> None:
         torch.manual_seed(0)
         plain, general = CausalSelfAttention(12, 3, 0.0, True), Attention(12, 3, 3, 0.0, True)
         general.load_state_dict(plain.state_dict())
         x = torch.randn(2, 7, 12)
-        torch.testing.assert_close(general(x, None, 0), plain(x, None, 0))
+        torch.testing.assert_close(general(x), plain(x))
 
     def test_a_local_window_hears_no_further(self) -> None:
         """Two layers of window 3 reach back 2 x 2 places."""
@@ -202,7 +200,7 @@ def test_post_norm_output_is_normed() -> None:
         torch.nn.LayerNorm(8), torch.nn.Identity(), torch.nn.LayerNorm(8), torch.nn.Identity()
     )
     block.attention = CausalSelfAttention(8, 2, 0.0, True)
-    out = block(torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0)), None, 0)
+    out = block(torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(out.mean(-1), torch.zeros(2, 5), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.var(-1, correction=0), torch.ones(2, 5), atol=1e-3, rtol=0)
 

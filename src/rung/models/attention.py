@@ -57,40 +57,38 @@ class Attention(nn.Module):
         self.query_norm, self.key_norm = norms if norms is not None else (None, None)
         self.rotary = rotary
 
-    def forward(self, x: Tensor, memory: Tensor | None, past: int) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         rows, length, width = x.shape
         heads = self.qkv(x).view(rows, length, -1, self.head_size).transpose(1, 2)  # (B, H + 2 Hkv, T, D)
         q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
-            q, k = self.rotary(q, k, past)
-        if memory is not None:
-            memory[0, :, :, past : past + length] = k
-            memory[1, :, :, past : past + length] = v
-            k, v = memory[:, :, :, : past + length]  # each (B, Hkv, past + T, D)
+            q, k = self.rotary(q, k)
         if self.n_kv_head < self.n_head:
             readers = self.n_head // self.n_kv_head
             k, v = k.repeat_interleave(readers, dim=1), v.repeat_interleave(readers, dim=1)
-        mask = self._mask(past, length, q)
+        heard = mask(0, length, self.slopes, self.local, q)
         y = F.scaled_dot_product_attention(
-            q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=mask is None and length > 1
+            q, k, v, heard, self.dropout.p if self.training else 0.0, is_causal=heard is None and length > 1
         )  # (B, H, T, D)
         return self.dropout(self.project(y.transpose(1, 2).reshape(rows, length, width)))
 
-    def _mask(self, past: int, length: int, q: Tensor) -> Tensor | None:
-        """What is added to scores (H, T, past + T), or who may hear whom (T, past + T); None = the plain triangle."""
-        near = self.local is None or self.local >= past + length
-        if self.slopes is None and near and (past == 0 or length == 1):
-            return None
-        places = torch.arange(past + length, device=q.device)
-        distance = places[past:, None] - places  # (T, past + T), below 0 in the future
-        heard = (distance >= 0) if self.local is None else (distance >= 0) & (distance < self.local)
-        if self.slopes is None:
-            return heard
-        slopes = torch.tensor(self.slopes, device=q.device)[:, None, None]
-        return (-slopes * distance).masked_fill(~heard, -torch.inf).to(q.dtype)
 
-    def memory(self, batch: int, context: int) -> Tensor:
-        """Room for keys and values, (2, B, Hkv, context, D)."""
-        return self.project.weight.new_empty(2, batch, self.n_kv_head, context, self.head_size)
+def mask(
+    past: int, length: int, slopes: list[float] | None, local: int | None, like: Tensor
+) -> Tensor | None:
+    """What is added to the scores (H, T, past + T) of T inputs behind others, or who may hear whom (T, past + T).
+
+    None = the plain triangle, or for a single input, no limit. `like` says which kind of number and where.
+    """
+    near = local is None or local >= past + length
+    if slopes is None and near and (past == 0 or length == 1):
+        return None
+    places = torch.arange(past + length, device=like.device)
+    distance = places[past:, None] - places  # (T, past + T), below 0 in the future
+    heard = (distance >= 0) if local is None else (distance >= 0) & (distance < local)
+    if slopes is None:
+        return heard
+    steepness = torch.tensor(slopes, device=like.device)[:, None, None]
+    return (-steepness * distance).masked_fill(~heard, -torch.inf).to(like.dtype)

@@ -23,6 +23,6 @@ class PostNormBlock(nn.Module):
         self.norm_2 = norm_2
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, memory: Tensor | None, past: int) -> Tensor:
-        x = self.norm_1(x + self.attention(x, memory, past))  # (B, T, C)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm_1(x + self.attention(x))  # (B, T, C)
         return self.norm_2(x + self.feed_forward(x))

@@ -28,7 +28,7 @@ class TokenEmbedding(nn.Module):
         self.tokens = nn.Parameter(torch.empty(vocab_size, n_embd))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, past: int) -> Tensor:
+    def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
         return self.dropout(F.embedding(tokens, self.tokens))  # (B, T, C)
 
 
@@ -40,7 +40,7 @@ class SineEmbedding(nn.Module):
         self.tokens = nn.Parameter(torch.empty(vocab_size, n_embd))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, past: int) -> Tensor:
+    def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
         x = F.embedding(tokens, self.tokens) * math.sqrt(self.tokens.shape[1])
         return self.dropout(x + sines(past, tokens.shape[1], x))  # (B, T, C) + (T, C)
 
@@ -59,16 +59,19 @@ class Rotary(nn.Module):
         super().__init__()
         self.base = base
 
-    def forward(self, q: Tensor, k: Tensor, past: int) -> tuple[Tensor, Tensor]:
-        length, size = q.shape[2:]
-        angles = _angles(
-            past, length, torch.arange(0, size, 2, device=q.device) / size, self.base
-        )  # (T, D/2)
-        cos, sin = angles.cos().to(q.dtype), angles.sin().to(q.dtype)
-        return _turned(q, cos, sin), _turned(k, cos, sin)
+    def forward(self, q: Tensor, k: Tensor, past: int = 0) -> tuple[Tensor, Tensor]:
+        cos, sin = self.turns(past, q.shape[2], q.shape[3], q)
+        return turned(q, cos, sin), turned(k, cos, sin)
+
+    def turns(self, past: int, length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (T, D/2) for the places past, past + 1, ..."""
+        exponents = torch.arange(0, size, 2, device=like.device) / size
+        angles = _angles(past, length, exponents, self.base)
+        return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`x` (..., T, D), each place turned by its own angles (T, D/2)."""
     first, second = x.chunk(2, dim=-1)  # the two coordinates of D/2 planes
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 

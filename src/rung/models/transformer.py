@@ -20,7 +20,7 @@ What happens to a document longer than the context is the window policy of `rung
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +33,8 @@ from rung.models.attention import Attention
 from rung.models.base import State
 from rung.models.feed_forward import SquaredReLU, SwiGLU
 from rung.models.gpt_config import HEAD_SIZE, GPTConfig, Shape, heads_for
+from rung.models.kv_cache import KeyValueCache, Window
+from rung.models.lean_gpt import LeanGPT
 from rung.models.neural import Network, NeuralModel, next_log_probs
 from rung.models.norms import PostNormBlock
 from rung.models.positions import Rotary, SineEmbedding, TokenEmbedding, alibi_slopes
@@ -49,6 +51,10 @@ class GPT(NeuralModel["Transformer"]):
     rung = "gpt"
     config_class = GPTConfig
     training_choices: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
+
+    def __init__(self, config: GPTConfig, vocab_size: int, end: int, network: Transformer) -> None:
+        super().__init__(config, vocab_size, end, network)
+        self._lean: tuple[list[tuple[int, int]], LeanGPT] | None = None
 
     @classmethod
     def configured(
@@ -97,69 +103,63 @@ class GPT(NeuralModel["Transformer"]):
         attention = 12.0 * len(network.blocks) * n_embd * network.context
         return 6.0 * (matrices + vocab_size * n_embd) + attention
 
-    def start(self, batch: int = 1) -> State:
-        return Window(np.empty((batch, 0), np.int64), self._memory(batch))
+    def start(self, batch: int = 1) -> Window:
+        return self._lean_network().cache(batch).window(0)
 
-    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
-        network, window = self.network, state
-        new = self.check_tokens(tokens).reshape(len(window.inputs), -1)  # (B, T)
-        inputs = np.concatenate([window.inputs, new], axis=1)
-        past, memory = window.inputs.shape[1], window.memory
-        over = inputs.shape[1] - network.context
+    def advance(self, state: Window, tokens: np.ndarray) -> tuple[np.ndarray, Window]:
+        new = self.check_tokens(tokens).reshape(len(state.inputs), -1)  # (B, T)
+        over = state.length + new.shape[1] - self.network.context
         if over > 0:
             # Only the window that holds the last input matters, however many full ones lie between.
-            stride = network.context - network.context // 2
-            inputs = inputs[:, -(-over // stride) * stride :].copy()
-            past, memory = 0, self._memory(len(inputs))
-        elif past < memory.filled:
-            # Another branch has written on from here: leave the memory to it.
-            memory = self._copy(memory, past, slice(None))
+            first = -(-over // self._stride) * self._stride
+            new = np.concatenate([state.inputs, new], axis=1)[:, first:]
+            state = self.start(len(new))
         with self.inference():
-            hidden = network.hidden(self._tensor(inputs[:, past:]), memory.keys_values, past)
-            log_probs = next_log_probs(network.logits(hidden[:, -1]))
-        memory.filled = inputs.shape[1]
-        return log_probs, Window(inputs, memory)
+            lean, cache, hidden = self._read(state, new)
+            log_probs = next_log_probs(lean.logits(hidden[:, -1]))
+        return log_probs, cache.window(state.length + new.shape[1])
 
-    def select(self, state: State, rows: np.ndarray) -> State:
-        memory = self._copy(
-            state.memory, state.inputs.shape[1], torch.as_tensor(np.array(rows), device=self.device)
-        )
-        return Window(state.inputs[rows], memory)
+    def advance_all(self, state: Window, tokens: np.ndarray) -> tuple[np.ndarray, list[State]]:
+        """One forward for each window that the tokens fall into."""
+        rest = self.check_tokens(tokens)  # (B, T)
+        log_probs, states = [], []
+        while rest.shape[1]:
+            room = self.network.context - state.length
+            past = np.empty((len(rest), 0), np.int64)
+            if room == 0:
+                past, room = state.inputs[:, self._stride :], self._stride
+                state = self.start(len(rest))
+            new, rest = rest[:, :room], rest[:, room:]
+            begin = state.length + past.shape[1]
+            with self.inference():
+                lean, cache, hidden = self._read(state, np.concatenate([past, new], axis=1))
+                log_probs.append(next_log_probs(lean.logits(hidden[:, past.shape[1] :])))
+            # Every state on the way is a length of the same cache.
+            states += [cache.window(begin + t) for t in range(1, new.shape[1] + 1)]
+            state = states[-1]
+        return np.concatenate(log_probs, axis=1), states
 
-    def _memory(self, batch: int) -> Memory:
-        """Room for a full window."""
-        with torch.inference_mode():
-            return Memory(self.network.memory(batch), 0)
+    def select(self, state: Window, rows: np.ndarray) -> Window:
+        return state.cache.copy(state.length, np.asarray(rows)).window(state.length)
 
-    def _copy(self, memory: Memory, length: int, rows: slice | Tensor) -> Memory:
-        """The first `length` positions of some rows, with room to go on."""
-        picked = [keys_values[:, rows, :, :length] for keys_values in memory.keys_values]
-        copy = self._memory(picked[0].shape[1])
-        with torch.inference_mode():
-            for target, source in zip(copy.keys_values, picked, strict=True):
-                target[:, :, :, :length] = source
-        copy.filled = length
-        return copy
+    @property
+    def _stride(self) -> int:
+        return self.network.context - self.network.context // 2
 
+    def _read(self, state: Window, new: np.ndarray) -> tuple[LeanGPT, KeyValueCache, Tensor]:
+        """Take in `new` (B, T), which fit the window: the weights used, where keys now lie, and (B, T, C)."""
+        cache, past = state.cache_to_write(), state.length
+        cache.inputs[:, past : past + new.shape[1]] = new
+        assert self._lean is not None  # `start` made it
+        lean = self._lean[1]
+        return lean, cache, lean.hidden(self._tensor(new.copy()), cache, past)
 
-@dataclass
-class Memory:
-    """Keys and values of a window: a tensor (2, B, H, context, D) a layer, `filled` positions of it written.
-
-    States share it: one of length n reads the first n positions, which are never written again. The longest
-    state may write behind its own; a shorter one that is advanced anew has to take a copy first.
-    """
-
-    keys_values: list[Tensor]
-    filled: int
-
-
-@dataclass(frozen=True)
-class Window:
-    """The state of B histories: the current window's inputs (B, n), and where their keys lie."""
-
-    inputs: np.ndarray
-    memory: Memory
+    def _lean_network(self) -> LeanGPT:
+        """Made anew when weights have changed, as between two samples of a training run. Looked at once a window."""
+        weights = [(weight.data_ptr(), weight._version) for weight in self.network.parameters()]
+        if self._lean is None or self._lean[0] != weights:
+            self._lean = weights, LeanGPT(self.network)
+        return self._lean[1]
 
 
 class Transformer(Network):
@@ -189,20 +189,15 @@ class Transformer(Network):
         """(V, C): what the logits are made with."""
         return self.embedding.tokens if self.free_head is None else self.free_head
 
-    def hidden(self, tokens: Tensor, memory: list[Tensor] | None = None, past: int = 0) -> Tensor:
-        """(B, T) -> (B, T, C). `past` inputs came before; each block finds theirs in its part of `memory`."""
-        x = self.embedding(tokens, past)  # (B, T, C)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, None if memory is None else memory[layer], past)
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, T, C)."""
+        x = self.embedding(tokens)  # (B, T, C)
+        for block in self.blocks:
+            x = block(x)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.head)  # (..., C) -> (..., V)
-
-    def memory(self, batch: int) -> list[Tensor]:
-        """Room for the keys and values of a full window, block by block; nothing is written in it yet."""
-        attentions = [part for part in self.modules() if isinstance(part, CausalSelfAttention | Attention)]
-        return [attention.memory(batch, self.context) for attention in attentions]
 
     def draw(self, generator: torch.Generator) -> None:
         """GPT-2's start: N(0, 0.02), and 1/sqrt(2L) of that where a block writes to the stream, so that its
@@ -227,7 +222,7 @@ class Embedding(nn.Module):
         self.positions = nn.Parameter(torch.empty(context, n_embd))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, past: int) -> Tensor:
+    def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
         x = (
             F.embedding(tokens, self.tokens) + self.positions[past : past + tokens.shape[1]]
         )  # (B, T, C) + (T, C)
@@ -246,8 +241,8 @@ class Block(nn.Module):
         self.norm_2 = norm_2
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, memory: Tensor | None, past: int) -> Tensor:
-        x = x + self.attention(self.norm_1(x), memory, past)  # (B, T, C)
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm_1(x))  # (B, T, C)
         return x + self.feed_forward(self.norm_2(x))
 
 
@@ -261,27 +256,15 @@ class CausalSelfAttention(nn.Module):
         self.project = nn.Linear(n_embd, n_embd, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Tensor | None, past: int) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         rows, length, width = x.shape
         q, k, v = (
             self.qkv(x).view(rows, length, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
         )  # each (B, H, T, D)
-        if memory is not None:
-            memory[0, :, :, past : past + length] = k
-            memory[1, :, :, past : past + length] = v
-            k, v = memory[:, :, :, : past + length]  # each (B, H, past + T, D)
-        mask = None
-        if past and length > 1:
-            mask = torch.ones(length, past + length, dtype=torch.bool, device=x.device).tril(past)
         y = F.scaled_dot_product_attention(
-            q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=past == 0
+            q, k, v, dropout_p=self.dropout.p if self.training else 0.0, is_causal=True
         )  # (B, H, T, D)
         return self.dropout(self.project(y.transpose(1, 2).reshape(rows, length, width)))
-
-    def memory(self, batch: int, context: int) -> Tensor:
-        """Room for keys and values, (2, B, H, context, D)."""
-        width = self.project.weight.shape[0]
-        return self.project.weight.new_empty(2, batch, self.n_head, context, width // self.n_head)
 
 
 class FeedForward(nn.Module):
@@ -328,7 +311,7 @@ def _attention(shape: Shape) -> CausalSelfAttention | Attention:
     )
 
 
-def _feed_forward(shape: Shape) -> nn.Module:
+def _feed_forward(shape: Shape) -> FeedForward | SwiGLU | SquaredReLU:
     part = {"gelu": FeedForward, "swiglu": SwiGLU, "relu2": SquaredReLU}[shape.feed_forward]
     return part(shape.n_embd, shape.n_hidden, shape.dropout, shape.bias)
 
