@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -183,3 +185,26 @@ def test_help_is_quick_and_has_examples(rung: Shell, capsys: pytest.CaptureFixtu
             main(["scratch", verb, "--help"])
         assert not end.value.code
         assert f"Example: rung scratch {verb}" in capsys.readouterr().out
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "scratch.md").read_text(encoding="utf-8")
+
+
+def test_the_learners_page_says_what_the_commands_say(rung: Shell):
+    """In the page's order, as the folders count up; what takes long or ends in many small steps is left out."""
+    blocks = re.findall(r"```console\n\$ rung (.*)\n([^`]*)```", PAGE)
+    quick = [
+        (command, said)
+        for command, said in blocks
+        if command.startswith(("scratch p", "scratch l", "scratch g"))
+    ]
+    assert len(quick) == 5
+    for command, said in quick:
+        assert rung(*shlex.split(command)) == (0, said, "")
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_the_learners_page_computes_what_it_says(block: int, capsys: pytest.CaptureFixture[str]):
+    code, said = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)[block]
+    exec(compile(code, "scratch.md", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out == said

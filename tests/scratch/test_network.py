@@ -14,7 +14,11 @@ from sklearn.neural_network import MLPClassifier as Authority
 
 from rung.errors import UserError
 from rung.scratch import datasets, network
+from rung.scratch.activations import Tanh
+from rung.scratch.layers import Linear, Sequential
+from rung.scratch.losses import CrossEntropy
 from rung.scratch.network import Activation, Loss, Parameters
+from rung.scratch.tape import Tape
 
 MLPClassifier: Any = Authority
 
@@ -94,6 +98,24 @@ def test_one_epoch_of_batch_descent_is_scikit_learns():
         (p.w, p.W, p.c, p.C), (*authority.coefs_, *authority.intercepts_), strict=True
     ):
         np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+def test_by_hand_and_by_the_tape():
+    rng = np.random.default_rng(2)
+    x, classes = rng.normal(size=(12, 2)), rng.integers(0, 3, 12)
+    net = Sequential(Linear(2, 5, rng), Tanh(), Linear(5, 3, rng))
+    with Tape() as tape:
+        loss = CrossEntropy()(net(x), classes)
+    tape.backward(loss)
+    w, c, W, C = net.parameters().values()
+    p = Parameters(w.data.T, c.data, W.data.T, C.data)
+    found = network.forward_backward(x, network.targets(classes, 3), p)
+    assert found.loss == pytest.approx(float(loss.data), abs=1e-12)
+    for step, value in zip(
+        (found.step.w.T, found.step.c, found.step.W.T, found.step.C), (w, c, W, C), strict=True
+    ):
+        assert value.grad is not None
+        np.testing.assert_allclose(-step, value.grad, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["xor", "moons", "circles"])
