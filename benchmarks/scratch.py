@@ -9,7 +9,7 @@
     scalars  the network beside micrograd, which has a node for each number and neither tanh nor logarithm: ReLU,
              squared error and one example a step for both
 
-tinygrad is no contender: its CPU device wants clang, and its speed comes from compiling, not from its engine.
+tinygrad is no contender: its CPU device needs clang, which is not everywhere.
 
 float32, and one thread each (set here, before NumPy and torch are loaded). The contenders take turns, several rounds;
 the median of each one's rounds is shown, and the median, over rounds, of its time divided by ours.

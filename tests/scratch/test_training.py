@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from rung.errors import UserError
 from rung.events import Evaluation, Event, Finished, Step
 from rung.scratch.arithmetic import add, multiply, sum_of
 from rung.scratch.losses import SquaredError
@@ -45,6 +46,11 @@ def test_penalties_have_their_minima() -> None:
     # At 0 the slope of |w| is not one number: descent by 0.1 swings around it by less than a step.
     np.testing.assert_allclose(trained(Craft(steps=300, l1=0.5)), shrunk, atol=0.07)
     np.testing.assert_allclose(trained(Craft(steps=300, l1=0.5, l2=1.0)), shrunk / 2, atol=0.07)
+
+
+def test_a_budget_must_be_given() -> None:
+    with pytest.raises(UserError, match="steps, tokens or minutes"):
+        Craft()
 
 
 def test_clipping_shortens_the_step_and_keeps_its_direction() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rung.errors import UserError
 from rung.events import Evaluation, Event, Finished, Step
 from rung.scratch.optimizers import Optimizer
 from rung.scratch.tape import Module, Tape, Value, no_grad
@@ -44,6 +45,10 @@ class Craft:
     clip: float = 0.0
     eval_every: int | None = None
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.tokens is None and self.minutes is None:
+            raise UserError("training needs a budget: give steps, tokens or minutes")
 
 
 @dataclass
