@@ -133,10 +133,10 @@ def perceptron(
         "bias": float(bias[-1]),
     }
     if line.finished:
-        said = f"all {len(found.y)} points are right after {_count(updates, 'update')}; epoch {n_epochs} had none"
+        said = f"all {len(found.y):,} points are right after {_count(updates, 'update')}; epoch {n_epochs} had none"
     else:
         said = (
-            f"{n_wrong} of {len(found.y)} points are still wrong after {_count(n_epochs, 'epoch')} and {updates:,} "
+            f"{n_wrong:,} of {len(found.y):,} points are still wrong after {_count(n_epochs, 'epoch')} and {updates:,} "
             "updates: no line may separate these classes"
         )
     return _show(

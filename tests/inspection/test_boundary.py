@@ -75,7 +75,10 @@ def test_the_boundary_stands_where_the_scores_cross(tmp_path: Path):
 def test_more_classes_than_colours_and_a_single_frame(tmp_path: Path):
     rng = np.random.default_rng(0)
     points = Points(
-        rng.normal(size=(40, 2)), np.arange(40) % 10, ("a $b", "c_d"), tuple(f"class {i}" for i in range(10))
+        rng.normal(size=(40, 2)),
+        np.arange(40) % 10,
+        ("a $b 身長", "c_d"),
+        tuple(f"class {i}" for i in range(10)),
     )
     weights = rng.normal(size=(2, 10))
     png, gif = pictures(tmp_path, points, [Frame("$ _ ^ \\", lambda x: x @ weights, 0)])

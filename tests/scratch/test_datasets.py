@@ -81,6 +81,8 @@ def test_classes_that_are_numbers_and_other_separators(tmp_path: Path):
         ("a,b,y\n1,2,0\n3,,1\n", None, (), r"line 3, column 'b': '' is no number"),
         ("a,b,y\n1,nan,0\n", None, (), r"line 2, column 'b': 'nan' is not finite"),
         ("a,b,y\ninf,1,0\n", None, (), r"line 2, column 'a': 'inf' is not finite"),
+        ("a,b,y\n1,2,0\n3,-1e300,1\n", None, (), r"line 3, column 'b': '-1e300' is not finite"),
+        ("a,b,y\n" + "".join(f"1,2,{i}\n" for i in range(21)), None, (), "21 classes in 'y'"),
         ("a,b,y\n1,2,0\n3,4,0\n", None, (), "only one class, '0'"),
         ("a,b,y\n1,2,0\n3,4\n", None, (), "line 3: 2 fields where the header has 3"),
         ("a,b,y\n1,2,0\n3,4, \n", None, (), "line 3: the label"),

@@ -8,6 +8,7 @@ rings the point that moved the boundary, where one did. The same input gives the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,10 @@ def draw(points: Points, frames: Sequence[Frame], curve: Curve, *, png: Path, gi
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # a name's letter that the font lacks is an empty box
         scene = _Scene(points, curve)
         canvas = FigureCanvasAgg(scene.figure)
         scene.show(frames[0])

@@ -59,6 +59,7 @@ class _Card:
 
 def as_svg(nodes: Sequence[Node], title: str = "") -> str:
     """The picture. The same nodes give the same bytes."""
+    title = "".join(c if c.isprintable() else " " for c in title)  # XML knows no control characters
     cards = [_card(node) for node in nodes]
     bands = _bands(nodes)
     drawn: list[str] = []

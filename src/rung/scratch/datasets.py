@@ -18,6 +18,9 @@ import numpy as np
 
 from rung.errors import UserError, nearest
 
+MOST_CLASSES = 20
+LARGEST = 1e100  # larger numbers overflow where they are squared
+
 
 @dataclass(frozen=True)
 class Points:
@@ -155,6 +158,11 @@ def read_csv(path: Path, label: str | None = None, features: tuple[str, ...] = (
     if len(classes) < 2:
         found = f"only one class, {classes[0]!r}" if classes else "no rows below the header"
         raise UserError(f"{path} has {found}; at least two classes are needed in {header[columns[2]]!r}")
+    if len(classes) > MOST_CLASSES:
+        raise UserError(
+            f"{path} has {len(classes):,} classes in {header[columns[2]]!r}; {MOST_CLASSES} or fewer are accepted: "
+            "choose another --label"
+        )
     y = np.array([classes.index(name) for name in labels])
     return Points(np.array(numbers), y, (header[columns[0]], header[columns[1]]), classes)
 
@@ -196,8 +204,8 @@ def _number(path: Path, line: int, header: list[str], row: list[str], column: in
         value = float(row[column])
     except ValueError:
         value = None
-    if value is None or not math.isfinite(value):
-        what = "is no number" if value is None else "is not finite"
+    if value is None or not abs(value) < LARGEST:  # NaN is not
+        what = "is no number" if value is None else f"is not finite and below {LARGEST:g}"
         raise UserError(f"{path}, line {line}, column {header[column]!r}: {row[column]!r} {what}")
     return value
 
