@@ -52,6 +52,11 @@ def test_perceptron(rung: Shell):
     assert (code, err) == (0, "")
     assert "no line may separate" in out
     assert Path("runs/scratch-perceptron/boundary.gif").exists()
+    assert "--scale" not in out
+    assert (
+        "--scale standard"
+        in rung("scratch", "perceptron", "fruit.csv", "--label", "kind", "--epochs", "5")[1]
+    )
 
 
 def test_logistic(rung: Shell):

@@ -139,6 +139,9 @@ def perceptron(
             f"{n_wrong:,} of {len(found.y):,} points are still wrong after {_count(n_epochs, 'epoch')} and {updates:,} "
             "updates: no line may separate these classes"
         )
+        off = np.abs(found.x.mean(axis=0)) > 3 * found.x.std(axis=0)
+        if scale == "none" and off.any():  # the bias must go far, one step at a time
+            said += "; the numbers are far from 0, so try --scale standard"
     return _show(
         found,
         data,
