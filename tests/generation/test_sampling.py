@@ -1,4 +1,4 @@
-"""Sampling: still a distribution, small cases by hand, stop strings, the same alone and in a batch."""
+"""Sampling from byte and character models: draws, stop strings, whole characters, the mark, settings refused."""
 
 from __future__ import annotations
 
@@ -6,53 +6,20 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from rung.errors import UserError
-from rung.generation.pipeline import draw, temperature, top_k, top_p
+from rung.generation.pipeline import draw
 from rung.generation.sampling import Sampling, generate, stream
 from rung.models.base import LanguageModel, fitted
 from rung.models.bigram import Bigram, BigramConfig
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, train_tokenizer
 
-rows = st.lists(st.floats(-20, 0), min_size=1, max_size=12)
-
-
-def normalised(values: list[float]) -> np.ndarray:
-    weights = np.exp(np.array([values], np.float64))
-    return np.log(weights / weights.sum())
-
 
 def bigram(text: str, tokenizer: Tokenizer) -> LanguageModel:
     corpus = TokenStream.of([tokenizer.encode(text)], tokenizer.end)
     return fitted(Bigram.fit(BigramConfig(add_k=0.01), corpus, tokenizer.vocab_size, tokenizer.end))
-
-
-@settings(deadline=None)
-@given(rows, st.integers(1, 15))
-def test_top_k_keeps_exactly_k_under_ties(values, k):
-    assert np.isfinite(top_k(normalised(values), k)).sum() == min(k, len(values))
-    assert np.isfinite(top_k(np.full((1, 6), -np.log(6)), 2)).tolist() == [
-        [True, True, False, False, False, False]
-    ]
-
-
-def test_top_p_keeps_the_fewest_that_reach_p():
-    log_probs = np.log([[0.1, 0.5, 0.25, 0.15]])
-    np.testing.assert_allclose(np.exp(top_p(log_probs, 0.5)), [[0, 1, 0, 0]])
-    np.testing.assert_allclose(np.exp(top_p(log_probs, 0.6)), [[0, 2 / 3, 1 / 3, 0]])
-    np.testing.assert_allclose(np.exp(top_p(log_probs, 1.0)), np.exp(log_probs))
-
-
-def test_temperature_by_hand():
-    log_probs = np.log([[0.8, 0.2]])
-    np.testing.assert_allclose(np.exp(temperature(log_probs, 0.5)), [[0.64 / 0.68, 0.04 / 0.68]])
-    np.testing.assert_allclose(np.exp(temperature(log_probs, 0)), [[1, 0]])
-    np.testing.assert_allclose(np.exp(temperature(log_probs, 1e-6)), [[1, 0]])
-    np.testing.assert_allclose(np.exp(temperature(log_probs, 1e9)), [[0.5, 0.5]], atol=1e-6)
 
 
 def test_draws_follow_the_distribution():
@@ -148,6 +115,19 @@ def test_a_prompt_of_unseen_characters_works():
         {"samples": 0},
         {"stop": ("",)},
         {"seed": -1},
+        {"min_p": 1.5},
+        {"min_p": -0.1},
+        {"typical_p": 0},
+        {"typical_p": 1.1},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": float("inf")},
+        {"presence_penalty": float("nan")},
+        {"frequency_penalty": float("inf")},
+        {"min_tokens": -1},
+        {"min_tokens": 201},
+        {"ban": ("",)},
+        {"bias": ("a",)},
+        {"top_logprobs": -1},
     ],
 )
 def test_impossible_settings_are_refused_by_name(wrong):

@@ -51,9 +51,9 @@ class TextStream:
         return Settled(settled.text + rest, n_tokens, stopped=False)
 
     def _settle(self) -> Settled:
-        found = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            keep = len(self._held) - min(found)
+        stop = min(filter(None, (_found(self._held, stop) for stop in self._stops)), default=None)
+        if stop is not None:
+            keep = len(self._held) - stop[1]
         else:
             keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
         text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
@@ -62,7 +62,13 @@ class TextStream:
         while self._begins and self._begins[0] < self._shown:
             self._begins.popleft()
             n_tokens += 1
-        return Settled(text, n_tokens, bool(found))
+        return Settled(text, n_tokens, stop is not None)
+
+
+def _found(text: str, stop: str) -> tuple[int, int] | None:
+    """Where `stop` first ends in `text` and where it begins; of several, the one that is complete first stops."""
+    begin = text.find(stop)
+    return (begin + len(stop), begin) if begin >= 0 else None
 
 
 def _overlap(text: str, stop: str) -> int:

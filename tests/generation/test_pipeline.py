@@ -1,0 +1,291 @@
+"""The pipeline: distributions stay distributions, supports shrink, small cases by hand, transformers as authority."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from rung.errors import UserError
+from rung.generation import pipeline
+from rung.generation.pipeline import Pipeline, draw
+from rung.generation.settings import Sampling
+from tests.generation.letters import Letters
+
+LETTERS = Letters(*"abcdefghijk")
+V = LETTERS.vocab_size
+
+
+@st.composite
+def distributions(draw: st.DrawFn) -> np.ndarray:
+    """(R, V) log-probabilities; small whole numbers as weights make ties and impossible tokens likely."""
+    n_rows = draw(st.integers(1, 4))
+    weights = [draw(st.lists(st.integers(0, 9), min_size=V, max_size=V)) for _ in range(n_rows)]
+    probs = np.array(weights, np.float64) + np.eye(n_rows, V)  # no row without a token
+    with np.errstate(divide="ignore"):
+        return np.log(probs / probs.sum(axis=-1, keepdims=True))
+
+
+settings_drawn = st.fixed_dictionaries(
+    {
+        "temperature": st.sampled_from([0, 0.3, 1.0, 4.0]),
+        "top_k": st.none() | st.integers(1, V),
+        "top_p": st.none() | st.floats(0.01, 1),
+        "min_p": st.none() | st.floats(0, 1),
+        "typical_p": st.none() | st.floats(0.01, 1),
+        "repetition_penalty": st.sampled_from([1.0, 1.5, 0.5]),
+        "presence_penalty": st.sampled_from([0.0, 1.0, -0.5]),
+        "frequency_penalty": st.sampled_from([0.0, 0.7]),
+        "min_tokens": st.sampled_from([0, 2]),
+        "bias": st.sampled_from([(), ("a=2.5",), ("b=-3", "c=1")]),
+        "force": st.sampled_from(["", "dad"]),
+    }
+)
+
+
+@settings(deadline=None)
+@given(distributions(), settings_drawn, st.lists(st.integers(0, V - 2), max_size=5))
+def test_what_is_drawn_from_is_a_distribution_and_nothing_impossible_becomes_possible(
+    log_probs: np.ndarray, chosen: dict[str, Any], made: list[int]
+) -> None:
+    pipe = Pipeline(Sampling(**chosen), LETTERS)
+    past = pipe.start([LETTERS.encode("abba")] * len(log_probs))
+    for token in made:
+        past = past.after(np.full(len(log_probs), token))
+    before = log_probs.copy()
+    try:
+        out = pipe.processed(log_probs, past)
+    except UserError:  # the mark alone was possible, too early
+        return
+    np.testing.assert_array_equal(log_probs, before)
+    np.testing.assert_allclose(np.exp(out).sum(axis=-1), 1, atol=1e-9)
+    if len(made) >= len(chosen["force"]):
+        assert (out[~np.isfinite(log_probs)] == -np.inf).all()
+    alone = [
+        pipe.processed(log_probs[row : row + 1], past.select(np.array([row])))
+        for row in range(len(log_probs))
+    ]
+    np.testing.assert_array_equal(out, np.concatenate(alone))
+
+
+@settings(deadline=None)
+@given(distributions(), st.integers(1, V), st.floats(0.01, 1), st.floats(0, 1))
+def test_cuts_keep_the_proportions_of_what_they_keep(
+    log_probs: np.ndarray, k: int, p: float, share: float
+) -> None:
+    cuts: list[np.ndarray] = [
+        pipeline.top_k(log_probs, k),
+        pipeline.top_p(log_probs, p),
+        pipeline.min_p(log_probs, share),
+        pipeline.typical(log_probs, p),
+    ]
+    for out in cuts:
+        for before, after in zip(log_probs, out, strict=True):
+            kept = np.isfinite(after)
+            assert kept.any()
+            shift = after[kept] - before[kept]
+            np.testing.assert_allclose(shift, shift[0], atol=1e-9)
+            assert shift[0] >= -1e-9
+    for before, after in zip(log_probs, cuts[0], strict=True):
+        assert np.isfinite(after).sum() == min(k, np.isfinite(before).sum())
+    for before, after in zip(log_probs, cuts[1], strict=True):  # the fewest that reach p
+        kept = np.exp(before[np.isfinite(after)])
+        assert kept.sum() >= p - 1e-9
+        assert kept.sum() - kept.min() < p + 1e-9
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.floats(0.05, 0.95), st.floats(0.3, 3.0))
+def test_each_cut_is_that_of_transformers(seed: int, k: int, p: float, warmth: float) -> None:
+    """On random logits, where nothing is tied."""
+    log_probs = pipeline.normalised(np.random.default_rng(seed).normal(0, 2, (3, 30)))
+    scores = torch.from_numpy(log_probs)
+    ids: Any = torch.zeros((3, 1), dtype=torch.int64)
+    pairs: list[tuple[Callable[[], np.ndarray], Any]] = [
+        (lambda: pipeline.top_k(log_probs, k), TopKLogitsWarper(k)),
+        (lambda: pipeline.top_p(log_probs, p), TopPLogitsWarper(p)),
+        (lambda: pipeline.min_p(log_probs, p), MinPLogitsWarper(p)),
+        (lambda: pipeline.typical(log_probs, p), TypicalLogitsWarper(p)),
+        (lambda: pipeline.temperature(log_probs, warmth), TemperatureLogitsWarper(warmth)),
+    ]
+    for ours, theirs in pairs:
+        expected = torch.softmax(theirs(ids, scores.clone()), dim=-1).numpy()
+        np.testing.assert_allclose(np.exp(ours()), expected, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.floats(0.2, 4.0))
+def test_repetition_penalty_is_that_of_transformers(seed: int, penalty: float) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = pipeline.normalised(rng.normal(0, 2, (3, V)))
+    prompt, made = rng.integers(0, V, (3, 4)), rng.integers(0, V, (3, 3))
+    pipe = Pipeline(Sampling(repetition_penalty=penalty), LETTERS)
+    past = pipe.start(list(prompt))
+    for column in made.T:
+        past = past.after(column)
+    theirs = RepetitionPenaltyLogitsProcessor(penalty)
+    history: Any = torch.from_numpy(np.concatenate([prompt, made], axis=1))
+    expected = theirs(history, torch.from_numpy(log_probs.copy()))
+    np.testing.assert_allclose(pipe.adjusted(log_probs, past), np.asarray(expected), atol=1e-12)
+
+
+def test_the_cuts_follow_each_other_as_in_transformers() -> None:
+    rng = np.random.default_rng(3)
+    log_probs = pipeline.normalised(rng.normal(0, 2, (5, V)))
+    how = Sampling(temperature=0.7, top_k=9, top_p=0.9, min_p=0.03, typical_p=0.8)
+    scores: Any = torch.from_numpy(log_probs)
+    ids: Any = torch.zeros((5, 1), dtype=torch.int64)
+    for warper in (
+        TemperatureLogitsWarper(0.7),
+        TopKLogitsWarper(9),
+        TopPLogitsWarper(0.9),
+        MinPLogitsWarper(0.03),
+        TypicalLogitsWarper(0.8),
+    ):
+        scores = warper(ids, scores)
+    pipe = Pipeline(how, LETTERS)
+    out = pipe.processed(log_probs, pipe.start([np.empty(0, np.int64)] * 5))
+    np.testing.assert_allclose(np.exp(out), torch.softmax(scores, dim=-1).numpy(), atol=1e-9)
+
+
+def test_temperature_by_hand() -> None:
+    log_probs = np.log([[0.8, 0.2]])
+    np.testing.assert_allclose(np.exp(pipeline.temperature(log_probs, 0.5)), [[0.64 / 0.68, 0.04 / 0.68]])
+    np.testing.assert_allclose(np.exp(pipeline.temperature(log_probs, 0)), [[1, 0]])
+    np.testing.assert_allclose(np.exp(pipeline.temperature(log_probs, 1e-6)), [[1, 0]])
+    np.testing.assert_allclose(np.exp(pipeline.temperature(log_probs, 1e9)), [[0.5, 0.5]], atol=1e-6)
+
+
+def test_cuts_by_hand() -> None:
+    log_probs = np.log([[0.1, 0.5, 0.25, 0.15]])
+    for cut, kept in (
+        (pipeline.top_k(log_probs, 2), [0, 2 / 3, 1 / 3, 0]),
+        (pipeline.top_p(log_probs, 0.5), [0, 1, 0, 0]),
+        (pipeline.top_p(log_probs, 0.6), [0, 2 / 3, 1 / 3, 0]),
+        (pipeline.top_p(log_probs, 1.0), [0.1, 0.5, 0.25, 0.15]),
+        (pipeline.min_p(log_probs, 0.4), [0, 2 / 3, 1 / 3, 0]),
+        (pipeline.min_p(log_probs, 0.0), [0.1, 0.5, 0.25, 0.15]),
+        # The entropy is 1.208 nats; the surprises 2.30, 0.69, 1.39, 1.90 lie 1.09, 0.51, 0.18, 0.69 from it.
+        (pipeline.typical(log_probs, 0.2), [0, 0, 1, 0]),
+        (pipeline.typical(log_probs, 0.7), [0, 2 / 3, 1 / 3, 0]),
+        (pipeline.typical(log_probs, 0.8), [0, 5 / 9, 2.5 / 9, 1.5 / 9]),
+    ):
+        np.testing.assert_allclose(np.exp(cut), [kept], atol=1e-12)
+
+
+def test_among_equals_the_lower_ids_are_kept() -> None:
+    equal = np.full((1, 6), -np.log(6))
+    for cut in (pipeline.top_k(equal, 2), pipeline.top_p(equal, 0.3), pipeline.typical(equal, 0.3)):
+        assert np.isfinite(cut).tolist() == [[True, True, False, False, False, False]]
+    assert pipeline.ranking(equal, 3).tolist() == [[0, 1, 2]]
+    mixed = np.log([[0.1, 0.2, 0.1, 0.4, 0.2]])
+    assert pipeline.ranking(mixed, 4).tolist() == [[3, 1, 4, 0]]
+
+
+def test_penalties_on_counts_by_hand() -> None:
+    """OpenAI: mu[j] - c[j] * frequency - (1 if c[j] > 0 else 0) * presence."""
+    log_probs = np.log([[0.5, 0.3, 0.2]])
+    counts = np.array([[3, 1, 0]])
+    out = pipeline.count_penalties(log_probs, counts, presence=0.5, frequency=0.25)
+    np.testing.assert_allclose(out - log_probs, [[-1.25, -0.75, 0]])
+
+
+def test_counts_are_of_what_was_made_and_seen_is_the_prompt_too() -> None:
+    pipe = Pipeline(Sampling(repetition_penalty=2, presence_penalty=1), LETTERS)
+    past = (
+        pipe.start([LETTERS.encode("ab"), LETTERS.encode("")]).after(np.array([2, 2])).after(np.array([2, 0]))
+    )
+    assert past.counts is not None
+    assert past.seen is not None
+    assert past.counts[:, :3].tolist() == [[0, 0, 2], [1, 0, 1]]
+    assert past.seen[:, :3].tolist() == [[True, True, True], [True, False, True]]
+    assert past.made.tolist() == [2, 2]
+
+
+def test_bias_least_length_and_force() -> None:
+    log_probs = pipeline.normalised(np.zeros((1, V)))
+    pipe = Pipeline(Sampling(bias=("a=1.5",), min_tokens=3, force="ca"), LETTERS)
+    past = pipe.start([np.empty(0, np.int64)])
+    for letter in "ca":  # forced, one after the other
+        assert np.exp(pipe.processed(log_probs, past))[0].argmax() == LETTERS.encode(letter)[0]
+        assert np.exp(pipe.processed(log_probs, past)).max() == 1
+        past = past.after(LETTERS.encode(letter))
+    probs = np.exp(pipe.processed(log_probs, past))[0]
+    assert probs[LETTERS.end] == 0  # two tokens are made
+    np.testing.assert_allclose(probs[0], np.exp(1.5) / (np.exp(1.5) + V - 2))
+    probs = np.exp(pipe.processed(log_probs, past.after(np.array([1]))))[0]
+    np.testing.assert_allclose(probs[LETTERS.end], 1 / (np.exp(1.5) + V - 1))
+
+
+def test_a_bias_may_hold_an_equals_sign() -> None:
+    assert Sampling(bias=("==2", "a=-1e1")).biases() == [("=", 2.0), ("a", -10.0)]
+
+
+def test_picking_is_drawing_from_what_is_processed() -> None:
+    probs = np.array([0.4, 0.3, 0.15, 0.1, 0.05, *[0.0] * (V - 5)])
+    with np.errstate(divide="ignore"):
+        log_probs = np.tile(np.log(probs), (20_000, 1))
+    pipe = Pipeline(Sampling(top_k=4, temperature=0.5), LETTERS)
+    past = pipe.start([np.empty(0, np.int64)])
+    expected = np.exp(pipe.processed(log_probs[:1], past))[0]
+    np.testing.assert_allclose(expected[:4], np.array([0.16, 0.09, 0.0225, 0.01]) / 0.2825)
+    tokens = pipe.pick(log_probs, past, np.random.default_rng(0).random(20_000))
+    counts = np.bincount(tokens, minlength=V)
+    assert counts[4:].sum() == 0
+    assert chisquare(counts[:4], expected[:4] * 20_000).pvalue > 1e-4
+
+
+@settings(deadline=None)
+@given(distributions(), settings_drawn)
+def test_greedy_takes_the_likeliest_of_what_is_processed(
+    log_probs: np.ndarray, chosen: dict[str, Any]
+) -> None:
+    pipe = Pipeline(replace(Sampling(**chosen), temperature=0), LETTERS)
+    past = pipe.start([LETTERS.encode("abba")] * len(log_probs))
+    try:
+        expected = pipe.processed(log_probs, past).argmax(axis=-1)
+    except UserError:
+        with pytest.raises(UserError, match="no token is left"):
+            pipe.pick(log_probs, past, np.empty(0))
+        return
+    assert pipe.pick(log_probs, past, np.empty(0)).tolist() == expected.tolist()
+
+
+@settings(deadline=None)
+@given(distributions(), st.floats(0, 1, exclude_max=True))
+def test_a_draw_is_never_impossible(log_probs: np.ndarray, uniform: float) -> None:
+    for numbers in (np.full(len(log_probs), uniform), np.full(len(log_probs), np.nextafter(1, 0))):
+        tokens = draw(log_probs, numbers)
+        assert np.isfinite(log_probs[np.arange(len(tokens)), tokens]).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"top_k": V + 1}, f"--top-k {V + 1} is above the vocabulary: give at most {V}"),
+        ({"top_logprobs": V + 1}, "--top-logprobs"),
+        ({"bias": ("abc=1",)}, "3 tokens"),
+        ({"bias": ("=1",)}, "TEXT=NUMBER"),
+        ({"bias": ("a=much",)}, "TEXT=NUMBER"),
+        ({"bias": ("a",)}, "TEXT=NUMBER"),
+        ({"bias": ("a=inf",)}, "TEXT=NUMBER"),
+    ],
+)
+def test_what_does_not_go_with_the_vocabulary_is_said(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Pipeline(Sampling(**wrong), LETTERS)
