@@ -39,6 +39,10 @@ ONE_BY_ONE: list[dict[str, Any]] = [
     {"tied": False},
     {"n_hidden": 5},
     {"preset": "llama"},
+    {"preset": "rung", "ngram_rows": 64},
+    {"preset": "rung", "ngrams": 2, "ngram_rows": 64},
+    {"preset": "rung", "ngrams": 9, "ngram_rows": 64},
+    {"preset": "rung", "ngrams": 0},
 ]
 
 
@@ -312,7 +316,7 @@ class TestPresets:
     def test_every_sized_preset_is_counted_above(self) -> None:
         marks = getattr(TestPresets.test_has_the_published_parameters, "pytestmark")  # noqa: B009
         counted = {case[0] for case in marks[0].args[1]}
-        assert set(PRESETS) - counted == {"llama"}
+        assert set(PRESETS) - counted == {"llama", "plain", "rung"}
 
     def test_gpt1_part_by_part(self) -> None:
         """The sums of the notes, worked out: embeddings 31 M and 0.4 M, attention, feed-forward, norms."""

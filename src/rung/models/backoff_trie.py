@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from rung.models.ngram_counts import Grams
 from rung.models.trie_scan import Scan
+from rung.models.trie_step import Step
 from rung.models.workspace import Workspace
 
 ROOT = 0
@@ -99,6 +101,15 @@ class BackoffTrie:
             out[rows, self.words[children]] = self.log_prob[children] + so_far[rows]
         return out
 
+    def compiled_step(
+        self, nodes: np.ndarray, tokens: np.ndarray, end: int, step: Step
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B,), (B, T) -> what `next_log_probs` gives after the last token, (B, V), and the states, (B,)."""
+        nodes = nodes.copy()
+        out = np.empty((len(nodes), self.vocab_size), np.float32)
+        step(nodes, np.ascontiguousarray(tokens), end, *self._arrays, out)
+        return out, nodes
+
     def log_probs(self, ids: np.ndarray) -> np.ndarray:
         """The log-probability of every token of `ids` given those before it, (T,) -> (T,) float32."""
         out = np.empty(len(ids), np.float32)
@@ -111,14 +122,10 @@ class BackoffTrie:
     def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Scan) -> np.ndarray:
         """What `log_probs` gives, to the bit, by `trie_scan`'s walk from token to token."""
         out = np.empty(len(ids), np.float32)
-        arrays = [
-            _read_only(a)
-            for a in (self.words, self.log_prob, self.suffix, self.first_child, self.log_backoff)
-        ]
         node = ROOT
         for begin in range(0, len(ids), TOKENS_AT_ONCE):
             chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
-            node = scan(chunk, node, end, *arrays, out[begin : begin + TOKENS_AT_ONCE])
+            node = scan(chunk, node, end, *self._arrays, out[begin : begin + TOKENS_AT_ONCE])
         return out
 
     def matched(self, ids: np.ndarray) -> np.ndarray:
@@ -140,6 +147,12 @@ class BackoffTrie:
     def lengths(self, nodes: np.ndarray) -> np.ndarray:
         """How many tokens the n-gram of each node has, (n,)."""
         return np.searchsorted(self.level_start, nodes, side="right") - 1
+
+    @cached_property
+    def _arrays(self) -> list[np.ndarray]:
+        """What compiled functions take, in their order."""
+        arrays = (self.words, self.log_prob, self.suffix, self.first_child, self.log_backoff)
+        return [_read_only(array) for array in arrays]
 
     def _chunk_log_probs(self, ids: np.ndarray) -> np.ndarray:
         out = self.log_prob[1 + ids]
@@ -171,7 +184,7 @@ class BackoffTrie:
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
-    """One kind of array, mapped from a file or made here: the scan is compiled for each kind it meets."""
+    """One kind of array, mapped from a file or made here: functions are compiled for each kind it meets."""
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view

@@ -98,9 +98,11 @@ class Bigram(CountedModel):
         tokens = self.check_tokens(tokens)
         last = tokens if tokens.ndim == 1 else tokens[:, -1]
         smoothed = np.full((len(last), self.vocab_size), self.add_k)  # (B, V)
-        for row, token in enumerate(last):
-            pairs = slice(self.row_starts[token], self.row_starts[token + 1])
-            smoothed[row, self.words[pairs]] += self.counts[pairs]
+        begin = self.row_starts[last]
+        n = self.row_starts[last + 1] - begin
+        rows = np.repeat(np.arange(len(last)), n)
+        pairs = np.arange(len(rows)) + np.repeat(begin - (np.cumsum(n) - n), n)
+        smoothed[rows, self.words[pairs]] += self.counts[pairs]
         return np.log(smoothed) - self._log_totals(last)[:, None], last
 
     def select(self, state: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -65,10 +65,21 @@ class GPTConfig:
     """How many inputs a position attends to, itself and those right before it; None = all of the context."""
     tied: bool | None = None
     """Whether the head is the token embedding; None = yes. On the command line --tied=false."""
+    ngrams: int | None = None
+    """The longest n-gram of tokens that is looked up as such, beside its last token; None = none but in preset rung."""
+    ngram_rows: int | None = None
+    """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 65,536."""
 
     def __post_init__(self) -> None:
         for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
             _check(self, name, lambda value: type(value) is int and value >= 1, "a whole number, 1 or more")
+        _check(self, "ngrams", lambda value: type(value) is int and 0 <= value <= 16, "0 (none), or 2 to 16")
+        _check(
+            self,
+            "ngram_rows",
+            lambda value: type(value) is int and value >= 2 and value & (value - 1) == 0,
+            "a power of two, such as 65536",
+        )
         for name in ("bias", "norm_first", "qk_norm", "tied"):
             _check(self, name, lambda value: type(value) is bool, "true or false")
         for name in ("norm_eps", "rotary_base"):
@@ -84,6 +95,15 @@ class GPTConfig:
             if value is not None and value not in allowed:
                 near = nearest(value, allowed) if isinstance(value, str) else ""
                 raise UserError(f"{_flag(name)} {value!r} is unknown{near} (known: {', '.join(allowed)})")
+        if self.ngrams == 1:
+            raise UserError(
+                "--ngrams 1 is not allowed: single tokens have their rows anyway; give 0, or 2 to 16"
+            )
+        if self.ngrams and self.positions in ("learned", "sinusoidal"):
+            raise UserError(
+                f"--ngrams {self.ngrams} does not go with --positions {self.positions}: both change what is looked up"
+                " at the door; give --positions rotary, alibi or none, or --ngrams 0"
+            )
         self._check_heads()
 
     def _check_heads(self) -> None:
@@ -123,7 +143,9 @@ class GPTConfig:
             values["n_hidden"] = -(-config.n_embd // 3) * 8 if gated else 4 * config.n_embd
         if config.n_kv_head is None:
             values["n_kv_head"] = config.n_head
-        still_open = [name for name, value in values.items() if value is None and name != "local"]
+        still_open = [
+            name for name, value in values.items() if value is None and name not in ("local", "ngram_rows")
+        ]
         if still_open:
             raise ValueError(
                 f"{', '.join(still_open)} left open; pass the config through GPT.configured first"
@@ -152,6 +174,8 @@ class Shape:
     qk_norm: bool
     local: int | None
     tied: bool
+    ngrams: int
+    ngram_rows: int | None
 
 
 def heads_for(n_embd: int) -> int:

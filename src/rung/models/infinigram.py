@@ -29,14 +29,12 @@ from rung.models.infinigram_scan import (
     UNUSED,
     VARIETIES,
     KnownText,
-    count_all,
-    ends_of,
+    advance_and_mix,
     n_cells,
     observe,
     stretches_before,
 )
 from rung.models.ngram import NGram, NGramConfig, default_order
-from rung.models.place_walk import Integer, step
 from rung.models.suffix_array import PlaceIndex, build_index, read_only
 from rung.text.stream import TokenStream
 
@@ -47,7 +45,6 @@ PRIOR = 5.0  # tokens
 ROUNDS = 40
 MOST = 0.9999  # no lambda above, so nothing becomes impossible
 TOKENS_AT_ONCE = 1 << 16
-RANKS_PAY = 4  # a token counted by binary search costs as much as sorting so many
 
 
 @dataclass(frozen=True)
@@ -148,12 +145,8 @@ class InfiniGram(CountedModel):
         log_probs, nodes = self.ngram.advance(state.nodes, columns)
         probs = np.exp(log_probs.astype(np.float64))
         places = state.places.copy()
-        for row, history in enumerate(columns):
-            low, high, length = places[row]
-            for token in history:
-                low, high, length = step(self.known.places, low, high, length, token, self.end)
-            places[row] = low, high, length
-            self._mix(probs[row], low, high, length)
+        columns = np.ascontiguousarray(columns)
+        advance_and_mix(self.known, read_only(self.weights), columns, self.end, places, probs)
         return np.log(probs).astype(np.float32), State(places, nodes)
 
     def select(self, state: State, rows: np.ndarray) -> State:
@@ -192,24 +185,6 @@ class InfiniGram(CountedModel):
 
     def _nothing_seen(self) -> np.ndarray:
         return np.array([0, self.known.places.n_places, 0])
-
-    def _mix(self, probs: np.ndarray, low: Integer, high: Integer, length: Integer) -> None:
-        """Turn the Kneser-Ney probabilities (V,) of one history into those of this model, in place."""
-        ranges = np.empty((len(self.known.lengths) + 1, 2), np.int64)
-        cells = np.empty(len(self.known.lengths) + 1, np.int32)
-        ends_of(self.known, low, high, length, ranges, cells)
-        for (begin, end), cell in zip(ranges, cells, strict=True):
-            if cell == UNUSED:
-                continue
-            weight = float(self.weights[cell])
-            probs *= 1 - weight
-            if end - begin > RANKS_PAY * self.vocab_size:
-                counts = np.empty(self.vocab_size, np.int64)
-                count_all(self.known.places, begin, end, counts)
-                probs += weight / (end - begin) * counts
-            else:
-                tokens, counts = np.unique(self.known.following[begin:end], return_counts=True)
-                probs[tokens] += weight / (end - begin) * counts
 
     def _mixed(self, ids: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """The log-probability of every token of `ids` given those before it, (T,), from the Kneser-Ney model's."""

@@ -23,6 +23,7 @@ from rung.models.suffix_array import BLOCK, PlaceIndex
 TIMES = 16
 VARIETIES = 10
 FEW = 64
+RANKS_PAY = 4  # a token counted by binary search costs as much as looking at so many places
 UNUSED = -1
 
 _compiled = numba.njit(cache=True, nogil=True)
@@ -92,6 +93,55 @@ def observe(
     state[0] = low
     state[1] = high
     state[2] = length
+
+
+@_compiled
+def advance_and_mix(
+    known: KnownText,
+    weights: np.ndarray,
+    tokens: np.ndarray,
+    mark: Integer,
+    states: np.ndarray,
+    probs: np.ndarray,
+) -> None:
+    """Take in the tokens of each history, and turn the probabilities of the model below into the mixed ones.
+
+    Args:
+        known: the training text.
+        weights: lambda for each cell.
+        tokens: (B, T) int64.
+        mark: the document mark.
+        states: (B, 3), a state as in `walk` a row; changed.
+        probs: (B, V) float64, changed.
+    """
+    n_ends = len(known.lengths) + 1
+    vocab_size = probs.shape[1]
+    ranges = np.empty((n_ends, 2), np.int64)
+    cells = np.empty(n_ends, np.int32)
+    counts = np.empty(vocab_size, np.int64)
+    for row in range(len(tokens)):
+        low, high, length = states[row, 0], states[row, 1], states[row, 2]
+        for t in range(tokens.shape[1]):
+            low, high, length = step(known.places, low, high, length, tokens[row, t], mark)
+        states[row, 0] = low
+        states[row, 1] = high
+        states[row, 2] = length
+        ends_of(known, low, high, length, ranges, cells)
+        for k in range(n_ends):
+            if cells[k] == UNUSED:
+                continue
+            weight = np.float64(weights[cells[k]])
+            begin, end = ranges[k]
+            share = weight / (end - begin)
+            for token in range(vocab_size):
+                probs[row, token] *= 1 - weight
+            if end - begin > RANKS_PAY * vocab_size:
+                count_all(known.places, begin, end, counts)
+                for token in range(vocab_size):
+                    probs[row, token] += share * counts[token]
+            else:
+                for place in range(begin, end):
+                    probs[row, known.following[place]] += share
 
 
 @_compiled

@@ -20,14 +20,15 @@ from torch import Tensor, nn
 
 from rung.models.attention import Attention, mask
 from rung.models.feed_forward import SquaredReLU, SwiGLU
+from rung.models.hashed_ngrams import NgramEmbedding
 from rung.models.kv_cache import KeyValueCache
 from rung.models.norms import PostNormBlock
-from rung.models.positions import turned
+from rung.models.positions import SineEmbedding, TokenEmbedding, turned
 
 if TYPE_CHECKING:
     from rung.models.transformer import Block, CausalSelfAttention, FeedForward, Transformer
 
-TURNED_BELOW = 1 << 22
+TURNED_BELOW = 1 << 20
 """Matrices of fewer numbers are kept a second time, transposed: for one row, the product is then twice as fast as
 long as they come from a cache. Larger ones come from memory, which is what takes the time either way."""
 
@@ -38,7 +39,7 @@ class LeanGPT:
     def __init__(self, network: Transformer) -> None:
         parts = [cast("Block | PostNormBlock", block) for block in network.blocks]
         self.context = network.context
-        self.embedding = network.embedding
+        self.embedding = _embedding(network)
         self.norm = _norm(network.norm)
         self.head = _matrix(network.head)  # (C, V)
         self.blocks = [
@@ -64,7 +65,7 @@ class LeanGPT:
     def hidden(self, tokens: Tensor, cache: KeyValueCache, past: int) -> Tensor:
         """What `tokens` (B, T) come to behind the first `past` inputs of a cache, which gets theirs: (B, T, C)."""
         rows, length = tokens.shape
-        x = self.embedding(tokens, past).flatten(0, 1)  # (M, C)
+        x = self.embedding(tokens, past, cache)  # (M, C)
         around = Around(
             rows,
             past,
@@ -131,7 +132,8 @@ class LeanAttention:
         heads = self.qkv(x).view(around.rows, -1, self.n_head + 2 * self.n_kv_head, self.size)
         length = heads.shape[1]
         heads = heads.transpose(1, 2)  # (B, H + 2 Hkv, T, D)
-        q, k, v = heads.split((self.n_head, self.n_kv_head, self.n_kv_head), dim=1)
+        first, last = self.n_head, self.n_head + self.n_kv_head
+        q, k, v = heads[:, :first], heads[:, first:last], heads[:, last:]
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if around.turns is not None:
@@ -164,6 +166,29 @@ def _linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
         return lambda x: torch.mm(x, matrix)
     bias = layer.bias.detach()
     return lambda x: torch.addmm(bias, x, matrix)
+
+
+def _embedding(network: Transformer) -> Callable[[Tensor, int, KeyValueCache], Tensor]:
+    """(B, T) inputs behind the first `past` of a cache, which has theirs too -> (M, C)."""
+    if isinstance(network.embedding, NgramEmbedding):
+        whole = network.embedding
+
+        def looked_up(tokens: Tensor, past: int, cache: KeyValueCache) -> Tensor:
+            begin = max(0, past + 1 - whole.ngrams.longest)  # no n-gram that ends in these inputs begins before
+            inputs = torch.from_numpy(cache.inputs[:, begin : past + tokens.shape[1]].copy()).to(tokens.device)
+            return whole(inputs, past - begin).flatten(0, 1)
+
+        return looked_up
+    if isinstance(network.embedding, SineEmbedding | TokenEmbedding):
+        part = network.embedding
+        return lambda tokens, past, _: part(tokens, past).flatten(0, 1)
+    rows, places = network.embedding.tokens.detach(), network.embedding.positions.detach()
+
+    def embedded(tokens: Tensor, past: int, _: KeyValueCache) -> Tensor:
+        x = F.embedding(tokens, rows)
+        return x.add_(places[past : past + tokens.shape[1]]).flatten(0, 1)
+
+    return embedded
 
 
 def _norm(norm: nn.Module) -> Callable[[Tensor], Tensor]:

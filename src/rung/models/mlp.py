@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rung.models.neural import SlidingModel, SlidingNetwork, check_counts, check_switch
+from rung.models.neural import SlidingModel, SlidingNetwork, check_counts, check_switch, widened
 
 TANH_GAIN = 5 / 3
 """What a tanh layer's weights are enlarged by, so that layers stacked on it keep their spread (He et al. 2015)."""
@@ -104,7 +104,7 @@ class Perceptron(SlidingNetwork):
         """Reads the blocks that a target follows and no others: they alone may enter BatchNorm's statistics."""
         real = targets >= 0
         logits = self.logits(self.read(tokens.unfold(1, self._context, 1)[real]))
-        return F.cross_entropy(logits.float(), targets[real], reduction="sum")
+        return F.cross_entropy(widened(logits), targets[real], reduction="sum")
 
     def draw(self, generator: torch.Generator) -> None:
         """Table: N(0, 1). Layers: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""

@@ -72,7 +72,7 @@ class Network(nn.Module, ABC):
         """
         logits = self(tokens)  # (B, T, V)
         return F.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1, reduction="sum"
+            widened(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum"
         )
 
     @abstractmethod
@@ -357,9 +357,9 @@ class CarryingNetwork(Network):
         """As of any network, but after `carry` each row goes on from `carried`, which it brings up to date."""
         hidden, state = self.run(tokens, self.blank(len(tokens)) if self.carried is None else self.carried)
         if self.carried is not None:
-            self.carried = state.detach().float()
+            self.carried = widened(state.detach())
         real = targets >= 0
-        return F.cross_entropy(self.logits(hidden[real]).float(), targets[real], reduction="sum")
+        return F.cross_entropy(widened(self.logits(hidden[real])), targets[real], reduction="sum")
 
 
 def check_counts(config: Any, *names: str) -> None:
@@ -382,6 +382,11 @@ def check_switch(config: Any, name: str) -> None:
     value = getattr(config, name)
     if type(value) is not bool:
         raise UserError(f"{_flag(name)} {value!r} is not allowed: give true or false")
+
+
+def widened(x: Tensor) -> Tensor:
+    """`x` in float32 if it is in half precision."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def next_log_probs(logits: Tensor) -> np.ndarray:

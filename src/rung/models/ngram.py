@@ -26,6 +26,7 @@ from rung.models.backoff_trie import ROOT, BackoffTrie, build_trie
 from rung.models.base import CountedModel
 from rung.models.ngram_counts import Grams, count_ngrams, keep_frequent
 from rung.models.trie_scan import compiled_scan
+from rung.models.trie_step import compiled_step
 from rung.models.workspace import Workspace, bytes_of
 from rung.text.stream import TokenStream
 
@@ -35,6 +36,7 @@ SMOOTHINGS = (*INTERPOLATED, "add-k", "stupid-backoff", "none")
 IMPORTED = "imported"
 STUPID_BACKOFF = 0.4
 COMPILE_AFTER = 1 << 19  # tokens; below it, loading numba takes longer than the array version
+COMPILE_AFTER_STEPS = 300  # calls of `advance`, for the same reason
 IDS_AT_ONCE = 1 << 20
 
 
@@ -107,6 +109,7 @@ class NGram(CountedModel):
         self.discounts = discounts
         self.context = trie.order - 1
         self._n_scored = 0
+        self._n_stepped = 0
 
     @property
     def order(self) -> int:
@@ -146,6 +149,10 @@ class NGram(CountedModel):
         if columns.shape[1] > history:  # all that can matter is among the new tokens
             nodes = np.full_like(state, ROOT)
             columns = columns[:, columns.shape[1] - history :]
+        self._n_stepped += 1
+        compiled = compiled_step() if self._n_stepped > COMPILE_AFTER_STEPS else None
+        if compiled is not None:
+            return self.trie.compiled_step(nodes, columns, self.end, compiled)
         for column in columns.T:
             nodes = self.trie.step(nodes, column, self.end)
         return self.trie.next_log_probs(nodes), nodes

@@ -24,6 +24,7 @@ GPT2: Mapping[str, Any] = {
     "feed_forward": "gelu",
     "qk_norm": False,
     "tied": True,
+    "ngrams": 0,
 }
 """What a transformer is here unless something else is asked for; its sizes stay open."""
 
@@ -40,11 +41,24 @@ _LLAMA = {
 }
 
 
+_RUNG = {
+    **GPT2,
+    "bias": False,
+    "norm": "rms",
+    "positions": "rotary",
+    "feed_forward": "relu2",
+    "qk_norm": True,
+    "ngrams": 5,
+}
+
+
 def _size(context: int, n_layer: int, n_head: int, n_embd: int) -> dict[str, Any]:
     return {"context": context, "n_layer": n_layer, "n_head": n_head, "n_embd": n_embd}
 
 
 PRESETS: dict[str, Mapping[str, Any]] = {
+    "plain": GPT2,  # GPT-2's manner alone
+    "rung": _RUNG,  # found by experiment on small text, docs/log.md; sizes suit the data
     "gpt1": {**_GPT1, **_size(512, 12, 12, 768)},  # V = 40,478: 116,534,784
     "gpt2": {**GPT2, **_size(1024, 12, 12, 768)},  # V = 50,257: 124,439,808
     "gpt2-medium": {**GPT2, **_size(1024, 24, 16, 1024)},  # 354,823,168

@@ -33,6 +33,7 @@ from rung.models.attention import Attention
 from rung.models.base import State
 from rung.models.feed_forward import SquaredReLU, SwiGLU
 from rung.models.gpt_config import HEAD_SIZE, GPTConfig, Shape, heads_for
+from rung.models.hashed_ngrams import NgramEmbedding, draw_normed, rows_for
 from rung.models.kv_cache import KeyValueCache, Window
 from rung.models.lean_gpt import LeanGPT
 from rung.models.neural import Network, NeuralModel, next_log_probs
@@ -40,6 +41,9 @@ from rung.models.norms import PostNormBlock
 from rung.models.positions import Rotary, SineEmbedding, TokenEmbedding, alibi_slopes
 
 __all__ = ["GPT", "GPTConfig", "Transformer"]
+
+DEFAULT_PRESET = "rung"
+"""What is trained if nobody says otherwise."""
 
 LAYERS, HEADS, CONTEXT = 4, 4, 64
 """What a config leaves open, when the data allow: nanoGPT's shape for a CPU, 4 x 4 x 128."""
@@ -61,7 +65,7 @@ class GPT(NeuralModel["Transformer"]):
         cls, config: GPTConfig, *, vocab_size: int, train_tokens: int, longest_document: int
     ) -> GPTConfig:
         """Raises UserError when the context is longer than the whole training text."""
-        config = config.resolved()
+        config = replace(config, preset=config.preset or DEFAULT_PRESET).resolved()
         if config.context is not None and config.context > train_tokens:
             raise UserError(
                 f"--context {config.context} is longer than the training text, {train_tokens} tokens;"
@@ -76,6 +80,9 @@ class GPT(NeuralModel["Transformer"]):
             n_layer=LAYERS if config.n_layer is None else config.n_layer,
             n_head=n_head,
             n_embd=HEAD_SIZE * n_head if n_embd is None else n_embd,
+            ngram_rows=rows_for(train_tokens)
+            if config.ngram_rows is None and config.ngrams
+            else config.ngram_rows,
         )
 
     @classmethod
@@ -168,7 +175,7 @@ class Transformer(Network):
     def __init__(
         self,
         context: int,
-        embedding: Embedding | TokenEmbedding | SineEmbedding,
+        embedding: Embedding | TokenEmbedding | SineEmbedding | NgramEmbedding,
         blocks: list[Block | PostNormBlock],
         norm: nn.Module,
         head: nn.Parameter | None,
@@ -203,6 +210,9 @@ class Transformer(Network):
         """GPT-2's start: N(0, 0.02), and 1/sqrt(2L) of that where a block writes to the stream, so that its
         2L contributions add up to no more than one. Norms begin as the identity. The first loss is near ln V.
         """
+        if isinstance(self.embedding, NgramEmbedding):
+            draw_normed(self, generator)
+            return
         residual = 0.02 / math.sqrt(2 * len(self.blocks))
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
@@ -281,8 +291,11 @@ class FeedForward(nn.Module):
         return self.dropout(self.project(x))
 
 
-def _embedding(shape: Shape, vocab_size: int) -> Embedding | TokenEmbedding | SineEmbedding:
+def _embedding(shape: Shape, vocab_size: int) -> Embedding | TokenEmbedding | SineEmbedding | NgramEmbedding:
     """Where positions are told at the door, with them; where attention tells them or nothing does, without."""
+    if shape.ngrams:
+        assert shape.ngram_rows is not None
+        return NgramEmbedding(vocab_size, shape.ngrams, shape.ngram_rows, shape.n_embd, shape.dropout)
     if shape.positions == "learned":
         return Embedding(vocab_size, shape.context, shape.n_embd, shape.dropout)
     if shape.positions == "sinusoidal":

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError
 from rung.models.mlp import SMALL, TanhLayer
-from rung.models.neural import SlidingModel, SlidingNetwork, check_counts, check_switch
+from rung.models.neural import SlidingModel, SlidingNetwork, check_counts, check_switch, widened
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Hierarchy(SlidingNetwork):
             hidden = self.hidden(tokens)
         else:
             hidden = self.hidden(tokens, F.pad(real, (self.history, 0), value=True))
-        return F.cross_entropy(self.logits(hidden[real]).float(), targets[real], reduction="sum")
+        return F.cross_entropy(widened(self.logits(hidden[real])), targets[real], reduction="sum")
 
     def draw(self, generator: torch.Generator) -> None:
         """Table: N(0, 1). Levels: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""

@@ -30,7 +30,7 @@ from rung.training.averaging import Average
 from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
-from rung.training.optimizers import OPTIMIZERS, add_penalties
+from rung.training.optimizers import add_penalties, make_optimizer
 from rung.training.precision import computing
 from rung.training.schedules import SCHEDULES, Schedule
 
@@ -86,8 +86,8 @@ def train_network(
         batches = Lanes(train, window, config.batch_size, seed, network.history)
     else:
         batches = Batches(train, window, config.batch_size, seed, network.history)
-    optimizer = OPTIMIZERS[config.optimizer](
-        network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
+    optimizer = make_optimizer(
+        config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
     schedule = schedule if schedule is not None else SCHEDULES[config.schedule]
     average = Average(network, config.average) if config.average is not None else None
@@ -136,7 +136,7 @@ def train_network(
             min(1.0, share + _share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr
         )
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * factor
+            group["lr"] = group["peak"] * factor
         nats, tokens, finite = _step(network, optimizer, batches, progress.step, config, seed, model.device)
         if not finite:
             reason = "diverged"
@@ -251,8 +251,11 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _clip(network: Network, largest: float) -> float:
-    """Shrink the gradient to the norm `largest` if it is longer; its norm before (Pascanu et al. 2013)."""
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    """Shrink the gradient to the norm `largest` if it is longer; its norm before (Pascanu et al. 2013).
+
+    Rows of hashed tables are left out: Adagrad's steps don't depend on how long their gradients are.
+    """
+    gradients = [p.grad for p in network.parameters() if p.grad is not None and not p.grad.is_sparse]
     norm = torch.stack(torch._foreach_norm(gradients)).norm().item()
     if norm > largest:
         torch._foreach_mul_(gradients, largest / (norm + 1e-6))

@@ -47,16 +47,17 @@ def muon_and_adamw(
     except ImportError:
         raise UserError("--optimizer muon needs torch 2.9 or later; use adamw, or a newer torch") from None
     muon = Muon(matrices, lr=lr, weight_decay=weight_decay, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
-    return _Both(muon, rest)
+    return Together(muon, rest)
 
 
-class _Both(Optimizer):
-    """Two optimisers of different parameters, seen as one: they share its groups and its state."""
+class Together(Optimizer):
+    """Several optimisers of different parameters, seen as one: they share its groups and its state."""
 
-    def __init__(self, first: Optimizer, second: Optimizer) -> None:
-        super().__init__([*first.param_groups, *second.param_groups], {})
-        first.state = second.state = self.state
-        self._parts = (first, second)
+    def __init__(self, *parts: Optimizer) -> None:
+        self._parts = [own for part in parts for own in (part._parts if isinstance(part, Together) else [part])]
+        super().__init__([group for part in self._parts for group in part.param_groups], {})
+        for part in self._parts:
+            part.state = self.state
 
     def step(self, closure: Any = None) -> Any:
         """Each takes its step; there is no closure to evaluate again."""

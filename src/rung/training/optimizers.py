@@ -7,8 +7,10 @@
     adamw      adam, and decoupled decay (Loshchilov & Hutter 2019)
     muon       hidden matrices by `rung.training.muon`, everything else by adamw
 
+Whatever the name, tables of hashed n-grams go by `rung.training.row_adagrad`.
+
 Decay is decoupled whatever the optimiser: before its step a weight is multiplied by 1 - lr * weight_decay. Decay and
-penalties concern what has two dimensions or more; biases, norms and other vectors are left alone.
+penalties concern what has two dimensions or more; biases, norms, other vectors and hashed tables are left alone.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from rung.training.muon import hidden_matrices, muon_and_adamw
+from rung.models.hashed_ngrams import HashedNgrams
+from rung.training.muon import Together, hidden_matrices, muon_and_adamw
+from rung.training.row_adagrad import RowAdagrad
 
 MOMENTUM = 0.9
 BETA1 = 0.9
@@ -78,13 +82,32 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "muon": muon,
 }
 
+TABLE_LR = 0.02
+"""The learning rate of tables that are looked up by hash. Adagrad's steps shrink by themselves, so it begins high."""
+
+
+def make_optimizer(
+    name: str, network: nn.Module, *, lr: float, weight_decay: float, beta2: float
+) -> Optimizer:
+    """The optimiser called `name`, with Adagrad for tables of which a step touches a few rows.
+
+    Every group has a "peak": the learning rate that a schedule's factor is to be multiplied with.
+    """
+    tables = [part.table for part in network.modules() if isinstance(part, HashedNgrams)]
+    optimizer = OPTIMIZERS[name](network, lr=lr, weight_decay=weight_decay, beta2=beta2)
+    if tables:
+        optimizer = Together(optimizer, RowAdagrad(tables, lr=TABLE_LR))
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
+
 
 def add_penalties(parameters: Iterable[nn.Parameter], l1: float, l2: float) -> None:
     """Add the gradient of l1 * sum |w| + l2 / 2 * sum w^2 to that of the loss; both at once is the elastic net
     (Zou & Hastie 2005)."""
     with torch.no_grad():
         for parameter in parameters:
-            if parameter.grad is not None and parameter.ndim >= 2:
+            if parameter.grad is not None and not parameter.grad.is_sparse and parameter.ndim >= 2:
                 if l1:
                     parameter.grad.add_(parameter.sign(), alpha=l1)
                 if l2:
@@ -95,7 +118,7 @@ def _groups(
     network: nn.Module, *, without: Iterable[nn.Parameter] = (), **decay: float
 ) -> list[dict[str, Any]]:
     """What decays and what doesn't, as torch wants it; `decay` has one entry, by the name the optimiser reads."""
-    left_out = set(without)
+    left_out = {*without, *(part.table for part in network.modules() if isinstance(part, HashedNgrams))}
     parameters = [p for p in network.parameters() if p.requires_grad and p not in left_out]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], **decay},

@@ -1,0 +1,149 @@
+"""The lowest loss that a text and a number of minutes can give: count, try sizes, train the best of them, mix.
+
+    1. count                 an n-gram and an infinigram: seconds, and often most of the way
+    2. try                   a transformer in each of a few sizes, every one for a small share of the minutes
+    3. train                 the size that got furthest, for the minutes that are left
+    4. mix                   what there is, by weights that are learned on the validation text
+
+A trial is short, so it favours small models a little; it also shows which sizes this machine can train in the time.
+The mixture can't be worse than its best part on the text its weights are learned on, so it is what is kept; parts that
+add nothing are left out of it. The parts stay in `parts/`, each a run of its own; `run.json` says what was tried.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rung.errors import Stopped, UserError
+from rung.events import Event, Note
+from rung.models import rung_class
+from rung.models.mix import MixConfig
+from rung.runs import clear, load, write_recipe
+from rung.text.corpus import Corpus
+from rung.training import session
+from rung.training.config import TrainingConfig
+
+DEFAULT_MINUTES = 10.0
+
+COUNTED = ("ngram", "infinigram")
+
+TRIAL_SHARE = 0.06
+"""The share of the minutes that each size is tried for."""
+
+SIZES: dict[str, dict[str, int]] = {
+    "small": {"n_layer": 2, "n_head": 2, "n_embd": 64},
+    "medium": {"n_layer": 4, "n_head": 4, "n_embd": 128},
+    "large": {"n_layer": 6, "n_head": 6, "n_embd": 192},
+}
+"""The transformers that are tried."""
+
+PARTS = "parts"
+
+
+def train_best(
+    corpus: Corpus,
+    folder: Path,
+    *,
+    training: TrainingConfig,
+    seed: int = 0,
+    device: str = "auto",
+    sample: session.Sampler | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[str, Event]]:
+    """Spend `training.minutes` on `corpus`; `folder`, which holds the corpus as `data/`, becomes the mixture's run.
+
+    Yields the name of the part at work and its event.
+
+    Raises UserError when there is no validation text to choose by, or a budget other than minutes is given.
+    """
+    if corpus.validation is None:
+        raise UserError("best chooses by validation text: give --val FILE, or a --split with some")
+    if training.steps is not None or training.tokens is not None:
+        raise UserError("best has a budget in minutes: give --minutes M, not --steps or --tokens")
+    minutes = training.minutes if training.minutes is not None else DEFAULT_MINUTES
+    end = time.monotonic() + 60 * minutes
+    parts = folder / PARTS
+    if parts.exists():
+        for old in parts.iterdir():
+            clear(old)
+    tried: list[dict[str, Any]] = []
+
+    def left() -> float:
+        return (end - time.monotonic()) / 60
+
+    def attempt(
+        name: str, rung: str, settings: dict[str, int], budget: float | None
+    ) -> Iterator[tuple[str, Event]]:
+        for event in session.start(
+            rung,
+            corpus.link(parts / name / "data"),
+            parts / name,
+            config=rung_class(rung).config_class(**settings) if settings else None,
+            training=None if budget is None else replace(training, minutes=budget),
+            seed=seed,
+            device=device,
+            sample=sample,
+            stop=stop,
+        ):
+            yield name, event
+        run = load(parts / name)
+        if run.recipe["status"] != "finished":
+            raise Stopped(
+                f"stopped; go on with 'rung train --resume {run.folder}', then mix what there is: "
+                f"'rung train mix DATA --runs {' '.join(str(parts / entry['name']) for entry in tried)} {run.folder}'"
+            )
+        result = run.recipe["result"]
+        tried.append(
+            {
+                "name": name,
+                "rung": rung,
+                "settings": settings,
+                "bits_per_byte": result["validation"]["bits_per_byte"],
+                "train_seconds": result["train_seconds"],
+            }
+        )
+
+    for rung in COUNTED:
+        yield from attempt(rung, rung, {}, None)
+    trial = TRIAL_SHARE * minutes
+    for size, settings in SIZES.items():
+        if left() > trial:
+            yield from attempt(f"gpt-{size}", "gpt", settings, trial)
+    trials = {entry["name"]: entry for entry in tried if entry["rung"] == "gpt"}
+    kept = [*COUNTED]
+    if trials and left() > 0:
+        first = min(trials.values(), key=lambda entry: entry["bits_per_byte"])
+        yield (
+            "gpt",
+            Note(f"{first['name']} got furthest in {trial:.1f} minutes; it is trained for {left():.1f} now"),
+        )
+        # The last measure of a part and the learning of the mixture's weights come out of the same budget.
+        yield from attempt("gpt", "gpt", first["settings"], max(left() * 0.95, trial))
+        kept.append("gpt")
+    for event in session.start(
+        "mix",
+        corpus,
+        folder,
+        config=MixConfig(tuple(str(parts / name) for name in kept)),
+        seed=seed,
+        stop=stop,
+    ):
+        yield "best", event
+    recipe = load(folder).recipe
+    result = recipe["result"]
+    tried.append(
+        {
+            "name": "mix",
+            "rung": "mix",
+            "settings": {},
+            "bits_per_byte": result["validation"]["bits_per_byte"],
+            "train_seconds": result["train_seconds"],
+        }
+    )
+    result["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
+    write_recipe(folder, recipe | {"tried": tried})
