@@ -13,6 +13,7 @@ from rung.models import ngram
 from rung.models.base import fitted
 from rung.models.ngram import NGram, NGramConfig
 from rung.models.trie_scan import compiled_scan, scan
+from rung.models.trie_step import compiled_step, step
 from rung.text.stream import TokenStream
 from tests.models.corpora import Corpus, corpora
 
@@ -26,6 +27,25 @@ def test_scan_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothin
     np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, scan), expected)
     compiled = compiled_scan() or scan
     np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, compiled), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(corpora(), st.integers(1, 6), st.sampled_from(["kneser-ney", "witten-bell", "none"]))
+def test_steps_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothing: str) -> None:
+    """From several states at once, one token or more at a time, marks among them."""
+    model = fitted(NGram.fit(NGramConfig(order, smoothing), corpus.stream, corpus.vocab_size, corpus.end))
+    rng = np.random.default_rng(0)
+    nodes = model.start(5)
+    for n_tokens in (1, 2, 1, 3):
+        tokens = rng.integers(0, corpus.vocab_size, (5, n_tokens))
+        expected = nodes
+        for column in tokens.T:
+            expected = model.trie.step(expected, column, corpus.end)
+        for function in (step, compiled_step() or step):
+            log_probs, after = model.trie.compiled_step(nodes, tokens, corpus.end, function)
+            np.testing.assert_array_equal(after, expected)
+            np.testing.assert_array_equal(log_probs, model.trie.next_log_probs(expected))
+        nodes = expected
 
 
 def test_without_numba_the_arrays_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

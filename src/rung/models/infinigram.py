@@ -102,6 +102,7 @@ class InfiniGram(CountedModel):
         for event in cls.fit(InfiniGramConfig(order=2), TokenStream.of(rows, 7), 8, 7):
             if isinstance(event, cls):
                 event.score(rows[0])
+                event.advance(event.start(), rows[0][:1])
 
     @classmethod
     def fit(

@@ -174,8 +174,12 @@ def _embedding(network: Transformer) -> Callable[[Tensor, int, KeyValueCache], T
         whole = network.embedding
 
         def looked_up(tokens: Tensor, past: int, cache: KeyValueCache) -> Tensor:
-            begin = max(0, past + 1 - whole.ngrams.longest)  # no n-gram that ends in these inputs begins before
-            inputs = torch.from_numpy(cache.inputs[:, begin : past + tokens.shape[1]].copy()).to(tokens.device)
+            begin = max(
+                0, past + 1 - whole.ngrams.longest
+            )  # no n-gram that ends in these inputs begins before
+            inputs = torch.from_numpy(cache.inputs[:, begin : past + tokens.shape[1]].copy()).to(
+                tokens.device
+            )
             return whole(inputs, past - begin).flatten(0, 1)
 
         return looked_up
