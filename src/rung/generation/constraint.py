@@ -66,25 +66,28 @@ class Banned(Constraint):
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
         self._text = utf8(text)
         self._token_bytes = tokenizer.token_bytes
-        self._after: dict[int, np.ndarray] = {}
+        shape = (len(self._text), tokenizer.vocab_size)
+        self._after = np.zeros(
+            shape, np.int32
+        )  # the state after each token, -1 where the text would be complete
+        self._allowed = np.zeros(shape, bool)
+        self._known: set[int] = set()  # the rows that are filled
 
     def start(self, rows: int) -> np.ndarray:
         return np.zeros(rows, np.int64)
 
     def allowed(self, state: np.ndarray) -> np.ndarray:
-        return self._table(state) >= 0
+        for matched in set(state.tolist()) - self._known:
+            self._after[matched] = [self._matched(matched, token) for token in self._token_bytes]
+            self._allowed[matched] = self._after[matched] >= 0
+            self._known.add(matched)
+        return self._allowed[state]
 
     def advance(self, state: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        return self._table(state)[np.arange(len(state)), tokens]
+        return self._after[state, tokens]
 
     def select(self, state: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return state[rows]
-
-    def _table(self, state: np.ndarray) -> np.ndarray:
-        """The state after each token, -1 where the text would be complete, (R, V)."""
-        for matched in set(state.tolist()) - self._after.keys():
-            self._after[matched] = np.array([self._matched(matched, token) for token in self._token_bytes])
-        return np.stack([self._after[matched] for matched in state.tolist()])
 
     def _matched(self, matched: int, token: bytes) -> int:
         text = self._text[:matched] + token

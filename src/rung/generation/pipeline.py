@@ -10,8 +10,8 @@ only where it is asked for:
  5. temperature
  6. top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024), typical (Meister et al. 2022)
 
-From step 5 on each hands a distribution that sums to 1 to the next, so a share of probability is a share of what is
-left. Among equals, the lower id comes first everywhere, so that "the k likeliest" are k.
+A step need not leave rows that sum to 1. Top-p and typical, to which a share of probability matters, get rows that do,
+so their share is one of what is left. Among equals, the lower id comes first everywhere: "the k likeliest" are k.
 """
 
 from __future__ import annotations
@@ -127,39 +127,40 @@ class Pipeline:
 
         Raises UserError when a row has no token left.
         """
-        how = self.how
-        out = self.adjusted(log_probs, past, allowed)
-        if out is not log_probs:
-            if (out.max(axis=-1) == -np.inf).any():
-                raise UserError(NOTHING_LEFT)
-            if how.temperature in (0, 1):
-                out = normalised(out)
-        out = temperature(out, how.temperature)
-        if how.top_k is not None:
-            out = top_k(out, how.top_k)
-        if how.top_p is not None:
-            out = top_p(out, how.top_p)
-        if how.min_p is not None:
-            out = min_p(out, how.min_p)
-        if how.typical_p is not None:
-            out = typical(out, how.typical_p)
-        return out
+        return normalised(self._reshaped(log_probs, past, allowed))
 
     def pick(
         self, log_probs: np.ndarray, past: Past, uniforms: np.ndarray, allowed: np.ndarray | None = None
     ) -> np.ndarray:
         """A token a row (R,), drawn from `processed` by `uniforms` (R,) in [0, 1); greedily at temperature 0."""
-        if self.how.temperature == 0:  # no cut can remove the likeliest
-            adjusted = self.adjusted(log_probs, past, allowed)
-            tokens = adjusted.argmax(axis=-1)
-            if adjusted is not log_probs and (adjusted[np.arange(len(tokens)), tokens] == -np.inf).any():
-                raise UserError(NOTHING_LEFT)
-            return tokens
-        return draw(self.processed(log_probs, past, allowed), uniforms)
+        if self.how.temperature > 0:
+            return draw(self._reshaped(log_probs, past, allowed), uniforms)
+        adjusted = self.adjusted(log_probs, past, allowed)
+        tokens = adjusted.argmax(axis=-1)  # which no cut removes
+        if adjusted is not log_probs and (adjusted[np.arange(len(tokens)), tokens] == -np.inf).any():
+            raise UserError(NOTHING_LEFT)
+        return tokens
+
+    def _reshaped(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None) -> np.ndarray:
+        """All steps; the rows need not sum to 1."""
+        how = self.how
+        out = self.adjusted(log_probs, past, allowed)
+        if out is not log_probs and (out.max(axis=-1) == -np.inf).any():
+            raise UserError(NOTHING_LEFT)
+        out = temperature(out, how.temperature)
+        if how.top_k is not None:
+            out = top_k(out, how.top_k)
+        if how.top_p is not None:
+            out = top_p(out if out is log_probs else normalised(out), how.top_p)
+        if how.min_p is not None:
+            out = min_p(out, how.min_p)
+        if how.typical_p is not None:
+            out = typical(out if out is log_probs else normalised(out), how.typical_p)
+        return out
 
 
 def repetition_penalty(log_probs: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
-    """The log-probability of every token seen (R, V) times the penalty: p becomes p ** penalty; not renormalised.
+    """The log-probability of every token seen (R, V) times the penalty: p becomes p ** penalty.
 
     Keskar et al. 2019 (CTRL) divide logits, which have no natural zero; here the logits are log-probabilities, at most
     0, so times is what makes a token less likely, as in their implementation and in transformers.
@@ -170,17 +171,17 @@ def repetition_penalty(log_probs: np.ndarray, seen: np.ndarray, penalty: float) 
 def count_penalties(
     log_probs: np.ndarray, counts: np.ndarray, presence: float, frequency: float
 ) -> np.ndarray:
-    """Less `presence` for every token made at least once, less `frequency` for each time; not renormalised."""
+    """Less `presence` for every token made at least once, less `frequency` for each time."""
     return log_probs - (presence * (counts > 0) + frequency * counts).astype(log_probs.dtype)
 
 
 def only(log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """What is not allowed, (R, V) or (V,), becomes impossible; not renormalised."""
+    """What is not allowed, (R, V) or (V,), becomes impossible."""
     return np.where(allowed, log_probs, log_probs.dtype.type(-np.inf))
 
 
 def without_early_end(log_probs: np.ndarray, made: np.ndarray, least: int, end: int) -> np.ndarray:
-    """The mark becomes impossible in rows that have made fewer than `least` tokens; not renormalised."""
+    """The mark becomes impossible in rows that have made fewer than `least` tokens."""
     early = made < least
     if not early.any():
         return log_probs
@@ -201,31 +202,31 @@ def forced(log_probs: np.ndarray, made: np.ndarray, tokens: np.ndarray) -> np.nd
 
 
 def temperature(log_probs: np.ndarray, value: float) -> np.ndarray:
-    """p ** (1 / value), renormalised; at 0, all probability on the likeliest token (the lowest id among equals)."""
+    """p ** (1 / value), in proportion to the likeliest token's; at 0 only that is left (the lowest id among equals)."""
     if value == 0:
         return top_k(log_probs, 1)
     if value == 1:
         return log_probs
     # Shifted by the maximum first, so that what overflows near 0 is only the unlikely, to -inf.
     with np.errstate(over="ignore"):
-        return normalised((log_probs - log_probs.max(axis=-1, keepdims=True)) / value)
+        return (log_probs - log_probs.max(axis=-1, keepdims=True)) / value
 
 
 def top_k(log_probs: np.ndarray, k: int) -> np.ndarray:
     """Keep exactly the k likeliest tokens; all of them when k is V or more."""
     if k >= log_probs.shape[-1]:
         return log_probs
-    return normalised(only(log_probs, likeliest(log_probs, k)))
+    return only(log_probs, likeliest(log_probs, k))
 
 
 def top_p(log_probs: np.ndarray, p: float) -> np.ndarray:
-    """Keep the fewest likeliest tokens whose probabilities reach p; at least one."""
+    """Keep the fewest likeliest tokens whose probabilities reach p, at least one. The rows must sum to 1."""
     if p >= 1:
         return log_probs
     surprise = np.sort(-log_probs, axis=-1)
     probs = np.exp(-surprise)
-    n_kept = np.count_nonzero(np.cumsum(probs, axis=-1, dtype=np.float64) - probs < p, axis=-1)
-    return normalised(only(log_probs, _smallest(-log_probs, surprise, np.maximum(n_kept, 1))))
+    n_kept = (np.cumsum(probs, axis=-1, dtype=np.float64) - probs < p).sum(axis=-1)
+    return only(log_probs, _smallest(-log_probs, surprise, np.maximum(n_kept, 1)))
 
 
 def min_p(log_probs: np.ndarray, share: float) -> np.ndarray:
@@ -233,11 +234,14 @@ def min_p(log_probs: np.ndarray, share: float) -> np.ndarray:
     if share == 0:
         return log_probs
     least = log_probs.max(axis=-1, keepdims=True) + np.log(share)
-    return normalised(only(log_probs, log_probs >= least.astype(log_probs.dtype)))
+    return only(log_probs, log_probs >= least.astype(log_probs.dtype))
 
 
 def typical(log_probs: np.ndarray, p: float) -> np.ndarray:
-    """Keep the fewest tokens that reach p, those first whose surprise -log p is nearest to its mean, the entropy."""
+    """Keep the fewest tokens that reach p, those first whose surprise -log p is nearest to its mean, the entropy.
+
+    The rows must sum to 1.
+    """
     if p >= 1:
         return log_probs
     probs = np.exp(log_probs)
@@ -250,7 +254,7 @@ def typical(log_probs: np.ndarray, p: float) -> np.ndarray:
     kept = np.empty(log_probs.shape, bool)
     before = np.cumsum(ranked, axis=-1, dtype=np.float64) - ranked
     np.put_along_axis(kept, order, before < p, -1)
-    return normalised(only(log_probs, kept))
+    return only(log_probs, kept)
 
 
 def normalised(log_probs: np.ndarray) -> np.ndarray:
@@ -277,7 +281,7 @@ def draw(log_probs: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """One token a row (R,), by inverting the cumulative distribution at `uniforms` (R,), each in [0, 1)."""
     cumulative = np.cumsum(np.exp(log_probs), axis=-1, dtype=np.float64)
     # Scaled by the row's own sum, so that rounding can't push a draw past the last possible token.
-    return np.count_nonzero(cumulative <= uniforms[:, None] * cumulative[:, -1:], axis=-1)
+    return (cumulative > uniforms[:, None] * cumulative[:, -1:]).argmax(axis=-1)
 
 
 def _smallest(keys: np.ndarray, in_order: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -288,10 +292,10 @@ def _smallest(keys: np.ndarray, in_order: np.ndarray, n: np.ndarray) -> np.ndarr
 def _up_to(keys: np.ndarray, border: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Which keys come before the border (R, 1) or are equal to it, n (R,) in all."""
     kept = keys <= border
-    if (np.count_nonzero(kept, axis=-1) == n).all():
+    if (kept.sum(axis=-1) == n).all():
         return kept
     equal = keys == border
-    room = n - np.count_nonzero(keys < border, axis=-1)
+    room = n - (keys < border).sum(axis=-1)
     return kept & ~(equal & (np.cumsum(equal, axis=-1) > room[..., None]))
 
 

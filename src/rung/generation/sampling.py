@@ -15,7 +15,7 @@ Log-probabilities told are the model's own, before the pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -118,34 +118,32 @@ def stream(
     An empty prompt starts a document. `constraint` comes on top of those that `how` asks for.
     """
     how = how if how is not None else Sampling()
+    return pieces(steps(model, tokenizer, prompts, how, constraint), tokenizer, how)
+
+
+def pieces(made: Iterable[Step], tokenizer: Tokenizer, how: Sampling) -> Iterator[Piece]:
+    """The text of steps, as soon as it is certain; says of each step which rows a stop string ends."""
     texts: dict[int, TextStream] = {}
     waiting: dict[int, list[Token]] = {}
-    for step in steps(model, tokenizer, prompts, how, constraint):
-        marked = step.tokens == tokenizer.end
-        for i, (row, token, log_prob, last, mark) in enumerate(
-            zip(
-                step.rows.tolist(),
-                step.tokens.tolist(),
-                step.log_probs.tolist(),
-                step.last.tolist(),
-                marked.tolist(),
-                strict=True,
-            )
-        ):
+    for step in made:
+        rows, tokens, log_probs = step.rows.tolist(), step.tokens.tolist(), step.log_probs.tolist()
+        lasts, end = step.last.tolist(), tokenizer.end
+        for i, row in enumerate(rows):
             if row not in texts:
                 texts[row], waiting[row] = TextStream(tokenizer, how.stop), []
-            top = tuple(zip(step.top_ids[i].tolist(), step.top_log_probs[i].tolist(), strict=True))
-            waiting[row].append(Token(token, log_prob, top))
-            text, n_tokens, reason = _settled(texts[row], token, mark, last)
-            tokens = tuple(waiting[row][:n_tokens])
+            top = ()
+            if how.top_logprobs:
+                top = tuple(zip(step.top_ids[i].tolist(), step.top_log_probs[i].tolist(), strict=True))
+            mine = waiting[row]
+            mine.append(Token(tokens[i], log_probs[i], top))
+            text, n_tokens, reason = _settled(texts[row], tokens[i], tokens[i] == end, lasts[i])
+            settled = tuple(mine[:n_tokens])
+            del mine[:n_tokens]
             if reason is not None:
                 step.over[i] = True
                 del texts[row], waiting[row]
-            else:
-                del waiting[row][:n_tokens]
-            if text or tokens or reason is not None:
-                prompt, sample = divmod(row, how.samples)
-                yield Piece(prompt, sample, text, tokens, reason)
+            if text or settled or reason is not None:
+                yield Piece(row // how.samples, row % how.samples, text, settled, reason)
 
 
 def generate(
@@ -168,22 +166,27 @@ def generate_many(
 ) -> list[list[Sample]]:
     """`stream`, gathered: for each prompt, in order, `how.samples` texts."""
     how = how if how is not None else Sampling()
-    if not how.stop and how.top_logprobs == 0:
-        flat = _gathered_whole(model, tokenizer, prompts, how, constraint)
-    else:
-        flat = [Sample() for _ in range(len(prompts) * how.samples)]
-        for piece in stream(model, tokenizer, prompts, how, constraint):
-            sample = flat[piece.prompt * how.samples + piece.sample]
-            sample.text += piece.text
-            for token in piece.tokens:
-                sample.token_ids.append(token.id)
-                sample.token_log_probs.append(token.log_prob)
-                sample.top.append(token.top)
-            sample.finish_reason = piece.finish_reason or ""
-        for sample in flat:
-            sample.tokens = len(sample.token_ids)
-            sample.log_prob = sum(sample.token_log_probs)
+    flat = gathered(steps(model, tokenizer, prompts, how, constraint), tokenizer, how)
     return [flat[begin : begin + how.samples] for begin in range(0, len(flat), how.samples)]
+
+
+def gathered(made: Iterable[Step], tokenizer: Tokenizer, how: Sampling) -> list[Sample]:
+    """The finished texts of steps, in the order of their rows."""
+    if not how.stop and how.top_logprobs == 0:
+        return _gathered_at_once(list(made), tokenizer)
+    flat: dict[int, Sample] = {}
+    for piece in pieces(made, tokenizer, how):
+        sample = flat.setdefault(piece.prompt * how.samples + piece.sample, Sample())
+        sample.text += piece.text
+        for token in piece.tokens:
+            sample.token_ids.append(token.id)
+            sample.token_log_probs.append(token.log_prob)
+            sample.top.append(token.top)
+        sample.finish_reason = piece.finish_reason or ""
+    for sample in flat.values():
+        sample.tokens = len(sample.token_ids)
+        sample.log_prob = sum(sample.token_log_probs)
+    return [flat[row] for row in sorted(flat)]
 
 
 def steps(
@@ -334,15 +337,8 @@ def _settled(text: TextStream, token: int, mark: bool, last: bool) -> tuple[str,
     return shown, n_tokens, "end" if mark else "length" if last else None
 
 
-def _gathered_whole(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    how: Sampling,
-    constraint: Constraint | None,
-) -> list[Sample]:
-    """The same samples as by `stream`, where no stop string has to be looked for: text is made once, at the end."""
-    made = list(steps(model, tokenizer, prompts, how, constraint))
+def _gathered_at_once(made: list[Step], tokenizer: Tokenizer) -> list[Sample]:
+    """The same samples as by `pieces`, where no stop string has to be looked for: text is made once, at the end."""
     if not made:
         return []
     rows = np.concatenate([step.rows for step in made])

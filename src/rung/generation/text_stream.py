@@ -28,14 +28,19 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
         self._decoder = TextDecoder(tokenizer)
         self._stops = stops
+        self._beginnings = frozenset(stop[0] for stop in stops)
         self._held = ""
         self._shown = 0  # characters
         self._begins: deque[int] = deque()  # where the text of each waiting token begins
 
     def push(self, token: int) -> Settled:
         """Take in one token, not the document mark."""
+        text = self._decoder.push(token)
+        if text and not self._begins and self._beginnings.isdisjoint(text):  # as it mostly is
+            self._shown += len(text)
+            return Settled(text, 1, stopped=False)
         self._begins.append(self._shown + len(self._held))
-        self._held += self._decoder.push(token)
+        self._held += text
         return self._settle()
 
     def finish(self, *, marked: bool) -> Settled:
