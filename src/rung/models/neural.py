@@ -299,6 +299,14 @@ class SlidingModel(NeuralModel[S]):
             logits = self.network(self._tensor(inputs))[:, 0]
             return next_log_probs(logits), inputs[:, 1:]
 
+    def advance_all(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, list[State]]:
+        """One forward, all blocks side by side."""
+        inputs = np.concatenate([state, self.check_tokens(tokens)], axis=1)  # (B, C - 1 + T)
+        width = state.shape[1]
+        with self.inference():
+            log_probs = next_log_probs(self.network(self._tensor(inputs)))
+        return log_probs, [inputs[:, t : t + width] for t in range(1, inputs.shape[1] - width + 1)]
+
     def select(self, state: State, rows: np.ndarray) -> State:
         return state[rows]
 
