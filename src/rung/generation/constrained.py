@@ -1,0 +1,194 @@
+"""Texts that match: a regular expression, one of some choices, or JSON of a schema, over any rung.
+
+llguidance (its derivative-based lexer, its Earley parser, and a trie of the vocabulary's bytes) tells at every step
+which tokens can still lead to a text that matches; all others get probability zero, and the document mark too until the
+text is complete. It works on bytes, so a token may be a piece of a character, and one text may be spelled by
+any tokens that spell it.
+
+What is left is the model's distribution over the next token, renormalised: not its distribution over all texts that
+match. (A choice whose beginning is likely is begun, however unlikely its end.)
+
+Expressions are Rust's (https://docs.rs/regex): as Python's, without look-around and back-references. They match the
+whole text made; the prompt is not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+from rung.errors import UserError
+from rung.files import read_json
+from rung.generation.constraint import Constraint
+from rung.text.tokenizers import Tokenizer
+
+WHITE_SPACE = " ?"
+"""What may stand between the parts of JSON. With more, a small model writes nothing but line ends."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a text must match; at most one of these.
+
+    Attributes:
+        regex: the text must match this regular expression, as a whole (Rust's syntax: no look-around, no \\1).
+        choices: the text must be one of these, separated by |.
+        json_schema: the text must be JSON of the schema in this file.
+    """
+
+    regex: str | None = None
+    choices: str | None = None
+    json_schema: Path | None = None
+
+    def __post_init__(self) -> None:
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in ("regex", "choices", "json_schema")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise UserError(f"{given[0]} and {given[1]} do not go together: give one of them")
+
+
+def constraint_of(form: Form, tokenizer: Tokenizer) -> Constraint | None:
+    """The constraint that the flags ask for, None when they ask for nothing.
+
+    Raises UserError for an expression or a schema that is wrong or that no text can match.
+    """
+    if form.regex is not None:
+        return matching(form.regex, tokenizer)
+    if form.choices is not None:
+        return one_of(form.choices.split("|"), tokenizer)
+    if form.json_schema is not None:
+        schema = read_json(form.json_schema)
+        return json_of(schema, tokenizer, name=str(form.json_schema))
+    return None
+
+
+def matching(regex: str, tokenizer: Tokenizer) -> Constraint:
+    """Texts that match `regex` as a whole."""
+    return Grammar(LLMatcher.grammar_from_regex(regex), tokenizer, f"--regex {regex!r}")
+
+
+def one_of(choices: list[str], tokenizer: Tokenizer) -> Constraint:
+    """Texts that are one of `choices`."""
+    shown = f"--choices {'|'.join(choices)!r}"
+    if not all(choices):
+        raise UserError(f"{shown} has an empty choice: give texts separated by |")
+    spelled = ["".join(f"\\x{{{ord(character):X}}}" for character in choice) for choice in choices]
+    return Grammar(LLMatcher.grammar_from_regex("|".join(spelled)), tokenizer, shown)
+
+
+def json_of(schema: Any, tokenizer: Tokenizer, *, name: str = "schema") -> Constraint:
+    """Texts that are JSON of `schema`, a schema as `json.load` gives it, with at most one space between parts."""
+    shown = f"--json-schema {name}"
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, dict):
+        raise UserError(f"{shown} is no JSON schema: it must hold an object, as in {{'type': 'integer'}}")
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(
+            json.dumps(schema), overrides={"whitespace_pattern": WHITE_SPACE}
+        )
+    except ValueError as error:
+        raise UserError(f"{shown} is no JSON schema: {_one_line(str(error))}") from None
+    return Grammar(grammar, tokenizer, shown)
+
+
+@dataclass
+class Match:
+    """How far one text has come. `mask` is the answer for it, (V,), once it was asked for."""
+
+    matcher: LLMatcher
+    mask: np.ndarray | None = None
+
+
+class Grammar(Constraint):
+    """What a grammar of llguidance admits. A state is a matcher a row, copied before it moves on."""
+
+    def __init__(self, grammar: str, tokenizer: Tokenizer, shown: str) -> None:
+        if not tokenizer.lossless:
+            raise UserError(
+                f"{shown} needs a tokeniser whose tokens spell the text; {tokenizer.kind} does not"
+            )
+        self._vocab_size, self._end = tokenizer.vocab_size, tokenizer.end
+        self._shown = shown
+        matcher = LLMatcher(_tokens_of(tokenizer), grammar, log_level=0)
+        if matcher.is_error():
+            raise UserError(f"{shown} is not possible: {_reason(matcher.get_error())}")
+        self._first = Match(matcher)
+        if not self._mask(self._first).any():
+            raise UserError(f"{shown}: no text can match it")
+
+    def start(self, rows: int) -> list[Match]:
+        return [self._first] * rows
+
+    def allowed(self, state: list[Match]) -> np.ndarray:
+        return np.stack([self._mask(match) for match in state])
+
+    def advance(self, state: list[Match], tokens: np.ndarray) -> list[Match]:
+        return [self._after(match, token) for match, token in zip(state, tokens.tolist(), strict=True)]
+
+    def select(self, state: list[Match], rows: np.ndarray) -> list[Match]:
+        return [state[row] for row in rows.tolist()]
+
+    def _after(self, match: Match, token: int) -> Match:
+        if token == self._end:
+            return match
+        matcher = match.matcher.deep_copy()
+        matcher.consume_token(token)
+        return Match(matcher)
+
+    def _mask(self, match: Match) -> np.ndarray:
+        """The tokens that may come next (V,); none where llguidance found that nothing can."""
+        if match.mask is None:
+            matcher = match.matcher
+            bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+            mask = np.unpackbits(bits, count=self._vocab_size, bitorder="little").astype(bool)
+            if matcher.is_error():
+                if "too complex" in matcher.get_error().lower() or "TooComplex" in matcher.stop_reason():
+                    raise UserError(f"{self._shown} is too complex: {_reason(matcher.get_error())}")
+                mask[:] = False
+            match.mask = mask
+        return match.mask
+
+
+class _Tokens:
+    """A tokeniser as llguidance wants it."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.eos_token_id = tokenizer.end
+        self.special_token_ids = [tokenizer.end]
+        self.tokens = [*tokenizer.token_bytes]
+        self.tokens[tokenizer.end] = b"<|end|>"
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str) -> list[int]:
+        return self._encode(text).tolist()
+
+
+def _tokens_of(tokenizer: Tokenizer) -> LLTokenizer:
+    return LLTokenizer(
+        TokenizerWrapper(_Tokens(tokenizer)), n_vocab=tokenizer.vocab_size, eos_token=tokenizer.end
+    )
+
+
+def _reason(error: str) -> str:
+    """What is wrong, without the picture of where."""
+    error = error.split("<state>")[0]
+    named = re.findall(r"error: (.*)", error)
+    if named:
+        return named[-1]
+    return _one_line(re.sub(r"^at \d+\(\d+\): ", "", error.split("\n   1 |")[0]))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
