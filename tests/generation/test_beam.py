@@ -179,6 +179,29 @@ def test_a_heavy_penalty_makes_every_group_begin_with_another_letter(seed: int) 
         assert sample.log_prob == pytest.approx(model.score(np.array(sample.token_ids)).sum(), rel=1e-5)
 
 
+def log_prob(model: LanguageModel, text: tuple[int, ...]) -> float:
+    return float(model.score(np.array(text, np.int64)).astype(np.float64).sum())
+
+
+@hypothesis_settings(deadline=None, max_examples=15)
+@given(st.integers(0, 1000), st.sampled_from([(1, 3), (2, 2), (3, 2)]), st.sampled_from([0.3, 1.0, 2.5]))
+def test_groups_are_the_papers_algorithm(seed: int, shape: tuple[int, int], penalty: float) -> None:
+    """Vijayakumar et al. 2016, algorithm 1, with Hamming diversity, each candidate scored from its beginning."""
+    model, longest, (width, n_groups) = random_bigram(seed), 5, shape
+    groups: list[list[tuple[int, ...]]] = [[()] for _ in range(n_groups)]
+    for _ in range(longest):
+        chosen: list[int] = []
+        for number, group in enumerate(groups):
+            candidates = [(*text, token) for text in group for token in range(3)]
+            value = {text: log_prob(model, text) - penalty * chosen.count(text[-1]) for text in candidates}
+            groups[number] = sorted(candidates, key=lambda text: -value[text])[:width]
+            chosen += [text[-1] for text in groups[number]]
+    expected = {text for group in groups for text in group}
+    beams = Beams(width * n_groups, n_best=width * n_groups, beam_groups=n_groups, diversity_penalty=penalty)
+    found = beam_search(model, ABC, "", Sampling(max_tokens=longest, min_tokens=longest), beams)
+    assert {tuple(sample.token_ids) for sample in found} == expected
+
+
 def test_bans_and_stop_strings_hold_for_every_beam() -> None:
     model = random_bigram(7)
     texts = beam_search(model, ABC, "", Sampling(max_tokens=6, ban=("ab", "c")), Beams(8, n_best=8))

@@ -249,12 +249,11 @@ def typical(log_probs: np.ndarray, p: float) -> np.ndarray:
     surprise = -np.where(possible, log_probs, 0)
     entropy = (probs * surprise).sum(axis=-1, keepdims=True)
     distance = np.where(possible, np.abs(surprise - entropy), np.inf)
-    order = np.argsort(distance, axis=-1, kind="stable")
+    order = np.argsort(distance, axis=-1)
     ranked = np.take_along_axis(probs, order, -1)
-    kept = np.empty(log_probs.shape, bool)
-    before = np.cumsum(ranked, axis=-1, dtype=np.float64) - ranked
-    np.put_along_axis(kept, order, before < p, -1)
-    return only(log_probs, kept)
+    n_kept = (np.cumsum(ranked, axis=-1, dtype=np.float64) - ranked < p).sum(axis=-1)
+    border = np.take_along_axis(distance, np.take_along_axis(order, n_kept[..., None] - 1, -1), -1)
+    return only(log_probs, _up_to(distance, border, n_kept))
 
 
 def normalised(log_probs: np.ndarray) -> np.ndarray:
