@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,9 +140,19 @@ class TestConfig:
         assert named in str(raised.value)
         assert "\n" not in str(raised.value)
 
-    def test_the_default_is_nanogpts_shape_for_a_cpu(self) -> None:
-        config = GPT.configured(GPTConfig(), vocab_size=300, train_tokens=10**6, longest_document=10**6)
-        assert config == GPTConfig(64, 4, 4, 128).resolved()
+    def test_the_default_sizes_are_nanogpts_for_a_cpu(self) -> None:
+        data = {"vocab_size": 300, "train_tokens": 10**6, "longest_document": 10**6}
+        plain = GPT.configured(GPTConfig(preset="plain"), **data)
+        assert plain == GPTConfig(64, 4, 4, 128, preset="plain").resolved()
+        default = GPT.configured(GPTConfig(), **data)
+        assert default == GPTConfig(64, 4, 4, 128, preset="rung", ngram_rows=32_768).resolved()
+
+    def test_a_choice_that_the_default_does_not_go_with_takes_its_place(self) -> None:
+        data = {"vocab_size": 9, "train_tokens": 100, "longest_document": 50}
+        assert GPT.configured(GPTConfig(positions="learned"), **data).ngrams == 0
+        assert GPT.configured(GPTConfig(n_head=4, n_embd=20), **data).positions == "alibi"
+        with pytest.raises(UserError, match="rotary turns pairs"):
+            GPT.configured(GPTConfig(n_head=4, n_embd=20, preset="llama"), **data)
 
     def test_short_documents_need_no_long_context(self) -> None:
         """15 letters and the mark: 16 predictions, from 16 inputs."""
@@ -151,7 +162,7 @@ class TestConfig:
     def test_what_the_user_chose_stays(self) -> None:
         chosen = GPTConfig(10, 2, 3, 12, dropout=0.1, bias=False)
         configured = GPT.configured(chosen, vocab_size=9, train_tokens=100, longest_document=5)
-        assert configured == chosen.resolved()
+        assert configured == replace(chosen, preset="rung", ngram_rows=1024).resolved()
 
     @given(n_head=st.none() | st.integers(1, 12), n_embd=st.none() | st.integers(1, 300))
     @settings(max_examples=50, deadline=None)

@@ -347,7 +347,8 @@ def _kind_for(shape: Shape) -> str:
         names = ", ".join(architecture.name for architecture in ARCHITECTURES.values())
         raise UserError(
             f"a model of this shape can't be written for transformers: {ARCHITECTURES[nearest_kind].name} has no"
-            f" {', '.join(wrong[nearest_kind])} (what can be written: the shapes of {names})"
+            f" {', '.join(wrong[nearest_kind])} (what can be written: the shapes of {names};"
+            " train with --preset plain, GPT-2's manner, or --preset llama)"
         )
     return nearest_kind
 

@@ -21,6 +21,9 @@ ALLOWED = {
 }
 """What the fields that are words can be."""
 
+AT_THE_DOOR = ("learned", "sinusoidal")
+"""The positions that are added to what is looked up."""
+
 HEAD_SIZE = 32
 """How wide a head is if nothing says otherwise: nanoGPT's, for a CPU."""
 
@@ -68,7 +71,7 @@ class GPTConfig:
     ngrams: int | None = None
     """The longest n-gram of tokens that is looked up as such, beside its last token; None = none but in preset rung."""
     ngram_rows: int | None = None
-    """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 65,536."""
+    """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 32,768."""
 
     def __post_init__(self) -> None:
         for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
@@ -99,7 +102,7 @@ class GPTConfig:
             raise UserError(
                 "--ngrams 1 is not allowed: single tokens have their rows anyway; give 0, or 2 to 16"
             )
-        if self.ngrams and self.positions in ("learned", "sinusoidal"):
+        if self.ngrams and self.positions in AT_THE_DOOR:
             raise UserError(
                 f"--ngrams {self.ngrams} does not go with --positions {self.positions}: both change what is looked up"
                 " at the door; give --positions rotary, alibi or none, or --ngrams 0"
@@ -131,6 +134,8 @@ class GPTConfig:
     def resolved(self) -> GPTConfig:
         """The same shape with everything said that the preset or GPT-2's way settles."""
         settled = {**GPT2, **(PRESETS[self.preset] if self.preset is not None else {})}
+        if self.positions in AT_THE_DOOR:
+            settled["ngrams"] = 0  # which are looked up there too
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value for name, value in settled.items() if known[name] is None})
 

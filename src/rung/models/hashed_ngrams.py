@@ -90,7 +90,7 @@ class HashedNgrams(nn.Module):
 
 def rows_for(train_tokens: int) -> int:
     """How many rows a table has if nobody says: a power of two, about one for every sixteen tokens of training text."""
-    return 1 << min(16, max(10, (train_tokens // 16).bit_length()))
+    return 1 << min(15, max(10, (train_tokens // 16).bit_length()))
 
 
 def draw_normed(network: nn.Module, generator: torch.Generator) -> None:

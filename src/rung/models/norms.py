@@ -8,6 +8,7 @@ Vaswani et al. 2017; GPT-1 (Radford et al. 2018). The stream is normed at each s
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -26,3 +27,10 @@ class PostNormBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm_1(x + self.attention(x))  # (B, T, C)
         return self.norm_2(x + self.feed_forward(x))
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, scaled in the precision of what comes in: under autocast that is not the weight's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, tuple(self.normalized_shape), self.weight.to(x.dtype), self.eps)

@@ -37,7 +37,7 @@ from rung.models.hashed_ngrams import NgramEmbedding, draw_normed, rows_for
 from rung.models.kv_cache import KeyValueCache, Window
 from rung.models.lean_gpt import LeanGPT
 from rung.models.neural import Network, NeuralModel, next_log_probs
-from rung.models.norms import PostNormBlock
+from rung.models.norms import PostNormBlock, RMSNorm
 from rung.models.positions import Rotary, SineEmbedding, TokenEmbedding, alibi_slopes
 
 __all__ = ["GPT", "GPTConfig", "Transformer"]
@@ -65,7 +65,13 @@ class GPT(NeuralModel["Transformer"]):
         cls, config: GPTConfig, *, vocab_size: int, train_tokens: int, longest_document: int
     ) -> GPTConfig:
         """Raises UserError when the context is longer than the whole training text."""
-        config = replace(config, preset=config.preset or DEFAULT_PRESET).resolved()
+        if config.preset is None:
+            config = replace(config, preset=DEFAULT_PRESET)
+            if config.n_embd is not None and config.positions is None:
+                n_head = heads_for(config.n_embd) if config.n_head is None else config.n_head
+                if config.n_embd // n_head % 2:
+                    config = replace(config, positions="alibi")  # rotary turns pairs
+        config = config.resolved()
         if config.context is not None and config.context > train_tokens:
             raise UserError(
                 f"--context {config.context} is longer than the training text, {train_tokens} tokens;"
@@ -306,7 +312,7 @@ def _embedding(shape: Shape, vocab_size: int) -> Embedding | TokenEmbedding | Si
 def _attention(shape: Shape) -> CausalSelfAttention | Attention:
     """GPT-2's, as long as nothing asks for more."""
     size = shape.n_embd // shape.n_head
-    norms = (nn.RMSNorm(size, shape.norm_eps), nn.RMSNorm(size, shape.norm_eps)) if shape.qk_norm else None
+    norms = (RMSNorm(size, shape.norm_eps), RMSNorm(size, shape.norm_eps)) if shape.qk_norm else None
     rotary = Rotary(shape.rotary_base) if shape.positions == "rotary" else None
     slopes = alibi_slopes(shape.n_head) if shape.positions == "alibi" else None
     if shape.n_kv_head == shape.n_head and all(part is None for part in (norms, rotary, slopes, shape.local)):
@@ -331,5 +337,5 @@ def _feed_forward(shape: Shape) -> FeedForward | SwiGLU | SquaredReLU:
 
 def _norm(shape: Shape) -> nn.Module:
     if shape.norm == "rms":
-        return nn.RMSNorm(shape.n_embd, shape.norm_eps)
+        return RMSNorm(shape.n_embd, shape.norm_eps)
     return nn.LayerNorm(shape.n_embd, shape.norm_eps, bias=shape.bias)

@@ -179,7 +179,7 @@ def _closed(
 
         from rung.training.precision import choose
 
-        width = asdict(config).get("n_embd", 128)
+        width = min(asdict(config).get("n_embd", 128), 2048)
         precision, told = choose(training.precision, torch.device(pick_device(device)), width)
         training = replace(training, precision=precision)
     return config, training.resolved(model_class.training_choices), told
