@@ -5,15 +5,15 @@ A left-to-right model gives the token w between a beginning a and an end b
     log P(a w b) = log P(a) + log P(w | a) + log P(b and the closing mark | a w)
 
 so what comes after counts too. All V tokens are tried. What precedes is read once; then all candidates read the
-end side by side, likeliest first, and those fall out whose sum so far is below what they would have to reach: it can only
-fall, so nothing is lost and the ranking is exact. Of the end only as much is read as can depend on the candidate:
-the model's `context`; the rest has one probability for all.
+end side by side, likeliest first, and those fall out whose sum so far is below what they would have to reach: it
+can only fall, so nothing is lost and the ranking is exact. Of the end only as much is read as can depend on the
+candidate: the model's `context`; the rest has one probability for all.
 
 Several masks are filled from left to right by a beam: the best W ways to fill those so far, each judged up to the next
 mask, go on. (One mask: exact. Several: exact where W is as large as the number of ways.)
 
-A mask is one token of the run's tokeniser: a character, a word with the space before it, a piece of one. Text is
-cut into tokens beginning and end apart; a space before the mask belongs to the candidate where tokens begin with spaces.
+A mask is one token of the run's tokeniser: a character, a word with the space before it, a piece of one. Text before
+and after it is cut into tokens on its own; a space before the mask belongs to it where tokens begin with spaces.
 """
 
 from __future__ import annotations
