@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from rung.models import lean_gpt
 from rung.models.base import LanguageModel, fitted
 from rung.models.bigram import Bigram, BigramConfig
 from rung.models.gpt_config import GPTConfig
@@ -20,6 +21,7 @@ from rung.models.recurrent import GRU, LSTM, RNN, RecurrentConfig
 from rung.models.transformer import GPT
 from rung.models.wavenet import WaveNet, WaveNetConfig
 from rung.text.stream import TokenStream
+from tests.conformance.check_model import check_model
 
 V, END = 11, 10
 COUNTED = ((Bigram, BigramConfig()), (NGram, NGramConfig(3)), (InfiniGram, InfiniGramConfig(3)))
@@ -104,6 +106,27 @@ def test_inference_equals_the_modules(fields: dict[str, Any]) -> None:
             np.testing.assert_allclose(every, expected[:, begin:stop], atol=1e-5)
             np.testing.assert_allclose(last, expected[:, stop - 1], atol=1e-5)
             state = states[-1]
+
+
+@pytest.mark.parametrize("fields", [{}, {"bias": False}, {"tied": False}, {"norm_eps": 0.1}], ids=str)
+def test_the_compiled_step_equals_the_modules(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(lean_gpt, "COMPILE_AFTER", 1)
+    model = gpt(16, **fields)
+    inputs = np.random.default_rng(0).integers(0, V, (1, 16))
+    with torch.no_grad():
+        expected = model.network(torch.from_numpy(inputs)).log_softmax(-1).numpy()
+    _, state = model.advance(model.start(1), inputs[:, :5])
+    for t in range(5, 16):
+        log_probs, after = model.advance(state, inputs[:, t])
+        np.testing.assert_allclose(log_probs, expected[:, t], atol=1e-5)
+        branch, _ = model.advance(state, (inputs[:, t] + 1) % V)  # leaves the first branch as it is
+        assert branch.shape == (1, V)
+        state = after
+    assert model._lean is not None
+    assert model._lean[1].compiled_step() is not None
+    check_model(model)
 
 
 def test_a_plain_chain_copies_nothing() -> None:

@@ -21,16 +21,18 @@ class KeyValueCache:
 
     Args:
         batch, context: B, C.
-        heads: Hkv and D of every block.
+        heads: how many blocks there are; Hkv and D of each.
         like: a tensor of the number type and on the device wanted.
     """
 
-    def __init__(self, batch: int, context: int, heads: list[tuple[int, int]], like: Tensor) -> None:
+    def __init__(self, batch: int, context: int, heads: tuple[int, int, int], like: Tensor) -> None:
         self.heads = heads
+        layers, n_head, size = heads
         self.inputs = np.empty((batch, context), np.int64)
         # Pages that are never written cost nothing, so a long context is not paid before it is used.
         with torch.inference_mode():
-            self.keys_values = [like.new_empty(2, batch, n, context, size) for n, size in heads]
+            self.stacked = like.new_empty(layers, 2, batch, n_head, context, size)
+            self.keys_values = list(self.stacked.unbind())
         self._windows: list[weakref.ref[Window]] = []
 
     def window(self, length: int) -> Window:
@@ -49,10 +51,10 @@ class KeyValueCache:
     def copy(self, length: int, rows: np.ndarray | None = None) -> KeyValueCache:
         """The first `length` inputs of these rows (None = all), with room to go on."""
         inputs = self.inputs if rows is None else self.inputs[rows]
-        copy = KeyValueCache(len(inputs), inputs.shape[1], self.heads, self.keys_values[0])
+        copy = KeyValueCache(len(inputs), inputs.shape[1], self.heads, self.stacked)
         copy.inputs[:, :length] = inputs[:, :length]
         with torch.inference_mode():
-            index = None if rows is None else torch.as_tensor(rows.copy(), device=self.keys_values[0].device)
+            index = None if rows is None else torch.as_tensor(rows.copy(), device=self.stacked.device)
             for target, source in zip(copy.keys_values, self.keys_values, strict=True):
                 known = source[:, :, :, :length]
                 target[:, :, :, :length] = known if index is None else known.index_select(1, index)

@@ -26,7 +26,11 @@ from rung.models.norms import PostNormBlock
 from rung.models.positions import SineEmbedding, TokenEmbedding, turned
 
 if TYPE_CHECKING:
+    from rung.models.gpt_step import CompiledStep
     from rung.models.transformer import Block, CausalSelfAttention, FeedForward, Transformer
+
+COMPILE_AFTER = 1000
+"""Steps of one history. Loading numba takes longer than so many steps."""
 
 TURNED_BELOW = 1 << 20
 """Matrices of fewer numbers are kept a second time, transposed: for one row, the product is then twice as fast as
@@ -39,6 +43,9 @@ class LeanGPT:
     def __init__(self, network: Transformer) -> None:
         parts = [cast("Block | PostNormBlock", block) for block in network.blocks]
         self.context = network.context
+        self._network, self._n_steps = network, 0
+        self._compiled: CompiledStep | None = None
+        self._plain = _is_gpt2(network, parts[0])
         self.embedding = _embedding(network)
         self.norm = _norm(network.norm)
         self.head = _matrix(network.head)  # (C, V)
@@ -59,8 +66,20 @@ class LeanGPT:
         )
 
     def cache(self, batch: int) -> KeyValueCache:
-        heads = [(block.attention.n_kv_head, block.attention.size) for block in self.blocks]
+        attention = self.blocks[0].attention
+        heads = len(self.blocks), attention.n_kv_head, attention.size
         return KeyValueCache(batch, self.context, heads, self.head)
+
+    def compiled_step(self) -> CompiledStep | None:
+        """The compiled step of one history, once there have been many and if it knows this kind of network."""
+        self._n_steps += 1
+        if self._n_steps == COMPILE_AFTER and self._plain:
+            try:
+                from rung.models.gpt_step import CompiledStep, fits
+            except ImportError:
+                return None
+            self._compiled = CompiledStep(self._network) if fits(self._network) else None
+        return self._compiled
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache, past: int) -> Tensor:
         """What `tokens` (B, T) come to behind the first `past` inputs of a cache, which gets theirs: (B, T, C)."""
@@ -152,6 +171,15 @@ class LeanAttention:
         if length == 1:
             return self.project(y.reshape(len(x), -1))
         return self.project(y.transpose(1, 2).reshape(len(x), -1))
+
+
+def _is_gpt2(network: Transformer, block: Block | PostNormBlock) -> bool:
+    """Whether all parts are GPT-2's: learned positions, LayerNorms before each part, plain attention, GELU."""
+    others = (
+        SineEmbedding | TokenEmbedding | NgramEmbedding | PostNormBlock | Attention | SwiGLU | SquaredReLU
+    )
+    parts = (network.embedding, block, block.attention, block.feed_forward)
+    return isinstance(block.norm_1, nn.LayerNorm) and not any(isinstance(part, others) for part in parts)
 
 
 def _matrix(weight: Tensor) -> Tensor:

@@ -127,6 +127,11 @@ class GPT(NeuralModel["Transformer"]):
             first = -(-over // self._stride) * self._stride
             new = np.concatenate([state.inputs, new], axis=1)[:, first:]
             state = self.start(len(new))
+        assert self._lean is not None  # `start` made it
+        if new.size == 1 and (step := self._lean[1].compiled_step()) is not None:
+            cache = state.cache_to_write()
+            cache.inputs[0, state.length] = new[0, 0]
+            return step(cache, int(new[0, 0]), state.length), cache.window(state.length + 1)
         with self.inference():
             lean, cache, hidden = self._read(state, new)
             log_probs = next_log_probs(lean.logits(hidden[:, -1]))

@@ -1,0 +1,208 @@
+"""Decoding beside transformers' `generate` on the same weights, and drafting beside not drafting.
+
+    python benchmarks/decode.py [gpt2] [char] [ngram] [speculative]
+
+gpt2         GPT-2's 124M shape, random weights, prompts of 32 tokens, 200 new ones, greedy, float32; batch 1 and 16
+char         4 layers, 4 heads, 128 wide, context 256, 100 tokens in the vocabulary, batch 1, else the same
+ngram        the n-gram rung on characters of Shakespeare, 64 samples of 1,000 tokens at temperature 1
+speculative  a GPT trained for a minute on the same characters, greedy, with that n-gram as its draft, and without
+
+The two run in turn, several rounds, on the same threads; printed are medians and the ratios round by round. Ours is the
+generator that `rung sample` uses, every token with its log-probability; the peer gives token ids. For gpt2 and char the
+share of equal tokens is shown: on random weights a near tie may fall to either side, and all behind it then differs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from rung.export.hugging_face_weights import transformers_of
+from rung.generation import speculative
+from rung.generation.sampling import Step, generate, steps
+from rung.generation.settings import Sampling
+from rung.models.base import fitted
+from rung.models.ngram import NGram, NGramConfig
+from rung.models.transformer import GPT, GPTConfig
+from rung.text.corpus import Corpus, prepare
+from rung.text.tokenizers import Tokenizer
+from rung.training.config import TrainingConfig
+from rung.training.loop import train_network
+
+PROMPT, NEW = 32, 200
+
+
+class Numbers(Tokenizer):
+    """Token ids written as numbers, so that a model of any vocabulary can be prompted."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__([b"%d " % token for token in range(vocab_size - 1)])
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array([int(word) for word in text.split()], np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Numbers:
+        raise NotImplementedError
+
+
+def tokens_of(made: Iterable[Step], rows: int) -> np.ndarray:
+    """The tokens of every row, side by side, (B, T)."""
+    texts: list[list[int]] = [[] for _ in range(rows)]
+    for step in made:
+        for row, token in zip(step.rows.tolist(), step.tokens.tolist(), strict=True):
+            texts[row].append(token)
+    return np.array(texts)
+
+
+def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> tuple[float, float, str]:
+    """Median seconds of each after a first round that doesn't count, and the ratios, theirs to ours."""
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        ours()
+        between = time.perf_counter()
+        theirs()
+        times.append((between - began, time.perf_counter() - between))
+    ratios = [b / a for a, b in times[1:]]
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    own, others = (statistics.median(column) for column in zip(*times[1:], strict=True))
+    return own, others, spread
+
+
+def beside_transformers(name: str, config: GPTConfig, vocab_size: int, batch: int, rounds: int) -> None:
+    """The same greedy tokens by both, timed."""
+    model = GPT.initialise(config, vocab_size, vocab_size - 1, seed=0)
+    model.network.eval()  # as a loaded run's
+    settings, weights = transformers_of(model)
+    taken = {key: value for key, value in settings.items() if key not in ("architectures", "model_type")}
+    peer: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**taken)).eval()
+    peer.load_state_dict(
+        {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}, strict=False
+    )
+    peer.tie_weights()
+    peer.generation_config.eos_token_id = None
+    peer.generation_config.pad_token_id = 0
+    # Both read the same: the mark, then 31 tokens of a text.
+    prompt = np.random.default_rng(0).integers(0, vocab_size - 1, (batch, PROMPT))
+    prompt[:, 0] = vocab_size - 1
+    texts = [" ".join(map(str, row[1:])) for row in prompt]
+    tokenizer, how = Numbers(vocab_size), Sampling(max_tokens=NEW, temperature=0)
+    inputs = torch.from_numpy(prompt)
+
+    def ours() -> np.ndarray:
+        return tokens_of(steps(model, tokenizer, texts, how), batch)
+
+    def theirs() -> np.ndarray:
+        made = peer.generate(
+            inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=NEW, do_sample=False
+        )
+        return np.asarray(made)[:, PROMPT:]
+
+    made, expected = ours(), theirs()
+    for _ in range(8 if batch == 1 and config.n_embd == 128 else 0):
+        ours()  # until what is compiled after some thousand steps is
+    equal = (made == expected).mean()
+    own, others, ratios = in_turn(ours, theirs, rounds)
+    print(
+        f"{name:<5} batch {batch:<3} rung {1000 * own / NEW:7.2f} ms a step   transformers "
+        f"{1000 * others / NEW:7.2f}   ratio {ratios}   equal tokens {equal:.1%}",
+        flush=True,
+    )
+
+
+def ngram_rates(model: NGram, corpus: Corpus, rounds: int) -> None:
+    """Tokens a second of 64 samples: of `advance` alone, of the tokens, and with the text they spell."""
+    batch, length = 64, 1000
+    how = Sampling(max_tokens=length, samples=batch)
+    rng = np.random.default_rng(0)
+    stepped = rng.integers(0, corpus.tokenizer.vocab_size, (length, batch))
+
+    def advance() -> int:
+        state = model.start(batch)
+        for column in stepped:
+            _, state = model.advance(state, column)
+        return stepped.size
+
+    def tokens() -> int:
+        return sum(len(step.tokens) for step in steps(model, corpus.tokenizer, "", how))
+
+    def text() -> int:
+        return sum(sample.tokens for sample in generate(model, corpus.tokenizer, "", how))
+
+    for name, work in (("advance alone", advance), ("tokens", tokens), ("text", text)):
+        work()
+        rates = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            n = work()
+            rates.append(n / (time.perf_counter() - began))
+        print(f"ngram batch 64  {name:<14} {statistics.median(rates):10,.0f} tokens/s", flush=True)
+
+
+def drafting(draft: NGram, corpus: Corpus, rounds: int) -> None:
+    """A GPT's greedy text with the draft and without."""
+    tokenizer = corpus.tokenizer
+    config = GPTConfig(256, 4, 4, 128)
+    model = GPT.initialise(config, tokenizer.vocab_size, tokenizer.end, seed=0)
+    training = TrainingConfig(minutes=1, batch_size=12, lr=2e-3, weight_decay=0.1, checkpoint_every=10**9)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in train_network(model, corpus.train, training, Path(folder), seed=0, evaluate=None):
+            pass
+    model.network.eval()
+    prompt = "".join(corpus.text("test"))[:200]
+    how = Sampling(max_tokens=NEW, temperature=0)
+    report = speculative.Speculation()
+
+    def ours() -> np.ndarray:
+        return tokens_of(speculative.steps(model, tokenizer, prompt, how, draft, report=report), 1)
+
+    def plain() -> np.ndarray:
+        return tokens_of(steps(model, tokenizer, prompt, how), 1)
+
+    same = np.array_equal(ours(), plain())
+    own, others, ratios = in_turn(ours, plain, rounds)
+    print(
+        f"speculative     {1000 * own / NEW:.2f} ms a token, plain {1000 * others / NEW:.2f}, ratio {ratios}; "
+        f"{report.accepted / max(report.drafted, 1):.0%} of guesses kept, "
+        f"{report.tokens / report.model_calls:.1f} tokens a call; {'the same text' if same else 'ANOTHER TEXT'}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Run what is named, or all."""
+    wanted = sys.argv[1:] or ["char", "ngram", "speculative", "gpt2"]
+    if "char" in wanted:
+        beside_transformers("char", GPTConfig(256, 4, 4, 128), 100, 1, rounds=7)
+    if "ngram" in wanted or "speculative" in wanted:
+        with tempfile.TemporaryDirectory() as folder:
+            corpus = prepare("shakespeare", Path(folder), tokenizer="char")
+            kind = corpus.tokenizer
+            counted = fitted(NGram.fit(NGramConfig(), corpus.train, kind.vocab_size, kind.end))
+            if "ngram" in wanted:
+                ngram_rates(counted, corpus, rounds=5)
+            if "speculative" in wanted:
+                drafting(counted, corpus, rounds=5)
+    if "gpt2" in wanted:
+        for batch, rounds in ((1, 5), (16, 3)):
+            beside_transformers("gpt2", GPTConfig(1024, 12, 12, 768), 50_257, batch, rounds)
+    print(
+        f"threads {torch.get_num_threads()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()
