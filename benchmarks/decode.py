@@ -113,7 +113,7 @@ def beside_transformers(name: str, config: GPTConfig, vocab_size: int, batch: in
 
     made, expected = ours(), theirs()
     for _ in range(8 if batch == 1 and config.n_embd == 128 else 0):
-        ours()  # until what is compiled after some thousand steps is
+        ours()  # until what is compiled after a thousand steps is
     equal = (made == expected).mean()
     own, others, ratios = in_turn(ours, theirs, rounds)
     print(
@@ -172,6 +172,8 @@ def drafting(draft: NGram, corpus: Corpus, rounds: int) -> None:
     def plain() -> np.ndarray:
         return tokens_of(steps(model, tokenizer, prompt, how), 1)
 
+    for _ in range(6):
+        plain()  # until what is compiled after a thousand steps is
     same = np.array_equal(ours(), plain())
     own, others, ratios = in_turn(ours, plain, rounds)
     print(

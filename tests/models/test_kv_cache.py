@@ -124,8 +124,13 @@ def test_the_compiled_step_equals_the_modules(
         branch, _ = model.advance(state, (inputs[:, t] + 1) % V)  # leaves the first branch as it is
         assert branch.shape == (1, V)
         state = after
+    _, state = model.advance(model.start(1), inputs[:, :2])
+    for begin, stop in pairwise([2, 5, 6, 16]):
+        every, states = model.advance_all(state, inputs[:, begin:stop])
+        np.testing.assert_allclose(every, expected[:, begin:stop], atol=1e-5)
+        state = states[-1]
     assert model._lean is not None
-    assert model._lean[1].compiled_step() is not None
+    assert model._lean[1].compiled_steps(1) is not None
     check_model(model)
 
 

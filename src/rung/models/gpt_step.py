@@ -1,13 +1,14 @@
-"""One token of one history through a small GPT-2, compiled: the arithmetic of `lean_gpt`, all in one call.
+"""A few tokens of one history through a small GPT-2, compiled: the arithmetic of `lean_gpt`, all in one call.
 
 At 4 layers of 128 even a bare row of torch operations spends most of its time on being called. As machine code a step
-takes about as long as reading the weights does. Norms, biases and GELU are GPT-2's; other shapes, more rows, more
-tokens at once and larger networks (where two threads and a tuned product are worth more) go the way of `lean_gpt`.
+takes about as long as reading the weights does, and several tokens (a draft to be judged) little more than one, as
+each row of a matrix is read once for all. Norms, biases and GELU are GPT-2's; other shapes, more rows, long prompts
+and larger networks (where two threads and a tuned product are worth more) go the way of `lean_gpt`.
 
 Loading numba takes half a second, and compiling some seconds once an installation, so `lean_gpt` turns to this file
 only when many steps have been made.
 
-Shapes: L layers, C = n_embd, H heads of D = C / H, F inside the feed-forward, V vocabulary.
+Shapes: T tokens, L layers, C = n_embd, H heads of D = C / H, F inside the feed-forward, V vocabulary.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def fits(network: Transformer) -> bool:
     return small and weights[0].dtype == torch.float32 and weights[0].device.type == "cpu"
 
 
-class CompiledStep:
+class CompiledSteps:
     """A network's weights as they are now, each kind in one array, layer upon layer."""
 
     def __init__(self, network: Transformer) -> None:
@@ -59,12 +60,12 @@ class CompiledStep:
         )
         self._eps = blocks[0].norm_1.eps
 
-    def __call__(self, cache: KeyValueCache, token: int, past: int) -> np.ndarray:
-        """The next token's log-probabilities (1, V); keys and values are written to the cache."""
-        out = np.empty((1, len(self._head)), np.float32)
-        x = self._tokens[token] + self._places[past]
+    def __call__(self, cache: KeyValueCache, tokens: np.ndarray, past: int) -> np.ndarray:
+        """Log-probabilities (T, V) after each of `tokens` (T,); keys and values are written to the cache."""
+        out = np.empty((len(tokens), len(self._head)), np.float32)
+        x = self._tokens[tokens] + self._places[past : past + len(tokens)]
         keys_values = cache.stacked.numpy()
-        _step(x, past, self._n_head, self._eps, self._head, keys_values, out[0], *self._arrays)
+        _steps(x, past, self._n_head, self._eps, self._head, keys_values, out, *self._arrays)
         return out
 
 
@@ -86,7 +87,7 @@ def _stacked(layers: list[nn.Module]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @_compiled
-def _step(
+def _steps(
     x: np.ndarray,
     past: int,
     n_head: int,
@@ -109,88 +110,101 @@ def _step(
     norm: np.ndarray,
     norm_bias: np.ndarray,
 ) -> None:
-    """Everything between the embedding x (C,), which is used up, and the log-probabilities `out` (V,).
+    """Everything between the embeddings x (T, C), which are used up, and the log-probabilities `out` (T, V).
 
-    keys_values: (L, 2, 1, H, context, D), written at `past`; the other arrays as in `CompiledStep`.
+    keys_values: (L, 2, 1, H, context, D), written from `past` on; the other arrays as in `CompiledSteps`.
     """
-    width = len(x)
+    length, width = x.shape
     size = width // n_head
-    normed, added = np.empty(width, np.float32), np.empty(width, np.float32)
-    heads, wide = np.empty(3 * width, np.float32), np.empty(expand.shape[1], np.float32)
-    scores = np.empty(past + 1, np.float32)
+    normed, added = np.empty_like(x), np.empty_like(x)
+    heads, wide = np.empty((length, 3 * width), np.float32), np.empty((length, expand.shape[1]), np.float32)
+    scores = np.empty(past + length, np.float32)
     scale = np.float32(1 / np.sqrt(size))
     for layer in range(len(qkv)):
         _norm(x, norm_1[layer], norm_1_bias[layer], eps, normed)
         _product(qkv[layer], normed, qkv_bias[layer], heads)
         for h in range(n_head):
             keys, values = keys_values[layer, 0, 0, h], keys_values[layer, 1, 0, h]
-            query = heads[h * size : (h + 1) * size]
-            keys[past] = heads[width + h * size : width + (h + 1) * size]
-            values[past] = heads[2 * width + h * size : 2 * width + (h + 1) * size]
-            highest = np.float32(-np.inf)
-            for t in range(past + 1):
-                score = np.float32(0)
-                for d in range(size):
-                    score += query[d] * keys[t, d]
-                scores[t] = score * scale
-                highest = max(highest, scores[t])
-            total = np.float32(0)
-            for t in range(past + 1):
-                scores[t] = np.exp(scores[t] - highest)
-                total += scores[t]
-            heard = normed[h * size : (h + 1) * size]
-            heard[:] = 0
-            for t in range(past + 1):
-                share = scores[t] / total
-                for d in range(size):
-                    heard[d] += share * values[t, d]
+            for t in range(length):
+                query = heads[t, h * size : (h + 1) * size]
+                keys[past + t] = heads[t, width + h * size : width + (h + 1) * size]
+                values[past + t] = heads[t, 2 * width + h * size : 2 * width + (h + 1) * size]
+                _listen(
+                    query, keys, values, scale, scores[: past + t + 1], normed[t, h * size : (h + 1) * size]
+                )
         _product(project[layer], normed, project_bias[layer], added)
-        for i in range(width):
-            x[i] += added[i]
+        x += added
         _norm(x, norm_2[layer], norm_2_bias[layer], eps, normed)
         _product(expand[layer], normed, expand_bias[layer], wide)
-        for i in range(len(wide)):
-            u = wide[i]
-            # GELU's 0.5 (1 + tanh z) is 1 / (1 + exp(-2 z)).
-            z = np.float32(0.7978845608) * (u + np.float32(0.044715) * u * u * u)
-            wide[i] = u / (np.float32(1) + np.exp(np.float32(-2) * z))
+        for t in range(length):
+            for i in range(wide.shape[1]):
+                u = wide[t, i]
+                # GELU's 0.5 (1 + tanh z) is 1 / (1 + exp(-2 z)).
+                z = np.float32(0.7978845608) * (u + np.float32(0.044715) * u * u * u)
+                wide[t, i] = u / (np.float32(1) + np.exp(np.float32(-2) * z))
         _product(narrow[layer], wide, narrow_bias[layer], added)
-        for i in range(width):
-            x[i] += added[i]
+        x += added
     _norm(x, norm[0], norm_bias[0], eps, normed)
+    _product(head, normed, np.zeros(len(head), np.float32), out)
+    for t in range(length):
+        highest = out[t].max()
+        total = np.float32(0)
+        for v in range(out.shape[1]):
+            total += np.exp(out[t, v] - highest)
+        out[t] -= highest + np.log(total)
+
+
+@_compiled
+def _listen(
+    query: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    scale: np.float32,
+    scores: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """out (D,) = softmax(keys query) values, over the first len(scores) of the keys and values (context, D)."""
     highest = np.float32(-np.inf)
-    for v in range(len(out)):
-        logit = np.float32(0)
-        for i in range(width):
-            logit += head[v, i] * normed[i]
-        out[v] = logit
-        highest = max(highest, logit)
+    for t in range(len(scores)):
+        score = np.float32(0)
+        for d in range(len(query)):
+            score += query[d] * keys[t, d]
+        scores[t] = score * scale
+        highest = max(highest, scores[t])
     total = np.float32(0)
-    for v in range(len(out)):
-        total += np.exp(out[v] - highest)
-    out -= highest + np.log(total)
+    for t in range(len(scores)):
+        scores[t] = np.exp(scores[t] - highest)
+        total += scores[t]
+    out[:] = 0
+    for t in range(len(scores)):
+        share = scores[t] / total
+        for d in range(len(out)):
+            out[d] += share * values[t, d]
 
 
 @_compiled
 def _product(matrix: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
-    """out = matrix x + bias; (O, I), (I,) -> (O,)."""
-    for o in range(len(out)):
-        total = np.float32(0)
-        for i in range(len(x)):
-            total += matrix[o, i] * x[i]
-        out[o] = total + bias[o]
+    """out = x matrix + bias, the matrix transposed; (O, I), (T, I) -> (T, O)."""
+    for o in range(len(matrix)):
+        for t in range(len(x)):
+            total = np.float32(0)
+            for i in range(x.shape[1]):
+                total += matrix[o, i] * x[t, i]
+            out[t, o] = total + bias[o]
 
 
 @_compiled
 def _norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, out: np.ndarray) -> None:
-    """LayerNorm."""
-    mean = np.float32(0)
-    for i in range(len(x)):
-        mean += x[i]
-    mean /= np.float32(len(x))
-    variance = np.float32(0)
-    for i in range(len(x)):
-        variance += (x[i] - mean) ** 2
-    scale = np.float32(1 / np.sqrt(variance / len(x) + eps))
-    for i in range(len(x)):
-        out[i] = (x[i] - mean) * scale * weight[i] + bias[i]
+    """LayerNorm of each row."""
+    width = x.shape[1]
+    for t in range(len(x)):
+        mean = np.float32(0)
+        for i in range(width):
+            mean += x[t, i]
+        mean /= np.float32(width)
+        variance = np.float32(0)
+        for i in range(width):
+            variance += (x[t, i] - mean) ** 2
+        scale = np.float32(1 / np.sqrt(variance / width + eps))
+        for i in range(width):
+            out[t, i] = (x[t, i] - mean) * scale * weight[i] + bias[i]

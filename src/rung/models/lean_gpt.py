@@ -26,11 +26,14 @@ from rung.models.norms import PostNormBlock
 from rung.models.positions import SineEmbedding, TokenEmbedding, turned
 
 if TYPE_CHECKING:
-    from rung.models.gpt_step import CompiledStep
+    from rung.models.gpt_step import CompiledSteps
     from rung.models.transformer import Block, CausalSelfAttention, FeedForward, Transformer
 
 COMPILE_AFTER = 1000
 """Steps of one history. Loading numba takes longer than so many steps."""
+
+COMPILED_AT_ONCE = 16
+"""Tokens; above, a tuned product of matrices is quicker."""
 
 TURNED_BELOW = 1 << 20
 """Matrices of fewer numbers are kept a second time, transposed: for one row, the product is then twice as fast as
@@ -44,7 +47,7 @@ class LeanGPT:
         parts = [cast("Block | PostNormBlock", block) for block in network.blocks]
         self.context = network.context
         self._network, self._n_steps = network, 0
-        self._compiled: CompiledStep | None = None
+        self._compiled: CompiledSteps | None = None
         self._plain = _is_gpt2(network, parts[0])
         self.embedding = _embedding(network)
         self.norm = _norm(network.norm)
@@ -70,15 +73,17 @@ class LeanGPT:
         heads = len(self.blocks), attention.n_kv_head, attention.size
         return KeyValueCache(batch, self.context, heads, self.head)
 
-    def compiled_step(self) -> CompiledStep | None:
-        """The compiled step of one history, once there have been many and if it knows this kind of network."""
+    def compiled_steps(self, length: int) -> CompiledSteps | None:
+        """What reads a few tokens of one history, once that was done often and if it knows this kind of network."""
+        if length > COMPILED_AT_ONCE:
+            return None
         self._n_steps += 1
         if self._n_steps == COMPILE_AFTER and self._plain:
             try:
-                from rung.models.gpt_step import CompiledStep, fits
+                from rung.models.gpt_step import CompiledSteps, fits
             except ImportError:
                 return None
-            self._compiled = CompiledStep(self._network) if fits(self._network) else None
+            self._compiled = CompiledSteps(self._network) if fits(self._network) else None
         return self._compiled
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache, past: int) -> Tensor:

@@ -127,15 +127,8 @@ class GPT(NeuralModel["Transformer"]):
             first = -(-over // self._stride) * self._stride
             new = np.concatenate([state.inputs, new], axis=1)[:, first:]
             state = self.start(len(new))
-        assert self._lean is not None  # `start` made it
-        if new.size == 1 and (step := self._lean[1].compiled_step()) is not None:
-            cache = state.cache_to_write()
-            cache.inputs[0, state.length] = new[0, 0]
-            return step(cache, int(new[0, 0]), state.length), cache.window(state.length + 1)
-        with self.inference():
-            lean, cache, hidden = self._read(state, new)
-            log_probs = next_log_probs(lean.logits(hidden[:, -1]))
-        return log_probs, cache.window(state.length + new.shape[1])
+        log_probs, cache = self._read(state, new, new.shape[1] - 1)
+        return log_probs[:, 0], cache.window(state.length + new.shape[1])
 
     def advance_all(self, state: Window, tokens: np.ndarray) -> tuple[np.ndarray, list[State]]:
         """One forward for each window that the tokens fall into."""
@@ -149,9 +142,8 @@ class GPT(NeuralModel["Transformer"]):
                 state = self.start(len(rest))
             new, rest = rest[:, :room], rest[:, room:]
             begin = state.length + past.shape[1]
-            with self.inference():
-                lean, cache, hidden = self._read(state, np.concatenate([past, new], axis=1))
-                log_probs.append(next_log_probs(lean.logits(hidden[:, past.shape[1] :])))
+            answers, cache = self._read(state, np.concatenate([past, new], axis=1), past.shape[1])
+            log_probs.append(answers)
             # Every state on the way is a length of the same cache.
             states += [cache.window(begin + t) for t in range(1, new.shape[1] + 1)]
             state = states[-1]
@@ -164,13 +156,18 @@ class GPT(NeuralModel["Transformer"]):
     def _stride(self) -> int:
         return self.network.context - self.network.context // 2
 
-    def _read(self, state: Window, new: np.ndarray) -> tuple[LeanGPT, KeyValueCache, Tensor]:
-        """Take in `new` (B, T), which fit the window: the weights used, where keys now lie, and (B, T, C)."""
+    def _read(self, state: Window, new: np.ndarray, first: int) -> tuple[np.ndarray, KeyValueCache]:
+        """Take in `new` (B, T), which fit the window: log-probabilities (B, T - first, V) after all but the first of
+        them, and where their keys lie."""
         cache, past = state.cache_to_write(), state.length
         cache.inputs[:, past : past + new.shape[1]] = new
         assert self._lean is not None  # `start` made it
         lean = self._lean[1]
-        return lean, cache, lean.hidden(self._tensor(new.copy()), cache, past)
+        if new.shape[0] == 1 and (compiled := lean.compiled_steps(new.shape[1])) is not None:
+            return compiled(cache, new[0], past)[None, first:], cache
+        with self.inference():
+            hidden = lean.hidden(self._tensor(new.copy()), cache, past)
+            return next_log_probs(lean.logits(hidden[:, first:])), cache
 
     def _lean_network(self) -> LeanGPT:
         """Made anew when weights have changed, as between two samples of a training run. Looked at once a window."""
