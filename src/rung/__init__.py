@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rung.api import (
         climb,
         evaluate,
+        fill,
         find_lr,
         generate,
         generate_many,
@@ -27,6 +28,7 @@ __all__ = [
     "UserError",
     "climb",
     "evaluate",
+    "fill",
     "find_lr",
     "generate",
     "generate_many",

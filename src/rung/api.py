@@ -21,9 +21,13 @@ from rung.evaluation.evaluate import Score, score_texts
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event
 from rung.generation.beam import Beams
+from rung.generation.form import Form, constraint_of
+from rung.generation.masked import Filling
+from rung.generation.masked import fill as _fill
 from rung.generation.prompts import generate_each
 from rung.generation.sampling import Sample, Sampling
 from rung.generation.sampling import generate as _generate
+from rung.generation.speculative import open_draft
 from rung.measure import Measure
 from rung.models import descends, rung_class
 from rung.models.base import LanguageModel
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "climb",
     "evaluate",
+    "fill",
     "find_lr",
     "generate",
     "generate_many",
@@ -270,19 +275,40 @@ def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
     return score_texts(run.model, run.tokenizer, texts)
 
 
-def generate(run: Run | str | Path, prompt: str = "", **settings: Any) -> list[Sample]:
+def generate(
+    run: Run | str | Path, prompt: str = "", *, draft: str | None = None, **settings: Any
+) -> list[Sample]:
     """Texts that continue `prompt`.
 
-    `settings` are the fields of `rung.generation.settings.Sampling` and `rung.generation.beam.Beams`, by name.
+    Args:
+        draft: a run's folder, or lookup: who guesses ahead (`rung.generation.speculative`).
+        settings: the fields of `rung.generation.settings.Sampling`, `rung.generation.beam.Beams` and
+            `rung.generation.form.Form`, by name.
     """
-    return next(generate_many(run, [prompt], **settings))
+    return next(generate_many(run, [prompt], draft=draft, **settings))
 
 
-def generate_many(run: Run | str | Path, prompts: Iterable[str], **settings: Any) -> Iterator[list[Sample]]:
+def generate_many(
+    run: Run | str | Path, prompts: Iterable[str], *, draft: str | None = None, **settings: Any
+) -> Iterator[list[Sample]]:
     """`generate` for each prompt, in order and as they are needed; many go side by side, each as if it were alone."""
     run = _opened(run)
-    how, search = split_settings(settings, Sampling, Beams)
-    return generate_each(run.model, run.tokenizer, prompts, Sampling(**how), Beams(**search))
+    how, search, form = split_settings(settings, Sampling, Beams, Form)
+    return generate_each(
+        run.model,
+        run.tokenizer,
+        prompts,
+        Sampling(**how),
+        Beams(**search),
+        constraint_of(Form(**form), run.tokenizer),
+        None if draft is None else open_draft(draft, run),
+    )
+
+
+def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[Filling]:
+    """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
+    run = _opened(run)
+    return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
 
 
 def climb(

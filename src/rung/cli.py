@@ -469,13 +469,27 @@ def sample(
     model, tokenizer = opened.model, opened.tokenizer
     if prompts is not None or json:
         texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
-        for samples, begin in zip(generate_each(model, tokenizer, texts, how, search), again, strict=True):
-            show_json({"prompt": begin, "samples": [record(one, tokenizer) for one in samples]})
-    elif search.beams is not None or how.top_logprobs:
-        for samples in generate_each(model, tokenizer, [prompt], how, search):
-            terminal.show_samples(tokenizer, prompt, samples)
+        made = generate_each(model, tokenizer, texts, how, search, constraint, guesser, report)
+        for samples, begin in zip(made, again, strict=True):
+            records = [record(one, tokenizer) for one in samples]
+            if known is not None:
+                for one, found in zip(records, known.of(begin, samples), strict=True):
+                    one["novelty"] = asdict(found)
+            told = {} if guesser is None else {"draft": draft_record(report)}
+            show_json({"prompt": begin, "samples": records, **told})
+            report = report.clear()
+    elif search.beams is not None or how.top_logprobs or known is not None:
+        for samples in generate_each(model, tokenizer, [prompt], how, search, constraint, guesser, report):
+            novelties = [] if known is None else known.of(prompt, samples)
+            terminal.show_samples(tokenizer, prompt, samples, novelties)
+    elif guesser is not None:
+        drafted = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
+        terminal.stream_samples(pieces(drafted, tokenizer, how), prompt, how.samples)
     else:
-        terminal.stream_samples(model, tokenizer, prompt, how)
+        drawn = steps(model, tokenizer, prompt, how, constraint)
+        terminal.stream_samples(pieces(drawn, tokenizer, how), prompt, how.samples)
+    if guesser is not None and prompts is None and not json:
+        tell_draft(report)
     return 0
 
 
@@ -488,8 +502,11 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
         run: a run's folder.
         format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt runs, a folder for
             transformers (AutoModelForCausalLM and AutoTokenizer load it).
+    draft: str | None = None,
+    novelty: bool = False,
         out: the file to write, compressed if it ends in .gz, or the folder.
         force: write into a folder that is not empty.
+    form: Any,
     """
     from rung import api
 
@@ -500,10 +517,20 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
         export_hf(opened, out, force=force)
     else:
         from rung.export.arpa import export_arpa
+        draft: a run with the same tokeniser that guesses ahead, or lookup: the text's own repetitions. The text is as
+            without (drawn texts have the same distribution), sooner if the guesses are quick and good.
+        novelty: tell of each text the longest passage that it shares with the training text, and whether all of it
+            stands there; of names and the like: in training, in validation, or new.
 
         export_arpa(opened, out)
     print(f"written: {out}")
+    from rung.cli_decoding import draft_record, tell_draft
+    from rung.generation.form import constraint_of
     return 0
+    from rung.generation.sampling import pieces, steps
+    from rung.generation.speculative import Speculation, open_draft
+    from rung.generation.speculative import steps as speculative_steps
+    from rung.inspection.novelty import KnownTexts
 
 
 def import_(
@@ -513,6 +540,10 @@ def import_(
 
     Example: rung import hf path/to/gpt2 --out runs/theirs
 
+    constraint = constraint_of(form, tokenizer)
+    guesser = None if draft is None else open_draft(draft, opened)
+    known = KnownTexts(opened) if novelty else None
+    report = Speculation()
     Args:
         format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
             transformers with config.json and model.safetensors (GPT-1, GPT-2 or Llama).
@@ -645,8 +676,12 @@ def app_for(arguments: list[str]) -> App:
         from rung.generation.beam import Beams
         from rung.generation.settings import Sampling
 
-        flatten(sample, how=Sampling, search=Beams)
-        for parameter, cls, title in (("how", Sampling, "Drawing"), ("search", Beams, "Searching")):
+        flatten(sample, how=Sampling, search=Beams, form=Form)
+        for parameter, cls, title in (
+            ("how", Sampling, "Drawing"),
+            ("search", Beams, "Searching"),
+            ("form", Form, "Form"),
+        ):
             sample.__annotations__[parameter] = Annotated[cls, Parameter(name="*", group=title)]
     # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
     trainer = App(
@@ -689,6 +724,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     pressed = False
 
     def handle(signum: int, frame: Any) -> None:
+        from rung.generation.form import Form
         nonlocal pressed
         if pressed:
             raise KeyboardInterrupt
@@ -718,6 +754,7 @@ def show_run(run: Run, json: bool) -> int:
         print(
             f"{run.rung}: {measured['bits_per_byte']:.3f} bits per byte on validation text "
             f"({measured['nats_per_token']:.3f} nats per {run.tokenizer.kind} token)"
+    app.command("rung.cli_decoding:fill", name="fill")
         )
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Step
@@ -13,8 +13,8 @@ from rung.events import Sample as SampleEvent
 
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
-    from rung.generation.sampling import Sample, Sampling
-    from rung.models.base import LanguageModel
+    from rung.generation.sampling import Piece, Sample
+    from rung.inspection.novelty import Novelty
     from rung.text.tokenizers import Tokenizer
 
 
@@ -255,13 +255,11 @@ def recipe_table(rows: Sequence[Reproduction]) -> None:
     )
 
 
-def stream_samples(model: LanguageModel, tokenizer: Tokenizer, prompt: str, how: Sampling) -> None:
+def stream_samples(pieces: Iterable[Piece], prompt: str, samples: int) -> None:
     """Write samples to stdout as they are made; the first is shown live, the others follow whole."""
-    from rung.generation.sampling import stream
-
-    finished = [""] * how.samples
+    finished = [""] * samples
     sys.stdout.write(prompt)
-    for piece in stream(model, tokenizer, prompt, how):
+    for piece in pieces:
         if piece.sample == 0:
             sys.stdout.write(piece.text)
             sys.stdout.flush()
@@ -272,8 +270,11 @@ def stream_samples(model: LanguageModel, tokenizer: Tokenizer, prompt: str, how:
         sys.stdout.write(f"---\n{prompt}{text}\n")
 
 
-def show_samples(tokenizer: Tokenizer, prompt: str, samples: Sequence[Sample]) -> None:
-    """Write finished samples to stdout; below each, if it has them, its tokens with the likeliest in their places.
+def show_samples(
+    tokenizer: Tokenizer, prompt: str, samples: Sequence[Sample], novelties: Sequence[Novelty] = ()
+) -> None:
+    """Write finished samples to stdout; below each, if asked for, what of it is known from training, and its tokens
+    with the likeliest in their places.
 
     A token stands as Python would write it, its probability beside it, in percent.
     """
@@ -291,3 +292,6 @@ def show_samples(tokenizer: Tokenizer, prompt: str, samples: Sequence[Sample]) -
         made = zip(sample.token_ids, sample.token_log_probs, sample.top, strict=True)
         for token, log_prob, top in made:
             sys.stdout.write(f"{named(token, log_prob):<16} of {', '.join(named(*other) for other in top)}\n")
+    from rung.inspection.novelty import sentence
+        if novelties:
+            sys.stdout.write(f"({sentence(novelties[number])})\n")

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from rung.errors import UserError
 from rung.generation.beam import Beams, beam_search
-from rung.generation.constrained import Form, constraint_of, json_of, matching, one_of
+from rung.generation.constrained import json_of, matching, one_of
 from rung.generation.constraint import Constraint
+from rung.generation.form import Form, constraint_of
 from rung.generation.sampling import Sample, generate
 from rung.generation.settings import Sampling
 from rung.generation.speculative import steps

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rung import api
 from rung.errors import UserError
 from rung.generation.sampling import Sample
-from rung.inspection.novelty import KnownTexts, Novelty, novelties, sentence
+from rung.inspection.novelty import KnownTexts, Novelty, sentence
 from rung.runs import Run
 
 
@@ -69,7 +69,7 @@ def test_samples_that_were_cut_off_are_no_documents(names: Run) -> None:
     name = next(iter(names.corpus.text("train")))
     whole = Sample(text=name[1:], finish_reason="end")
     cut = Sample(text=name[1:], finish_reason="length")
-    first, second = novelties(names, name[:1], [whole, cut])
+    first, second = KnownTexts(names).of(name[:1], [whole, cut])
     assert first.document == "training"
     assert second.document is None
     assert first.whole

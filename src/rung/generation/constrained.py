@@ -17,58 +17,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from rung.errors import UserError
-from rung.files import read_json
 from rung.generation.constraint import Constraint
 from rung.text.tokenizers import Tokenizer
 
 WHITE_SPACE = " ?"
 """What may stand between the parts of JSON. With more, a small model writes nothing but line ends."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a text must match; at most one of these.
-
-    Attributes:
-        regex: the text must match this regular expression, as a whole (Rust's syntax: no look-around, no \\1).
-        choices: the text must be one of these, separated by |.
-        json_schema: the text must be JSON of the schema in this file.
-    """
-
-    regex: str | None = None
-    choices: str | None = None
-    json_schema: Path | None = None
-
-    def __post_init__(self) -> None:
-        given = [
-            f"--{name.replace('_', '-')}"
-            for name in ("regex", "choices", "json_schema")
-            if getattr(self, name) is not None
-        ]
-        if len(given) > 1:
-            raise UserError(f"{given[0]} and {given[1]} do not go together: give one of them")
-
-
-def constraint_of(form: Form, tokenizer: Tokenizer) -> Constraint | None:
-    """The constraint that the flags ask for, None when they ask for nothing.
-
-    Raises UserError for an expression or a schema that is wrong or that no text can match.
-    """
-    if form.regex is not None:
-        return matching(form.regex, tokenizer)
-    if form.choices is not None:
-        return one_of(form.choices.split("|"), tokenizer)
-    if form.json_schema is not None:
-        schema = read_json(form.json_schema)
-        return json_of(schema, tokenizer, name=str(form.json_schema))
-    return None
 
 
 def matching(regex: str, tokenizer: Tokenizer) -> Constraint:

@@ -17,7 +17,6 @@ import numpy as np
 
 from rung.models.backoff_trie import ROOT, BackoffTrie
 from rung.models.base import LanguageModel
-from rung.models.infinigram import InfiniGram
 from rung.models.ngram import NGram
 
 LONGEST_MATCH = 8
@@ -170,6 +169,9 @@ def _state(trie: BackoffTrie, child: int, token: int, end: int, n_inner: int) ->
 
 def draft_of(model: LanguageModel) -> Draft | None:
     """The quick draft that a model has in it, where it has one."""
-    if isinstance(model, InfiniGram):
+    if model.rung == "infinigram":
+        from rung.models.infinigram import InfiniGram  # loads what compiles its walk
+
+        assert isinstance(model, InfiniGram)
         return NGramDraft(model.ngram)
     return NGramDraft(model) if isinstance(model, NGram) and model.has_probabilities else None

@@ -9,7 +9,11 @@ from typing import Any
 
 from rung.errors import UserError
 from rung.generation.beam import Beams, beam_search
-from rung.generation.sampling import ROWS_AT_ONCE, Sample, Sampling, generate_many
+from rung.generation.constraint import Constraint
+from rung.generation.drafts import Draft
+from rung.generation.sampling import ROWS_AT_ONCE, Sample, Sampling, gathered, generate_many
+from rung.generation.speculative import Speculation
+from rung.generation.speculative import steps as speculative_steps
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer, text_of
 
@@ -36,19 +40,32 @@ def generate_each(
     prompts: Iterable[str],
     how: Sampling,
     search: Beams,
+    constraint: Constraint | None = None,
+    draft: Draft | LanguageModel | None = None,
+    report: Speculation | None = None,
 ) -> Iterator[list[Sample]]:
-    """For each prompt, in order, the texts that are drawn, or found if `search` has beams; many prompts go together."""
+    """For each prompt, in order, the texts that are drawn, or found if `search` has beams; many prompts go together.
+
+    With a draft, prompts and samples go one after the other; `report` counts up what became of its guesses.
+    """
     if search.beams is not None:
+        if draft is not None:
+            raise UserError("--draft does not go with --beams: a search draws nothing")
         for prompt in prompts:
-            yield beam_search(model, tokenizer, prompt, how, search)
+            yield beam_search(model, tokenizer, prompt, how, search, constraint)
+        return
+    if draft is not None:
+        for prompt in prompts:
+            made = speculative_steps(model, tokenizer, prompt, how, draft, constraint, report)
+            yield gathered(made, tokenizer, how)
         return
     waiting: list[str] = []
     for prompt in prompts:
         waiting.append(prompt)
         if len(waiting) * how.samples >= ROWS_AT_ONCE:
-            yield from generate_many(model, tokenizer, waiting, how)
+            yield from generate_many(model, tokenizer, waiting, how, constraint)
             waiting = []
-    yield from generate_many(model, tokenizer, waiting, how)
+    yield from generate_many(model, tokenizer, waiting, how, constraint)
 
 
 def record(sample: Sample, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -81,6 +81,15 @@ class KnownTexts:
                 )
         return Novelty("", 0, 0, None, None, False, found)
 
+    def of(self, prompt: str, samples: Sequence[Sample]) -> list[Novelty]:
+        """What of each sample is known. The prompt isn't the run's own, but is part of the document."""
+        return [
+            self.novelty(
+                sample.text, document=prompt + sample.text if sample.finish_reason == "end" else None
+            )
+            for sample in samples
+        ]
+
     def find(self, document: str) -> Found:
         """Which part of the corpus has this text for a document."""
         pattern = np.frombuffer(b"%c%b%c" % (MARK, utf8(document), MARK), np.uint8)
@@ -91,15 +100,6 @@ class KnownTexts:
             there = self._corpus.validation is not None
             self._validation = set(self._corpus.text("validation")) if there else set()
         return "validation" if document in self._validation else "new"
-
-
-def novelties(run: Run, prompt: str, samples: Sequence[Sample]) -> list[Novelty]:
-    """What of each sample is known. The prompt is not counted as the run's, but is part of the document."""
-    known = KnownTexts(run)
-    return [
-        known.novelty(sample.text, document=prompt + sample.text if sample.finish_reason == "end" else None)
-        for sample in samples
-    ]
 
 
 def sentence(novelty: Novelty) -> str:
