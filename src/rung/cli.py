@@ -442,8 +442,11 @@ def sample(
     prompt: Text = "",
     *,
     prompts: Dashed = None,
+    draft: str | None = None,
+    novelty: bool = False,
     how: Any,
     search: Any,
+    form: Any,
     json: bool = False,
 ) -> int:
     """Write text with a run.
@@ -454,10 +457,20 @@ def sample(
         run: a run's folder.
         prompt: what the text begins with; empty = the beginning of a document. Any characters work.
         prompts: a file with a prompt a line, or - for standard input; one JSON object a line comes out, in order.
+        draft: a run with the same tokeniser that guesses ahead, or lookup: the text's own repetitions. The text is as
+            without (drawn texts have the same distribution), sooner if the guesses are quick and good.
+        novelty: tell of each text the longest passage that it shares with the training text, and whether all of it
+            stands there; of names and the like: in training, in validation, or new.
         json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
     """
     from rung import api, terminal
+    from rung.cli_decoding import draft_record, tell_draft
+    from rung.generation.form import constraint_of
     from rung.generation.prompts import generate_each, read_prompts, record
+    from rung.generation.sampling import pieces, steps
+    from rung.generation.speculative import Speculation, open_draft
+    from rung.generation.speculative import steps as speculative_steps
+    from rung.inspection.novelty import KnownTexts
 
     if prompts is not None and prompt:
         raise UserError("--prompts does not go with a PROMPT: put it in the file")
@@ -467,6 +480,10 @@ def sample(
         raise UserError("the prompt is not UTF-8") from None
     opened = api.load(run)
     model, tokenizer = opened.model, opened.tokenizer
+    constraint = constraint_of(form, tokenizer)
+    guesser = None if draft is None else open_draft(draft, opened)
+    known = KnownTexts(opened) if novelty else None
+    report = Speculation()
     if prompts is not None or json:
         texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
         made = generate_each(model, tokenizer, texts, how, search, constraint, guesser, report)
@@ -502,11 +519,8 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
         run: a run's folder.
         format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt runs, a folder for
             transformers (AutoModelForCausalLM and AutoTokenizer load it).
-    draft: str | None = None,
-    novelty: bool = False,
         out: the file to write, compressed if it ends in .gz, or the folder.
         force: write into a folder that is not empty.
-    form: Any,
     """
     from rung import api
 
@@ -517,20 +531,10 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
         export_hf(opened, out, force=force)
     else:
         from rung.export.arpa import export_arpa
-        draft: a run with the same tokeniser that guesses ahead, or lookup: the text's own repetitions. The text is as
-            without (drawn texts have the same distribution), sooner if the guesses are quick and good.
-        novelty: tell of each text the longest passage that it shares with the training text, and whether all of it
-            stands there; of names and the like: in training, in validation, or new.
 
         export_arpa(opened, out)
     print(f"written: {out}")
-    from rung.cli_decoding import draft_record, tell_draft
-    from rung.generation.form import constraint_of
     return 0
-    from rung.generation.sampling import pieces, steps
-    from rung.generation.speculative import Speculation, open_draft
-    from rung.generation.speculative import steps as speculative_steps
-    from rung.inspection.novelty import KnownTexts
 
 
 def import_(
@@ -540,10 +544,6 @@ def import_(
 
     Example: rung import hf path/to/gpt2 --out runs/theirs
 
-    constraint = constraint_of(form, tokenizer)
-    guesser = None if draft is None else open_draft(draft, opened)
-    known = KnownTexts(opened) if novelty else None
-    report = Speculation()
     Args:
         format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
             transformers with config.json and model.safetensors (GPT-1, GPT-2 or Llama).
@@ -674,6 +674,7 @@ def app_for(arguments: list[str]) -> App:
         flatten(climb, training=TrainingConfig, options=DataOptions)
     if arguments[:1] == ["sample"]:
         from rung.generation.beam import Beams
+        from rung.generation.form import Form
         from rung.generation.settings import Sampling
 
         flatten(sample, how=Sampling, search=Beams, form=Form)
@@ -696,6 +697,7 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(_listed_only, name=name, help=summary, sort_key=place)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
+    app.command("rung.cli_decoding:fill", name="fill")
     app.command("rung.cli_scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
 
@@ -724,7 +726,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     pressed = False
 
     def handle(signum: int, frame: Any) -> None:
-        from rung.generation.form import Form
         nonlocal pressed
         if pressed:
             raise KeyboardInterrupt
@@ -754,7 +755,6 @@ def show_run(run: Run, json: bool) -> int:
         print(
             f"{run.rung}: {measured['bits_per_byte']:.3f} bits per byte on validation text "
             f"({measured['nats_per_token']:.3f} nats per {run.tokenizer.kind} token)"
-    app.command("rung.cli_decoding:fill", name="fill")
         )
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")

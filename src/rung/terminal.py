@@ -278,6 +278,7 @@ def show_samples(
 
     A token stands as Python would write it, its probability beside it, in percent.
     """
+    from rung.inspection.novelty import sentence
     from rung.text.tokenizers import text_of
 
     def named(token: int, log_prob: float) -> str:
@@ -286,12 +287,11 @@ def show_samples(
 
     for number, sample in enumerate(samples):
         sys.stdout.write("---\n" * (number > 0) + f"{prompt}{sample.text}\n")
+        if novelties:
+            sys.stdout.write(f"({sentence(novelties[number])})\n")
         if not any(sample.top):
             continue
         sys.stdout.write("\n")
         made = zip(sample.token_ids, sample.token_log_probs, sample.top, strict=True)
         for token, log_prob, top in made:
             sys.stdout.write(f"{named(token, log_prob):<16} of {', '.join(named(*other) for other in top)}\n")
-    from rung.inspection.novelty import sentence
-        if novelties:
-            sys.stdout.write(f"({sentence(novelties[number])})\n")
