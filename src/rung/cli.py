@@ -831,9 +831,12 @@ def wait_politely() -> None:
 
 def _guarded(arguments: list[str], debug: bool) -> int:
     try:
-        if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
-            rung_class(arguments[1])  # an unknown name is told what is near it
-        result = app_for(arguments)(arguments)
+        if "WORLD_SIZE" in os.environ:  # torchrun's: several processes, one of which does as it is told
+            from rung.training.distributed import as_one
+
+            result = as_one(lambda: _obey(arguments))
+        else:
+            result = _obey(arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (UserError, CycloptsError) as error:
@@ -857,6 +860,12 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             return _fault("cannot write: no space left on the device; make room, or write elsewhere", 2)
         return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _obey(arguments: list[str]) -> Any:
+    if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        rung_class(arguments[1])  # an unknown name is told what is near it
+    return app_for(arguments)(arguments)
 
 
 def _fault(message: str, code: int) -> int:

@@ -28,10 +28,17 @@ class Batches:
         seed: of the phases and the shuffles.
         history: how many inputs each row has to the left of those that its targets follow: tokens of its document,
             and before that marks.
+        mine: which rows of each batch are wanted, where several processes share it.
     """
 
     def __init__(
-        self, stream: TokenStream, window: int, batch_size: int, seed: int, history: int = 0
+        self,
+        stream: TokenStream,
+        window: int,
+        batch_size: int,
+        seed: int,
+        history: int = 0,
+        mine: slice = slice(None),
     ) -> None:
         self._ids = stream.ids
         self._starts = np.asarray(stream.starts)
@@ -39,6 +46,7 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._history = history
+        self._mine = mine
         # Row number at which each epoch begins: how many rows an epoch has depends on its phases.
         self._epoch_begins = [0]
         self._epoch = -1
@@ -46,7 +54,13 @@ class Batches:
 
     def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (B, history + T) and targets (B, T), int64, T at most `window`; beyond a row's end: PADDING."""
-        return self._gather(*self._rows(t * self._batch_size, (t + 1) * self._batch_size))
+        begin, end, start = self._rows(t * self._batch_size, (t + 1) * self._batch_size)
+        return self._gather(begin[self._mine], end[self._mine], start[self._mine])
+
+    def n_targets(self, t: int) -> int:
+        """How many targets the whole of batch t has, whoever has its rows."""
+        begin, end, _ = self._rows(t * self._batch_size, (t + 1) * self._batch_size)
+        return int((end - begin).sum())
 
     def _gather(self, begin: np.ndarray, end: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The batch of the rows begin..end - 1 of the stream, whose documents start at `start`."""
@@ -111,11 +125,15 @@ class Lanes(Batches):
         """Which rows (B,) of batch t do not go on from batch t - 1."""
         rows, there = self._rows_of(t)
         begin = self._begin[rows]
-        return ~there | (begin == self._start[rows]) | (rows == self._lanes[:-1])
+        return (~there | (begin == self._start[rows]) | (rows == self._lanes[:-1]))[self._mine]
+
+    def n_targets(self, t: int) -> int:
+        rows, there = self._rows_of(t)
+        return int((self._end[rows] - self._begin[rows])[there].sum())
 
     def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         """As of `Batches`, but with always `batch_size` rows."""
-        rows, there = self._rows_of(t)
+        rows, there = (part[self._mine] for part in self._rows_of(t))
         nowhere = np.ones(len(rows), np.int64)  # from 1 to 1: no tokens
         picked = (self._begin[rows], self._end[rows], self._start[rows])
         return self._gather(*(np.where(there, part, nowhere) for part in picked))

@@ -7,6 +7,7 @@ the weights with the lowest validation loss so far.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,17 +53,22 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     average: Average | None = None,
+    *,
+    whole: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.detach,
+    write: bool = True,
 ) -> None:
-    """Write everything, atomically."""
-    tensors = {f"model.{name}": _numpy(t) for name, t in network.named_parameters()}
-    tensors |= {f"buffer.{name}": _numpy(t) for name, t in network.named_buffers()}
+    """Write everything, atomically. `whole` makes a tensor whole that this process has a share of; one of those that
+    have the others must write."""
+    tensors = {f"model.{name}": _numpy(whole(t)) for name, t in network.named_parameters()}
+    tensors |= {f"buffer.{name}": _numpy(whole(t)) for name, t in network.named_buffers()}
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(torch.as_tensor(value))
+            tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(whole(torch.as_tensor(value)))
     if average is not None:
         tensors |= {f"average.{name}": _numpy(t) for name, t in average.tensors.items()}
-    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+    if write:
+        save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
 
 
 def load_checkpoint(
@@ -70,8 +76,13 @@ def load_checkpoint(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     average: Average | None = None,
+    *,
+    cut_like: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda tensor, like: tensor,
 ) -> Progress:
-    """Put back what `save_checkpoint` wrote, bit for bit. Raises UserError when the shapes are another model's."""
+    """Put back what `save_checkpoint` wrote, bit for bit; `cut_like` cuts it as a parameter is cut that is shared.
+
+    Raises UserError when the shapes are another model's.
+    """
     tensors, metadata = load_tensors(path)
     parameters, buffers = dict(network.named_parameters()), dict(network.named_buffers())
     for key, array in tensors.items():
@@ -83,7 +94,7 @@ def load_checkpoint(
                     f"{path} is a checkpoint of another shape: {name} does not fit this run's model"
                 )
             with torch.no_grad():
-                target.copy_(torch.from_numpy(np.array(array)))
+                target.copy_(cut_like(torch.from_numpy(np.array(array)), target))
         elif kind == "average":
             if average is not None:
                 average.tensors[name].copy_(torch.from_numpy(np.array(array)))
@@ -91,7 +102,7 @@ def load_checkpoint(
             state, _, name = name.partition(".")
             # Beside their parameter, step counts too: that is where a fused optimiser keeps them.
             value = torch.from_numpy(np.array(array)).to(parameters[name].device)
-            optimizer.state[parameters[name]][state] = value
+            optimizer.state[parameters[name]][state] = cut_like(value, parameters[name])
     return Progress(**json.loads(metadata["progress"]))
 
 

@@ -30,7 +30,7 @@ class TrainingConfig:
         steps: budget in optimiser steps. Without any budget: 2,000.
         tokens: budget in training tokens.
         minutes: budget in minutes of wall time, evaluations included. Several budgets: the first spent ends it.
-        batch_size: rows in a batch.
+        batch_size: rows in a batch, of all processes together.
         window: most tokens in a row; by default the model's context.
         accumulate: batches whose gradients are summed, weighted by their tokens, before a step.
         lr: peak learning rate; by default the rung's, 100 times that for sgd, 10 times for momentum and nesterov.
@@ -46,6 +46,7 @@ class TrainingConfig:
         average: keep a running mean of the weights that fades by this factor a step, 0.999 say, not the weights.
         precision: of products of matrices: float32, bfloat16, or auto: bfloat16 where a short test finds it faster.
             Weights and sums are float32 in any case.
+        shard: of several processes that torchrun started, let each keep a share of the weights, not all of them.
         restarts: train this many times, each with the whole budget and the next seed; the best by validation is kept.
         overfit_one_batch: train on the first batch alone, which any model that works learns by heart; says if not.
         eval_every: steps between evaluations of the whole validation split; by default 5 evaluations are spread
@@ -62,9 +63,9 @@ class TrainingConfig:
     accumulate: int = 1
     lr: float | None = None
     optimizer: str = "adamw"
-    schedule: str = "cosine"
+    schedule: str = "linear"
     warmup: float = 0.05
-    min_lr: float = 0.1
+    min_lr: float = 0.0
     weight_decay: float | None = None
     l1: float = 0.0
     l2: float = 0.0
@@ -72,6 +73,7 @@ class TrainingConfig:
     clip: float = 1.0
     average: float | None = None
     precision: str = "auto"
+    shard: bool = False
     restarts: int = 1
     overfit_one_batch: bool = False
     eval_every: int | None = None

@@ -6,6 +6,9 @@
 Batch t and the dropout of step t are functions of (seed, t) alone, and a checkpoint holds the rest, so a run that is
 killed at any moment and resumed ends with the very weights it would have had (same machine, same number of threads;
 a budget in minutes ends where the clock says).
+
+Several processes may take these steps together (`rung.training.distributed`), each with its share of every batch. All
+of them run this loop and come to the same decisions; the first one writes.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import torch
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
+from rung.models.mlp import BatchNorm
 from rung.models.neural import CarryingNetwork, Network, NeuralModel
 from rung.tensors import load_tensors, save_tensors
 from rung.text.stream import TokenStream
@@ -30,6 +34,7 @@ from rung.training.averaging import Average
 from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
+from rung.training.distributed import ALONE, Team
 from rung.training.optimizers import add_penalties, make_optimizer
 from rung.training.precision import computing
 from rung.training.schedules import SCHEDULES, Schedule
@@ -54,6 +59,7 @@ def train_network(
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
     schedule: Schedule | None = None,
+    team: Team = ALONE,
 ) -> Iterator[Event]:
     """Train `model.network` in place; when it ends, the model holds the weights of the best evaluation.
 
@@ -68,6 +74,7 @@ def train_network(
         stop: asked after every step; True saves a checkpoint and ends with reason "interrupted".
         resume: go on from `checkpoints/last.safetensors` instead of from the start.
         schedule: the learning rate's, instead of the one that `config` names.
+        team: the processes that train together; when it ends, the first one's model holds what was trained.
 
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is not
     finite: it ends with reason "diverged", the best weights so far in the model and the last checkpoint kept.
@@ -79,22 +86,43 @@ def train_network(
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
         raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
+    _check_team(network, config, team)
+    mine = team.rows(config.batch_size)
     longest = min(window, int(np.diff(train.starts).max()))
-    health.check_memory(config.batch_size, longest, model.vocab_size, model.device)
-    if isinstance(network, CarryingNetwork):
-        network.carry(config.batch_size)
-        batches = Lanes(train, window, config.batch_size, seed, network.history)
+    rows = len(range(config.batch_size)[mine])
+    health.check_memory(rows, longest, model.vocab_size, model.device)
+    carrying = isinstance(network, CarryingNetwork)
+    if carrying:
+        network.carry(rows)
+    cut_batches = Lanes if carrying else Batches
+    batches = cut_batches(train, window, config.batch_size, seed, network.history, mine)
+    if config.shard:
+        from rung.training.sharding import cut_like, left_whole, unsharded, whole
+
+        added_up = left_whole(network)  # what is cut up is added up where it is
     else:
-        batches = Batches(train, window, config.batch_size, seed, network.history)
+        cut_like, unsharded, whole = _itself, None, torch.Tensor.detach
+        added_up = list(network.parameters())
     optimizer = make_optimizer(
         config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
     schedule = schedule if schedule is not None else SCHEDULES[config.schedule]
     average = Average(network, config.average) if config.average is not None else None
     averaged = average.in_place if average is not None else nullcontext
-    progress = load_checkpoint(folder / LAST, network, optimizer, average) if resume else Progress()
-    clock = _Clock(progress.seconds)
+
+    def restore() -> Progress:
+        if carrying:
+            network.carry(config.batch_size)
+        found = load_checkpoint(folder / LAST, network, optimizer, average, cut_like=cut_like)
+        if carrying:
+            assert network.carried is not None
+            network.carried = network.carried[:, :, mine].contiguous()
+        return found
+
+    progress = restore() if resume else Progress()
+    clock = _Clock(progress.seconds, team)
     saved_at = clock()
+    writing = team.rank == 0
     evaluation_seconds = 0.0
     reason = "budget"
     if config.overfit_one_batch:
@@ -102,10 +130,17 @@ def train_network(
             None  # whatever one batch teaches, validation would keep the model that has learnt none of it
         )
 
+    def weights() -> dict[str, np.ndarray]:
+        return {name: whole(t).numpy(force=True) for name, t in network.state_dict().items()}
+
     def keep() -> Checkpoint:
         nonlocal saved_at
         progress.seconds = saved_at = clock()
-        save_checkpoint(folder / LAST, network, optimizer, progress, average)
+        with _all_carried(network, team):
+            if writing or config.shard:
+                save_checkpoint(
+                    folder / LAST, network, optimizer, progress, average, whole=whole, write=writing
+                )
         return Checkpoint(progress.step, LAST)
 
     def assess(measured: Measure) -> Iterator[Event]:
@@ -113,8 +148,11 @@ def train_network(
         best = measured.nats_per_token < progress.best_nats
         if best:
             progress.best_nats, progress.best_step = measured.nats_per_token, progress.step
-            with averaged():
-                save_tensors(folder / BEST, model.tensors(), {"step": str(progress.step)})
+            if writing or config.shard:
+                with averaged():
+                    tensors = weights()
+                    if writing:
+                        save_tensors(folder / BEST, tensors, {"step": str(progress.step)})
         progress.stale = 0 if best else progress.stale + 1
         progress.evaluations += 1
         progress.evaluated_step = progress.step
@@ -137,7 +175,10 @@ def train_network(
         )
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        nats, tokens, finite = _step(network, optimizer, batches, progress.step, config, seed, model.device)
+        nats, tokens, finite = _step(
+            network, optimizer, batches, progress.step, config, seed, model.device, team, added_up
+        )
+        clock.agree()
         if not finite:
             reason = "diverged"
             break
@@ -153,7 +194,7 @@ def train_network(
         yield Step(
             progress.step, nats / tokens, config.lr * factor, progress.tokens, clock(), min(1.0, share)
         )
-        if share < 1 and stop():
+        if share < 1 and team.any(stop()):
             reason = "interrupted"
             yield keep()
             break
@@ -161,6 +202,7 @@ def train_network(
             began = clock()
             with averaged():
                 measured = evaluate()
+            clock.agree()
             evaluation_seconds += clock() - began
             if not math.isfinite(measured.nats_per_token):
                 reason = "diverged"
@@ -178,21 +220,30 @@ def train_network(
         else:
             with averaged():
                 measured = evaluate()
+            clock.agree()
             yield from assess(measured)
     if reason == "diverged":
         yield Note(
             f"the loss is no longer a finite number after step {progress.step}: training stopped; "
             f"try a lower --lr (it was {config.lr:g})"
         )
+    kept: dict[str, np.ndarray] | None = None
     if reason != "interrupted" and progress.best_step >= 0:
-        model.load_tensors(load_tensors(folder / BEST)[0])
+        kept = load_tensors(folder / BEST)[0] if writing else None
     else:
         if reason == "diverged" and (folder / LAST).exists():
-            load_checkpoint(folder / LAST, network, optimizer, average)
+            restore()
         if reason != "interrupted" and average is not None:
             average.swap()
-    if config.overfit_one_batch and reason == "budget":
-        yield Note(health.by_heart(model, *batches.batch(0)))
+        if config.shard:
+            kept = weights()
+    if kept is not None and unsharded is not None:
+        model.network = unsharded(model, kept)
+    elif kept is not None:
+        model.load_tensors(kept)
+    if config.overfit_one_batch and reason == "budget" and writing:
+        first = cut_batches(train, window, config.batch_size, seed, network.history)
+        yield Note(health.by_heart(model, *first.batch(0)))
     yield Finished(progress.step, reason, clock(), progress.tokens)
 
 
@@ -204,14 +255,22 @@ def _step(
     config: TrainingConfig,
     seed: int,
     device: torch.device,
+    team: Team,
+    added_up: list[torch.nn.Parameter],
 ) -> tuple[float, int, bool]:
-    """One optimiser step: (total nats, tokens, whether loss and gradient were finite). Weights change only if so."""
+    """One optimiser step: (total nats, tokens, whether loss and gradient were finite). Weights change only if so.
+
+    Nats, tokens and gradient are those of the whole batch, whichever rows are computed here.
+    """
     first = 0 if config.overfit_one_batch else step * config.accumulate
     numbers = range(first, first + (1 if config.overfit_one_batch else config.accumulate))
     parts = [batches.batch(t) for t in numbers]
-    tokens = sum(int((targets != PADDING).sum()) for _, targets in parts)
+    if team.size == 1:
+        tokens = sum(int((targets != PADDING).sum()) for _, targets in parts)
+    else:
+        tokens = sum(batches.n_targets(t) for t in numbers)
     total = 0.0
-    with _seeded(_seed_of_step(seed, step), device):
+    with _seeded(_seed_of_step(seed, step, team.rank), device):
         for t, (inputs, targets) in zip(numbers, parts, strict=True):
             if isinstance(network, CarryingNetwork) and isinstance(batches, Lanes):
                 network.forget(torch.from_numpy(batches.fresh(t)).to(device))
@@ -220,11 +279,14 @@ def _step(
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
             total += loss.item()
+    total = team.total(total)
     finite = math.isfinite(total)
+    if finite:
+        team.add_gradients(added_up)
     if config.l1 or config.l2:
         add_penalties(network.parameters(), config.l1, config.l2)
     if finite and config.clip:
-        finite = math.isfinite(_clip(network, config.clip))
+        finite = math.isfinite(_clip(network, config.clip, team if config.shard else ALONE))
     if finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -250,20 +312,58 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
-def _clip(network: Network, largest: float) -> float:
+def _clip(network: Network, largest: float, sharers: Team) -> float:
     """Shrink the gradient to the norm `largest` if it is longer; its norm before (Pascanu et al. 2013).
 
-    Rows of hashed tables are left out: Adagrad's steps don't depend on how long their gradients are.
+    Rows of hashed tables are left out: Adagrad's steps don't depend on how long their gradients are. Where each of
+    the `sharers` has a share of the gradient, the norm is that of the whole.
     """
     gradients = [p.grad for p in network.parameters() if p.grad is not None and not p.grad.is_sparse]
+    if sharers.size > 1:
+        from rung.training.sharding import share_of
+
+        gradients = [share_of(gradient) for gradient in gradients]
     norm = torch.stack(torch._foreach_norm(gradients)).norm().item()
+    if sharers.size > 1:
+        norm = math.sqrt(sharers.total(norm**2))
     if norm > largest:
         torch._foreach_mul_(gradients, largest / (norm + 1e-6))
     return norm
 
 
-def _seed_of_step(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step, 1]).generate_state(1)[0])
+def _seed_of_step(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, 1, *[rank] * (rank > 0)]).generate_state(1)[0])
+
+
+def _check_team(network: Network, config: TrainingConfig, team: Team) -> None:
+    """Raises UserError for what several processes can't do together."""
+    assert config.batch_size is not None
+    if config.batch_size < team.size:
+        raise UserError(
+            f"--batch-size {config.batch_size} leaves some of the {team.size} processes without a row: "
+            f"give {team.size} or more"
+        )
+    if team.size > 1 and any(isinstance(part, BatchNorm) for part in network.modules()):
+        raise UserError(
+            "--batch-norm takes its averages over the whole batch, which no process sees alone: "
+            "turn it off with --batch-norm=false, or train with one process"
+        )
+
+
+def _itself(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+@contextmanager
+def _all_carried(network: Network, team: Team) -> Iterator[None]:
+    """Inside, the state that a network carries is that of all rows of the batch, as one process would have it."""
+    if team.size == 1 or not isinstance(network, CarryingNetwork) or network.carried is None:
+        yield
+        return
+    own = network.carried
+    network.carried = team.gather(own.movedim(2, 0).contiguous()).movedim(0, 2)
+    yield
+    network.carried = own
 
 
 def _share(config: TrainingConfig, progress: Progress, seconds: float) -> float:
@@ -307,10 +407,21 @@ def _checkpoint_is_due(config: TrainingConfig, step: int, seconds_since: float) 
 
 
 class _Clock:
-    """Seconds of training: what earlier sessions took, and the time since this one began."""
+    """Seconds of training: what earlier sessions took, and the time since this one began.
 
-    def __init__(self, before: float) -> None:
+    Several processes go by the first one's clock, and by what it said when they last agreed: time decides what is
+    done next, and all must do the same.
+    """
+
+    def __init__(self, before: float, team: Team) -> None:
         self._began = time.monotonic() - before
+        self._team = team
+        self._agreed = before
 
     def __call__(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._began if self._team.size == 1 else self._agreed
+
+    def agree(self) -> None:
+        """All processes call this; one alone has nobody to agree with."""
+        if self._team.size > 1:
+            self._agreed = self._team.of_first(time.monotonic() - self._began)

@@ -27,11 +27,14 @@ from rung.models import descends, rung_class
 from rung.models.base import CountedModel, LanguageModel
 from rung.models.mix import Mix, MixConfig
 from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, save_model, versions, write_recipe
-from rung.text.corpus import Corpus
+from rung.text.corpus import Corpus, open_corpus
+from rung.training import distributed
 from rung.training.config import TrainingConfig
 from rung.training.diagnosis import diagnose
+from rung.training.distributed import Team
 
 if TYPE_CHECKING:
+    from rung.models.neural import NeuralModel
     from rung.training.lr_finder import Sweep
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -164,6 +167,8 @@ def _closed(
     told = None
     if issubclass(model_class, ScratchModel):
         check_training(training)
+        if training.shard:
+            raise UserError("--shard is there for gpt alone; leave it out: other rungs fit into any process")
     else:
         from rung.models.neural import NeuralModel
 
@@ -297,23 +302,32 @@ def _train(
             from rung.models.scratch import LAST, ScratchModel, train_scratch
 
             training = TrainingConfig(**run.recipe["training"])
+            evaluate = None if corpus.validation is None else lambda: _validate(network, corpus)
             if issubclass(model_class, ScratchModel):  # NumPy alone: torch stays unloaded
                 network = model_class.initialise(config, vocab_size, end, seed)
                 learn, watched = partial(train_scratch, network), nullcontext()
             else:
-                from rung.models.neural import NeuralModel
                 from rung.training.health import memory_told
                 from rung.training.loop import train_network
 
-                assert issubclass(model_class, NeuralModel)
-                device = pick_device(run.recipe["device"])
+                team = distributed.team()
+                team.call(
+                    "train",
+                    folder=str(run.folder.absolute()),
+                    recipe=run.recipe,
+                    data=str(corpus.folder.absolute()),
+                    resume=resume and (run.folder / LAST).exists(),
+                )
                 with memory_told(training):
-                    network = model_class.initialise(config, vocab_size, end, seed).to(device)
-                learn, watched = partial(train_network, network), memory_told(training)
+                    network = _new_network(run.recipe, team)
+                learn, watched = partial(train_network, network, team=team), memory_told(training)
+                if training.shard:
+                    sample = None  # generation reads whole weights
+                if team.size > 1 and corpus.validation is not None:
+                    evaluate = _shared_validation(network, corpus, team, training)
             model = network
             resume = resume and (run.folder / LAST).exists()
             journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
-            evaluate = None if corpus.validation is None else lambda: _validate(network, corpus)
             with watched:
                 for event in learn(
                     corpus.train,
@@ -372,6 +386,68 @@ def _train(
             f"training diverged at step {finished.step}: {run.folder / MODEL} holds the best model before that;"
             f" try a lower --lr (it was {recipe['training']['lr']:g})"
         )
+
+
+def take_part(
+    team: Team, folder: str, recipe: dict[str, Any], data: str, resume: bool, *, stop: Callable[[], bool]
+) -> None:
+    """Train along with the first process, which has called for it: the same steps, nothing said or written."""
+    from rung.training.health import memory_told
+    from rung.training.loop import train_network
+
+    corpus = open_corpus(Path(data))
+    training = TrainingConfig(**recipe["training"])
+    with memory_told(training):
+        model = _new_network(recipe, team)
+        for _ in train_network(
+            model,
+            corpus.train,
+            training,
+            Path(folder),
+            seed=recipe["seed"],
+            evaluate=None if corpus.validation is None else _shared_validation(model, corpus, team, training),
+            stop=stop,
+            resume=resume,
+            team=team,
+        ):
+            pass
+
+
+def _new_network(recipe: dict[str, Any], team: Team) -> NeuralModel:
+    """An untrained model on its device, or, with `shard`, the team's share of one."""
+    import torch
+
+    from rung.models.neural import NeuralModel
+
+    described = recipe["model"]
+    model_class = rung_class(described["rung"])
+    assert issubclass(model_class, NeuralModel)
+    config = model_class.config_class(**described["config"])
+    device = pick_device(recipe["device"])
+    if team.size > 1 and device == "mps":
+        raise UserError("several processes can't share mps: give --device cpu, or train with one process")
+    model = model_class.initialise(config, described["vocab_size"], described["end"], recipe["seed"])
+    training = TrainingConfig(**recipe["training"])
+    if not training.shard:
+        return model.to(device)
+    from rung.training import sharding
+
+    sharding.check_shardable(model.network, training, team)
+    sharding.shard(model.network, torch.device(device), team)
+    return model
+
+
+def _shared_validation(
+    model: NeuralModel, corpus: Corpus, team: Team, training: TrainingConfig
+) -> Callable[[], Measure]:
+    """Each process measures a share of the validation split."""
+    assert corpus.validation is not None
+    split = corpus.validation, corpus.n_bytes("validation"), "validation"
+    if not training.shard:
+        return lambda: team.measure(model, *split)
+    from rung.training import sharding
+
+    return lambda: sharding.measure(model, *split, team)
 
 
 def _mix(config: MixConfig, corpus: Corpus) -> Iterator[Event | Mix]:

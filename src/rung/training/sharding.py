@@ -1,0 +1,130 @@
+"""Fully sharded parameters: each process keeps a share of every weight, its gradient and its optimiser's moments.
+
+Before a block is computed its weights are gathered, after it they are dropped again, and gradients are added up
+straight into the shares (ZeRO, stage 3: Rajbhandari et al. 2020, arXiv:1910.02054). torch's `fully_shard` does it, by
+block; what no block holds, embedding and head, is gathered for the whole step. N processes hold 1 / N of the model
+and the largest block.
+
+Tables of hashed n-grams are not cut up: a step touches few of their rows, and gathering a table would cost more than
+adding up those. Each process has a whole one.
+
+A checkpoint holds whole tensors, so that any number of processes can go on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from rung.errors import UserError
+from rung.measure import Measure
+from rung.models.hashed_ngrams import HashedNgrams
+from rung.models.neural import Network, NeuralModel
+from rung.models.transformer import Transformer
+from rung.text.stream import TokenStream
+from rung.training.config import TrainingConfig
+from rung.training.distributed import Team
+
+
+def check_shardable(network: Network, config: TrainingConfig, team: Team) -> None:
+    """Raises UserError for what does not go with `--shard`."""
+    if team.size == 1:
+        raise UserError(
+            "--shard spreads the weights over several processes: start them with 'torchrun --nproc-per-node N -m rung'"
+        )
+    if not isinstance(network, Transformer):
+        raise UserError("--shard is there for gpt alone; leave it out: other rungs fit into any process")
+    if config.optimizer == "muon":
+        raise UserError("--shard does not go with --optimizer muon, which needs whole matrices: take adamw")
+    if config.average is not None:
+        raise UserError("--shard does not go with --average: leave one of them out")
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 9):
+        raise UserError(f"--shard needs torch 2.9 or later, and this is {torch.__version__}")
+
+
+def shard(network: Network, device: torch.device, team: Team) -> None:
+    """Cut up the weights of a transformer, in place, and move the shares to `device`."""
+    assert isinstance(network, Transformer)
+    mesh = init_device_mesh(device.type, (team.size,))
+    tables = set(left_whole(network))
+    for table in tables:
+        table.data = table.data.to(device)
+    for module in (*network.blocks, network):
+        fully_shard(module, mesh=mesh, ignored_params=tables)
+        assert isinstance(module, FSDPModule)
+        # A loss is divided by the tokens of the whole batch: gradients are to be added up, not averaged.
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)
+    with torch.no_grad():
+        network(
+            torch.zeros(1, 1, dtype=torch.int64, device=device)
+        )  # the whole is called first, so it is the root
+    assert isinstance(network, FSDPModule)
+    network.reshard()  # otherwise its own weights stay gathered, and an optimiser would be given those
+
+
+def left_whole(network: Network) -> list[nn.Parameter]:
+    """What `shard` does not cut up."""
+    return [part.table for part in network.modules() if isinstance(part, HashedNgrams)]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A share's whole tensor; all processes ask for it together."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def share_of(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, to be changed in place."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def cut_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor, what belongs to this process, where `like` is a share of the same shape."""
+    if not isinstance(like, DTensor) or tensor.shape != like.shape:
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def measure(model: NeuralModel, stream: TokenStream, n_bytes: int, split: str, team: Team) -> Measure:
+    """`Team.measure`: all processes gather every block together, though some have more to score than others."""
+    with _in_step(model.network, team) as catch_up:
+        return team.measure(model, stream, n_bytes, split, between=catch_up)
+
+
+@contextmanager
+def _in_step(network: Network, team: Team) -> Iterator[Callable[[], None]]:
+    """Inside, `network.hidden` waits until all call it; who has nothing left to read calls what this yields."""
+    assert isinstance(network, FSDPModule)
+    read = network.hidden
+
+    def hidden(tokens: Tensor) -> Tensor:
+        team.total(1.0)
+        return read(tokens)
+
+    def catch_up() -> None:
+        # Gathering blocks that others need; what is read meanwhile is of no interest.
+        nothing = torch.zeros(1, 1, dtype=torch.int64, device=next(network.parameters()).device)
+        with torch.inference_mode():
+            while team.total(0.0):
+                read(nothing)
+
+    network.unshard()
+    network.hidden = hidden
+    try:
+        yield catch_up
+    finally:
+        del network.hidden
+        network.reshard()
+
+
+def unsharded(model: NeuralModel, tensors: dict[str, np.ndarray]) -> Network:
+    """A network of its own on the CPU, with these weights."""
+    return type(model).from_tensors(model.config, model.vocab_size, model.end, tensors).network
