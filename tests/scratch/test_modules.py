@@ -99,8 +99,10 @@ def same_as_torch(module: Callable[..., Any], theirs: Callable[..., Any], *input
     ],
 )
 def test_activations(ours: Module, theirs: Callable[..., Any]) -> None:
-    """Kinks and far ends included."""
+    """Kinks, far ends and single numbers included."""
     same_as_torch(ours, theirs, np.array([[-700.0, -30.0, -1.5, -1e-3, 0.0], [1e-3, 0.5, 2.0, 30.0, 700.0]]))
+    if not isinstance(ours, Softmax | LogSoftmax):
+        same_as_torch(ours, theirs, np.array(0.7))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Tanh(Module):
         return y, y
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        slope = saved * saved
+        slope = np.asarray(saved * saved)  # of a single number NumPy would make no array
         np.subtract(1, slope, out=slope)
         slope *= grad
         return (slope,)
@@ -120,7 +120,7 @@ class GELUTanh(Module):
     C, K = math.sqrt(2 / math.pi), 0.044715
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        t = x * x
+        t = np.asarray(x * x)
         t *= self.C * self.K
         t += self.C
         t *= x
@@ -136,7 +136,7 @@ class GELUTanh(Module):
         slope *= 3 * self.C * self.K
         slope += self.C
         slope *= x  # x u'
-        square = t * t
+        square = np.asarray(t * t)
         np.subtract(1, square, out=square)
         slope *= square  # x u' (1 - t^2)
         slope += t
