@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
+from dataclasses import fields
 from typing import NamedTuple
 
 import numpy as np
@@ -91,13 +92,17 @@ class NGramDraft(Draft):
     """
 
     def __init__(self, model: NGram) -> None:
-        trie = model.trie
+        # Arrays mapped from a file are slow to look into one by one.
+        arrays = {
+            field.name: getattr(model.trie, field.name).view(np.ndarray) for field in fields(BackoffTrie)
+        }
+        trie = BackoffTrie(**arrays)
         self._trie = trie
         self._end = model.end
         self._n_inner = int(trie.level_start[trie.order])
         self._best: dict[int, tuple[int, float, int]] = {}
         self._node = ROOT
-        self._repeated = LookupDraft(trie.order + 4, max(trie.order, 3))
+        self._repeated = LookupDraft(max(trie.order, 3), max(trie.order, 3))
 
     def start(self) -> None:
         self._node = ROOT
