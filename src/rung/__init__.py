@@ -36,6 +36,7 @@ __all__ = [
     "resume",
     "score",
     "train",
+    "train_best",
     "train_recipe",
 ]
 

@@ -35,7 +35,7 @@ from rung.models.mix import MixConfig
 from rung.runs import RECIPE, Run, free_folder, load, prepare_run, shared_tokenizer
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
-from rung.training import session
+from rung.training import best, session
 from rung.training.config import TrainingConfig, setting_names
 from rung.training.recipes import load_recipe
 
@@ -138,6 +138,43 @@ def train_run(
     ):
         if on_event is not None:
             on_event(event)
+    return load(folder)
+
+
+def train_best(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: Callable[[str, Event], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Run:
+    """Spend `minutes` (by default 10) on the lowest loss this text allows: count, try sizes, train, mix.
+
+    `settings` are the fields of `TrainingConfig` and `DataOptions`, by name; the rest is as in `train`, but `on_event`
+    gets the part at work too. What was tried stands in the run's `run.json`; see `rung.training.best`.
+
+    Raises UserError when something in the input is at fault, or a part was stopped before it was finished.
+    """
+    training, options = split_settings(settings, TrainingConfig, DataOptions)
+    folder = Path(out) if out is not None else free_folder("best")
+    corpus = prepare_run(
+        folder, lambda place: prepare_corpus(data, place, DataOptions(**options)), force=force
+    )
+    for name, event in best.train_best(
+        corpus,
+        folder,
+        training=TrainingConfig(**training),
+        seed=seed,
+        device=device,
+        sample=short_sample,
+        stop=stop,
+    ):
+        if on_event is not None:
+            on_event(name, event)
     return load(folder)
 
 

@@ -319,6 +319,52 @@ def train_command(name: str) -> Callable[..., int]:
     return command
 
 
+def train_best(
+    data: Text,
+    *,
+    training: Any,
+    options: Any,
+    out: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    force: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """The lowest loss for the minutes: count, try transformers of some sizes, train the best of them, mix.
+
+    Example: rung train best my.txt --minutes 10
+
+    Args:
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        out: the run's folder; by default runs/best. Its parts lie in parts/, each a run of its own.
+        seed: of weights, batches and dropout.
+        device: auto, cpu, cuda or mps.
+        force: overwrite the run that is there.
+        json: print the result as one JSON object, nothing else.
+        quiet: show no progress.
+    """
+    no_option(data)
+    from rung import api, terminal
+
+    with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+        progress.phase(f"reading and tokenising {data}")
+        run = api.train_best(
+            data,
+            out=out,
+            force=force,
+            seed=seed,
+            device=device,
+            on_event=progress.event,
+            stop=stop,
+            **asdict(training),
+            **asdict(options),
+        )
+    if not json:
+        terminal.tried_table(run.recipe["tried"])
+    return show_run(run, json)
+
+
 def evaluate(
     run: Path,
     data: Dashed = None,
@@ -689,6 +735,17 @@ def app_for(arguments: list[str]) -> App:
         name="train", default_command=train, default_parameter=Parameter(negative="", consume_multiple=True)
     )
     app.command(trainer)
+    if arguments[:2] == ["train", "best"]:
+        from rung.text.options import DataOptions
+        from rung.training.config import TrainingConfig
+
+        flatten(train_best, training=TrainingConfig, options=DataOptions)
+    trainer.command(
+        train_best if arguments[:2] == ["train", "best"] else _listed_only,
+        name="best",
+        help="the lowest loss for the minutes: counts, transformers of some sizes, and their mixture",
+        sort_key=len(RUNGS),
+    )
     for name, (_, summary) in RUNGS.items():
         if arguments[:2] == ["train", name]:
             trainer.command(train_command(name), name=name)
@@ -816,10 +873,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def wait_politely() -> None:
-    """On a machine that others keep busy, let torch's threads sleep while they wait for each other.
+    """On a machine that others keep busy, let torch's threads sleep while they wait for each other, and NumPy use one.
 
-    They spin by default, which is fastest alone and four times slower than sleeping when the cores are taken
-    (docs/log.md). It is read when torch is loaded, so it is set here; what the user has set stays.
+    They spin by default, which is fastest alone and four to ten times slower than sleeping when the cores are taken
+    (docs/log.md). It is read when torch and NumPy are loaded, so it is set here; what the user has set stays.
     """
     try:
         busy = os.getloadavg()[0] >= (os.cpu_count() or 1)
@@ -827,6 +884,7 @@ def wait_politely() -> None:
         return
     if busy:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS has no way to wait but to spin
 
 
 def _guarded(arguments: list[str], debug: bool) -> int:
@@ -863,7 +921,12 @@ def _guarded(arguments: list[str], debug: bool) -> int:
 
 
 def _obey(arguments: list[str]) -> Any:
-    if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+    if (
+        arguments[:1] == ["train"]
+        and len(arguments) > 1
+        and not arguments[1].startswith("-")
+        and arguments[1] != "best"
+    ):
         rung_class(arguments[1])  # an unknown name is told what is near it
     return app_for(arguments)(arguments)
 

@@ -226,6 +226,24 @@ def climb_table(report: dict[str, Any]) -> None:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
 
 
+def tried_table(tried: Sequence[dict[str, Any]]) -> None:
+    """What a search for the lowest loss has tried, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("tried", no_wrap=True)
+    for heading in ("bits/byte", "train s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("shape")
+    for entry in tried:
+        shape = ", ".join(f"{name} {value}" for name, value in entry["settings"].items())
+        table.add_row(entry["name"], f"{entry['bits_per_byte']:.3f}", f"{entry['train_seconds']:.1f}", shape)
+    console.print(table)
+    console.print("bits per byte of validation text, by which was chosen\n", markup=False)
+
+
 def recipe_table(rows: Sequence[Reproduction]) -> None:
     """Published numbers beside ours, nats per token of validation text, on stdout."""
     from rich.console import Console

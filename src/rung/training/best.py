@@ -2,18 +2,19 @@
 
     1. count                 an n-gram and an infinigram: seconds, and often most of the way
     2. try                   a transformer in each of a few sizes, every one for a small share of the minutes
-    3. train                 the size that got furthest, for the minutes that are left
+    3. train                 the size that got furthest, from the start, for the minutes of training that are left
     4. mix                   what there is, by weights that are learned on the validation text
 
 A trial is short, so it favours small models a little; it also shows which sizes this machine can train in the time.
-The mixture can't be worse than its best part on the text its weights are learned on, so it is what is kept; parts that
-add nothing are left out of it. The parts stay in `parts/`, each a run of its own; `run.json` says what was tried.
+What is lowest on the validation text is kept, and that is nearly always the mixture: its weights are learned there, and
+parts that add nothing are left out of it. The parts stay in `parts/`, each a run of its own; `run.json` says what was
+tried.
 """
 
 from __future__ import annotations
 
 import math
-import time
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any
 
 from rung.errors import Stopped, UserError
 from rung.events import Event, Note
+from rung.files import atomic_path
 from rung.models import rung_class
 from rung.models.mix import MixConfig
-from rung.runs import clear, load, write_recipe
+from rung.runs import EVENTS, MODEL, clear, load, write_recipe
 from rung.text.corpus import Corpus
 from rung.training import session
 from rung.training.config import TrainingConfig
@@ -66,7 +68,6 @@ def train_best(
     if training.steps is not None or training.tokens is not None:
         raise UserError("best has a budget in minutes: give --minutes M, not --steps or --tokens")
     minutes = training.minutes if training.minutes is not None else DEFAULT_MINUTES
-    end = time.monotonic() + 60 * minutes
     parts = folder / PARTS
     if parts.exists():
         for old in parts.iterdir():
@@ -74,7 +75,8 @@ def train_best(
     tried: list[dict[str, Any]] = []
 
     def left() -> float:
-        return (end - time.monotonic()) / 60
+        """Minutes of training that are not spent yet."""
+        return minutes - math.fsum(entry["train_seconds"] for entry in tried) / 60
 
     def attempt(
         name: str, rung: str, settings: dict[str, int], budget: float | None
@@ -114,16 +116,13 @@ def train_best(
     for size, settings in SIZES.items():
         if left() > trial:
             yield from attempt(f"gpt-{size}", "gpt", settings, trial)
-    trials = {entry["name"]: entry for entry in tried if entry["rung"] == "gpt"}
+    trials = [entry for entry in tried if entry["rung"] == "gpt"]
     kept = [*COUNTED]
-    if trials and left() > 0:
-        first = min(trials.values(), key=lambda entry: entry["bits_per_byte"])
-        yield (
-            "gpt",
-            Note(f"{first['name']} got furthest in {trial:.1f} minutes; it is trained for {left():.1f} now"),
-        )
-        # The last measure of a part and the learning of the mixture's weights come out of the same budget.
-        yield from attempt("gpt", "gpt", first["settings"], max(left() * 0.95, trial))
+    if trials:
+        first = min(trials, key=lambda entry: entry["bits_per_byte"])
+        told = f"{first['name']} got furthest in {trial:.1f} minutes; it is trained for {left():.1f} now"
+        yield "gpt", Note(told)
+        yield from attempt("gpt", "gpt", first["settings"], max(left(), trial))
         kept.append("gpt")
     for event in session.start(
         "mix",
@@ -145,5 +144,17 @@ def train_best(
             "train_seconds": result["train_seconds"],
         }
     )
-    result["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
+    lowest = min(tried, key=lambda entry: entry["bits_per_byte"])
+    if lowest["name"] != "mix":
+        yield "best", Note(f"{lowest['name']} alone is lower than the mixture, so it is what is kept")
+        recipe = _take(parts / lowest["name"], folder)
+    recipe["result"]["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
     write_recipe(folder, recipe | {"tried": tried})
+
+
+def _take(part: Path, folder: Path) -> dict[str, Any]:
+    """Make the run in `folder` the one in `part`; its recipe."""
+    for name in (MODEL, EVENTS):
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(part / name, temporary)
+    return load(part).recipe

@@ -323,11 +323,12 @@ def _clip(network: Network, largest: float, sharers: Team) -> float:
         from rung.training.sharding import share_of
 
         gradients = [share_of(gradient) for gradient in gradients]
-    norm = torch.stack(torch._foreach_norm(gradients)).norm().item()
+    norm = torch.nn.utils.get_total_norm(gradients).item()
     if sharers.size > 1:
         norm = math.sqrt(sharers.total(norm**2))
     if norm > largest:
-        torch._foreach_mul_(gradients, largest / (norm + 1e-6))
+        for gradient in gradients:
+            gradient.mul_(largest / (norm + 1e-6))
     return norm
 
 

@@ -54,7 +54,9 @@ class Together(Optimizer):
     """Several optimisers of different parameters, seen as one: they share its groups and its state."""
 
     def __init__(self, *parts: Optimizer) -> None:
-        self._parts = [own for part in parts for own in (part._parts if isinstance(part, Together) else [part])]
+        self._parts = [
+            own for part in parts for own in (part._parts if isinstance(part, Together) else [part])
+        ]
         super().__init__([group for part in self._parts for group in part.param_groups], {})
         for part in self._parts:
             part.state = self.state
