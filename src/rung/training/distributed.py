@@ -28,6 +28,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
@@ -35,6 +36,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.measure import Measure
 from rung.models.base import LanguageModel
+from rung.runs import Run, load
 from rung.text.stream import TokenStream
 
 if TYPE_CHECKING:
@@ -88,6 +90,13 @@ def team() -> Team:
             "call to rung.training.distributed.as_one"
         )
     return _team
+
+
+def measure_run(run: Run, split: str) -> Measure:
+    """Measure a run on a split of its own text, all processes together."""
+    here = team()
+    here.call("measure", folder=str(run.folder.absolute()), split=split)
+    return here.measure(run.model, run.corpus.stream(split), run.corpus.n_bytes(split), split)
 
 
 @final
@@ -328,6 +337,9 @@ def _follow(team: Team) -> int:
         if do == "end":
             team.disconnect()
             return arguments["code"]
-        assert do == "train"
         team.connect()
-        take_part(team, stop=lambda: pressed, **arguments)
+        if do == "measure":
+            run, split = load(Path(arguments["folder"])), arguments["split"]
+            team.measure(run.model, run.corpus.stream(split), run.corpus.n_bytes(split), split)
+        else:
+            take_part(team, stop=lambda: pressed, **arguments)

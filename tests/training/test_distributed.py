@@ -1,0 +1,350 @@
+"""Two processes are one: the same losses, the same weights, checkpoints that either can go on from.
+
+`python -m torch.distributed.run -m tests.training.test_distributed FOLDER` is what the tests start twice two of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rung
+from rung import api
+from rung.errors import UserError
+from rung.events import Evaluation, Event, Step
+from rung.models.base import LanguageModel, fitted
+from rung.models.mlp import MLP, MLPConfig
+from rung.models.ngram import NGram, NGramConfig
+from rung.models.recurrent import RNN, RecurrentConfig
+from rung.models.transformer import GPT, GPTConfig
+from rung.text.stream import TokenStream
+from rung.training.batches import PADDING, Batches, Lanes
+from rung.training.distributed import ALONE, as_one, share
+from tests.text_made import sentences
+
+ROOT = Path(__file__).parents[2]
+
+SHAPE: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 16, "context": 16}
+HOW: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 5,
+    "eval_every": 4,
+    "precision": "float32",
+    "schedule": "constant",
+}
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    # The default's hashed tables have sparse gradients; 5 rows are shared as 2 and 3.
+    "rung": ("gpt", {**SHAPE, "preset": "rung"}),
+    "plain": ("gpt", {**SHAPE, "preset": "plain", "accumulate": 2, "average": 0.5, "l2": 0.01}),
+    "lstm": ("lstm", {"n_embd": 8, "n_hidden": 16, "window": 24}),
+    "mlp": ("mlp", {"optimizer": "momentum"}),
+    "sharded": ("gpt", {**SHAPE, "preset": "rung", "shard": True}),
+    "sharded-plain": ("gpt", {**SHAPE, "preset": "plain", "shard": True, "l2": 0.01}),
+}
+RESUMED = ("rung", "lstm", "sharded")
+"""Those that are also stopped after six steps and gone on with."""
+
+
+def train(case: str, folder: Path, *, steps: int | None = None, **changes: Any) -> None:
+    """Train a case into `folder`, its losses beside the run; stop after `steps`."""
+    name, how = CASES[case]
+    said: list[Event] = []
+    stop = (lambda: len([e for e in said if isinstance(e, Step)]) >= steps) if steps else lambda: False
+    api.train(
+        name, folder.parent / "text.txt", out=folder, on_event=said.append, stop=stop, **HOW, **how | changes
+    )
+    write_losses(folder, said)
+
+
+def write_losses(folder: Path, said: list[Event]) -> None:
+    losses = {
+        "steps": [e.loss for e in said if isinstance(e, Step)],
+        "evaluations": [e.nats_per_token for e in said if isinstance(e, Evaluation)],
+    }
+    (folder / "losses.json").write_text(json.dumps(losses))
+
+
+def resume(folder: Path) -> None:
+    said: list[Event] = []
+    api.resume(folder, on_event=said.append)
+    write_losses(folder, said)
+
+
+def all_by_two(folder: Path) -> None:
+    """What the two processes are started for; the first does it, the other follows."""
+    for case in CASES:
+        train(case, folder / f"{case}-two")
+    for case in RESUMED:
+        train(case, folder / f"{case}-two-two", steps=6)
+        resume(folder / f"{case}-two-two")
+        train(case, folder / f"{case}-two-one", steps=6)  # the other half is for one process
+        resume(folder / f"{case}-one-two")
+    measured = {case: rung.evaluate(folder / f"{case}-two", split="train").nats_per_token for case in CASES}
+    (folder / "measured.json").write_text(json.dumps(measured))
+    said: list[str] = []
+    for wrong in ({"batch_size": 1}, {"shard": True, "optimizer": "muon"}):
+        try:
+            api.train(
+                "gpt", folder / "text.txt", out=folder / "wrong", force=True, **SHAPE, **{"steps": 2, **wrong}
+            )
+        except UserError as error:
+            said.append(str(error))
+            break  # all processes end with the first failure
+    (folder / "wrong.json").write_text(json.dumps(said))
+    raise UserError(said[0])
+
+
+def start_two(*arguments: str, **more: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, "--master-port", str(port), "-m", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every case trained by one process (CASE-one) and by two (CASE-two), and halves of each."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "text.txt").write_text(sentences(300), encoding="utf-8")
+    for case in CASES:
+        train(case, folder / f"{case}-one", shard=False) if "shard" in CASES[case][1] else train(
+            case, folder / f"{case}-one"
+        )
+    for case in RESUMED:
+        half = folder / f"{case}-one-two"
+        train(case, half, steps=6, **({"shard": False} if "shard" in CASES[case][1] else {}))
+        if "shard" in CASES[case][1]:
+            change_recipe(half, shard=True)
+    two = start_two("tests.training.test_distributed", str(folder), cwd=ROOT)
+    out, err = two.communicate(timeout=240)
+    (folder / "stderr.txt").write_text(err)
+    assert (folder / "wrong.json").exists(), out + err
+    for case in RESUMED:
+        if "shard" in CASES[case][1]:
+            change_recipe(folder / f"{case}-two-one", shard=False)
+        resume(folder / f"{case}-two-one")
+    return folder
+
+
+def change_recipe(folder: Path, **training: Any) -> None:
+    recipe = json.loads((folder / "run.json").read_text())
+    recipe["training"] |= training
+    (folder / "run.json").write_text(json.dumps(recipe))
+
+
+def losses(folder: Path) -> dict[str, list[float]]:
+    return json.loads((folder / "losses.json").read_text())
+
+
+def assert_same_weights(one: Path, other: Path, **tolerance: float) -> None:
+    a, b = rung.load(one).model.tensors(), rung.load(other).model.tensors()
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], err_msg=name, **tolerance)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_give_the_losses_and_weights_of_one(both: Path, case: str):
+    one, two = losses(both / f"{case}-one"), losses(both / f"{case}-two")
+    assert len(one["steps"]) == len(two["steps"]) == 12
+    assert len(one["evaluations"]) == len(two["evaluations"]) == 3
+    np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-5)
+    np.testing.assert_allclose(one["evaluations"], two["evaluations"], rtol=1e-5)
+    # Adam divides by the gradient's size, so where that is next to nothing rounding counts.
+    assert_same_weights(both / f"{case}-one", both / f"{case}-two", rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", RESUMED)
+@pytest.mark.parametrize("way", ["one-two", "two-one"])
+def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_the_other_way_round(both: Path, case: str, way: str):
+    whole = losses(both / f"{case}-one")
+    np.testing.assert_allclose(losses(both / f"{case}-{way}")["steps"], whole["steps"][6:], rtol=1e-5)
+    assert_same_weights(both / f"{case}-one", both / f"{case}-{way}", rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_two_processes_resume_to_the_very_bit(both: Path, case: str):
+    assert losses(both / f"{case}-two-two")["steps"] == losses(both / f"{case}-two")["steps"][6:]
+    assert_same_weights(both / f"{case}-two", both / f"{case}-two-two", rtol=0, atol=0)
+
+
+def test_a_measure_shared_by_two_is_the_measure(both: Path):
+    measured = json.loads((both / "measured.json").read_text())
+    for case in CASES:
+        alone = rung.evaluate(both / f"{case}-two", split="train").nats_per_token
+        assert measured[case] == pytest.approx(alone, rel=1e-6)
+
+
+def test_a_failure_of_both_is_told_once(both: Path):
+    told = [line for line in (both / "stderr.txt").read_text().splitlines() if "--batch-size 1" in line]
+    assert len(told) == 1
+    assert "give 2 or more" in told[0]
+
+
+def test_what_the_second_process_did_is_nowhere_to_be_seen(both: Path):
+    """One event a step and one evaluation each, whoever computed them; and no file that one process does not write."""
+    for case in CASES:
+        one, two = both / f"{case}-one", both / f"{case}-two"
+        assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(
+            p.relative_to(two) for p in two.rglob("*")
+        )
+        kinds = [
+            [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
+            for run in (one, two)
+        ]
+        assert kinds[0].count("evaluation") == kinds[1].count("evaluation") == 3
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_ctrl_c_stops_both_after_one_step_with_a_checkpoint(tmp_path: Path):
+    (tmp_path / "text.txt").write_text(sentences(300), encoding="utf-8")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SHAPE.items()]
+    events = tmp_path / "run" / "events.jsonl"
+    two = start_two("rung", "train", "gpt", "text.txt", "--minutes=9", "--out=run", *flags, cwd=tmp_path)
+    wait_for(lambda: events.exists() and events.read_text().count('"step"') > 12)
+    two.send_signal(signal.SIGINT)
+    out, err = two.communicate(timeout=60)
+    assert out.strip() == ""
+    assert err.count("rung: stopped; a checkpoint is saved, go on with: rung train --resume run\n") == 1
+    assert [line for line in err.splitlines() if line.startswith("rung:")][1:] == [
+        "rung: stopped; a checkpoint is saved, go on with: rung train --resume run"
+    ]
+    last = json.loads(events.read_text().splitlines()[-1])
+    assert last["reason"] == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "training"
+
+
+def test_a_text_that_is_not_there_ends_all_processes_with_one_line(tmp_path: Path):
+    """Here without torchrun, by the variables that it and others set; so the exit codes are seen too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    two = [
+        subprocess.Popen(
+            [sys.executable, "-m", "rung", "train", "gpt", "missing.txt"],
+            env={**os.environ, **shared, "RANK": str(rank), "PYTHONPATH": str(ROOT / "src")},
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for rank in range(2)
+    ]
+    err = [process.communicate(timeout=60)[1] for process in two]
+    assert [process.returncode for process in two] == [2, 2]
+    assert err[0].startswith("rung: missing.txt is not there")
+    assert err[0].count("\n") == 1
+    assert err[1] == ""
+
+
+def test_started_twice_without_as_one_nobody_trains_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "text.txt").write_text(sentences(20), encoding="utf-8")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match="as_one"):
+        api.train("gpt", tmp_path / "text.txt", out=tmp_path / "run", steps=2, **SHAPE)
+
+
+def test_shard_without_torchrun_says_how_to_start(tmp_path: Path):
+    (tmp_path / "text.txt").write_text(sentences(20), encoding="utf-8")
+    with pytest.raises(UserError, match="torchrun"):
+        api.train("gpt", tmp_path / "text.txt", out=tmp_path / "run", steps=2, shard=True, **SHAPE)
+
+
+def test_alone_there_is_nothing_to_join():
+    assert as_one(lambda: 7) == 7
+    assert ALONE.rows(5) == slice(None)
+
+
+lengths_of_documents = st.lists(st.integers(0, 90), min_size=1, max_size=8)
+
+
+def made_stream(lengths: list[int]) -> TokenStream:
+    draw = np.random.default_rng(len(lengths))
+    return TokenStream.of([draw.integers(1, 7, length) for length in lengths], 0)
+
+
+MODELS: list[LanguageModel] = [
+    GPT.initialise(GPTConfig(context=5, n_layer=1, n_head=1, n_embd=8, preset="plain"), 7, 0, 0),
+    MLP.initialise(MLPConfig(context=4, n_hidden=8), 7, 0, 0),
+    RNN.initialise(RecurrentConfig(n_embd=4, n_hidden=8), 7, 0, 0),
+    fitted(NGram.fit(NGramConfig(order=3), made_stream([80, 60]), 7, 0)),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.rung)
+@settings(deadline=None, max_examples=25)
+@given(lengths=lengths_of_documents, size=st.integers(1, 5))
+def test_shares_of_a_stream_put_together_are_its_scores(model: LanguageModel, lengths: list[int], size: int):
+    stream = made_stream(lengths)
+    found = []
+    for rank in range(size):
+        part, skip = share(stream, rank, size, model.context)
+        found.append(model.score_stream(part)[skip:])
+    np.testing.assert_allclose(np.concatenate(found), model.score_stream(stream), atol=2e-6)
+
+
+def test_one_long_document_is_shared_evenly_where_the_context_is_finite():
+    stream = made_stream([10_000])
+    sizes = [share(stream, rank, 4, 64)[0].n_tokens for rank in range(4)]
+    assert max(sizes) < 2_500 + 2 * 64
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=lengths_of_documents,
+    rows=st.integers(2, 7),
+    size=st.integers(2, 4),
+    t=st.integers(0, 40),
+    kind=st.sampled_from([Batches, Lanes]),
+)
+def test_shares_of_a_batch_put_together_are_the_batch(
+    lengths: list[int], rows: int, size: int, t: int, kind: type[Batches]
+):
+    stream = made_stream(lengths)
+    whole = kind(stream, 6, rows, 3, 2)
+    _, targets = whole.batch(t)
+    expected = [row[row != PADDING].tolist() for row in targets]
+    found = []
+    for rank in range(size):
+        mine = slice(rows * rank // size, rows * (rank + 1) // size)
+        if mine.start == mine.stop:
+            continue
+        part = kind(stream, 6, rows, 3, 2, mine)
+        found += [row[row != PADDING].tolist() for row in part.batch(t)[1]]
+        assert part.n_targets(t) == sum(map(len, expected))
+    assert found == expected
+
+
+if __name__ == "__main__":
+    as_one(lambda: all_by_two(Path(sys.argv[1])))
