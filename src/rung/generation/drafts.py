@@ -21,7 +21,7 @@ from rung.models.base import LanguageModel
 from rung.models.ngram import NGram
 
 LONGEST_MATCH = 8
-UNLIKELY = 0.2
+UNLIKELY = 0.3
 """An n-gram's path ends where its probability, as a whole, falls below this: what comes is hardly ever accepted."""
 
 
@@ -142,6 +142,8 @@ class NGramDraft(Draft):
                 if history == ROOT:
                     break
                 paid += float(trie.log_backoff[history])
+                if total >= paid:  # whatever is there would have to be more than certain
+                    break
                 history = int(trie.suffix[history])
             token = int(trie.words[child])
             after = _state(trie, child, token, self._end, self._n_inner)

@@ -13,7 +13,9 @@ near to a border may then fall to the other side.)
 
 Samples are made one after the other, as each is accepted to another length; what the prompt costs is shared.
 
-How many tokens to ask for follows what was accepted: two more after a guess that was all right, one less otherwise.
+How many tokens to ask for follows what was accepted: LONG_GUESS after a guess that was all right, else SHORT_GUESS. A
+small GPT reads four tokens for 1.6 times and eight for 2.5 times the price of one; with such prices this made greedy
+Shakespeare 1.56 times as fast, and two more after a success, one less after a failure, up to twelve, 1.44 times.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ from rung.runs import Run, load
 from rung.text.tokenizers import Tokenizer
 
 LOOKUP = "lookup"
-FIRST_GUESS = 4
-LONGEST_GUESS = 12
+SHORT_GUESS = 3
+LONG_GUESS = 7
 TRIED = 5
 
 
@@ -135,7 +137,7 @@ class _Text:
     def steps(self, last: int) -> Iterator[Step]:
         """`last` is the token that the model hasn't read yet."""
         how, end, report = self._pipeline.how, self._model.end, self._report
-        made, guess = 0, FIRST_GUESS
+        made, guess = 0, SHORT_GUESS
         while True:
             begin = time.perf_counter()
             room = how.max_tokens - made - 1  # one token comes from the model itself
@@ -149,10 +151,7 @@ class _Text:
             report.accepted += accepted
             report.model_calls += 1
             report.seconds += time.perf_counter() - begin
-            if accepted == len(proposal.tokens):
-                guess = min(guess + 2, LONGEST_GUESS)
-            else:
-                guess = max(guess - 1, 1)
+            guess = LONG_GUESS if accepted == len(proposal.tokens) else SHORT_GUESS
             for place, token in enumerate(tokens):
                 made += 1
                 report.tokens += 1
@@ -219,16 +218,17 @@ class _Text:
 
     def _step(self, token: int, log_probs: np.ndarray, last: bool, mark: bool) -> Step:
         n_top = self._pipeline.how.top_logprobs
-        top = ranking(log_probs, n_top) if n_top else np.empty((1, 0), np.int64)
+        top, top_log_probs = _NO_TOP
+        if n_top:
+            top = ranking(log_probs, n_top)
+            top_log_probs = np.take_along_axis(log_probs, top, -1)
+        over = np.array([last or mark])  # whoever reads the step may write to it
         return Step(
-            self._row,
-            np.array([token]),
-            log_probs[:, token],
-            top,
-            np.take_along_axis(log_probs, top, -1),
-            np.array([last]),
-            np.array([last or mark]),
+            self._row, np.array([token]), log_probs[:, token], top, top_log_probs, np.array([last]), over
         )
+
+
+_NO_TOP = np.empty((1, 0), np.int64), np.empty((1, 0), np.float32)
 
 
 class ModelDraft(Draft):
