@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rung.models import lean_gpt
+from rung.models import compiled_transformer, lean_gpt
 from rung.models.base import LanguageModel, fitted
 from rung.models.bigram import Bigram, BigramConfig
+from rung.models.compiled_transformer import ngram_places
 from rung.models.gpt_config import GPTConfig
+from rung.models.hashed_ngrams import HashedNgrams
 from rung.models.infinigram import InfiniGram, InfiniGramConfig
 from rung.models.mlp import MLP, MLPConfig
 from rung.models.neural_bigram import NeuralBigram, NeuralBigramConfig
@@ -108,7 +112,19 @@ def test_inference_equals_the_modules(fields: dict[str, Any]) -> None:
             state = states[-1]
 
 
-@pytest.mark.parametrize("fields", [{}, {"bias": False}, {"tied": False}, {"norm_eps": 0.1}], ids=str)
+COMPILED: tuple[dict[str, Any], ...] = (
+    {},
+    {"bias": False},
+    {"tied": False, "norm_eps": 0.1},
+    {"preset": "rung", "ngram_rows": 16},
+    {"preset": "rung", "ngrams": 3, "ngram_rows": 64, "bias": True, "local": 4, "n_kv_head": 2},
+    {"preset": "rung", "ngrams": 0, "norm": "layer", "feed_forward": "gelu", "norm_eps": 0.1},
+    {"positions": "alibi", "n_kv_head": 1, "feed_forward": "relu2"},
+    {"positions": "sinusoidal", "qk_norm": True, "local": 3},
+)
+
+
+@pytest.mark.parametrize("fields", COMPILED, ids=str)
 def test_the_compiled_step_equals_the_modules(
     monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
@@ -132,6 +148,43 @@ def test_the_compiled_step_equals_the_modules(
     assert model._lean is not None
     assert model._lean[1].compiled_steps(1) is not None
     check_model(model)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"norm_first": False}, {"feed_forward": "swiglu"}, {"n_embd": 1024, "n_layer": 1}],
+    ids=str,
+)
+def test_other_networks_and_large_ones_are_not_compiled(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(lean_gpt, "COMPILE_AFTER", 1)
+    shape = {"context": 4, "n_layer": 2, "n_head": 2, "n_embd": 8, **fields}
+    model = learned(GPT, GPTConfig(**shape))
+    model.start(1)
+    assert model._lean is not None
+    assert model._lean[1].compiled_steps(1) is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(0, 1 << 17), min_size=1, max_size=12),
+    st.integers(2, 8),
+    st.integers(1, 16).map(lambda bits: 1 << bits),
+)
+def test_ngrams_have_the_same_rows_compiled(text: list[int], longest: int, rows: int) -> None:
+    inputs = np.array(text)
+    expected = HashedNgrams(longest, rows, 1).places(torch.from_numpy(inputs[None]))[0].numpy()
+    for place in range(len(text)):
+        found = np.empty(longest - 1, np.int64)
+        ngram_places(inputs, place, longest, rows, found)
+        np.testing.assert_array_equal(found, expected[place])
+
+
+def test_the_compiled_exponential_is_exp() -> None:
+    x = np.linspace(-87, 88, 10_001, dtype=np.float32)
+    found = np.array([compiled_transformer._exp(value) for value in x])
+    np.testing.assert_allclose(found, np.exp(x.astype(np.float64)), rtol=3e-6)
 
 
 def test_a_plain_chain_copies_nothing() -> None:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from rung.models.attention import Attention, mask
 from rung.models.feed_forward import SquaredReLU, SwiGLU
+from rung.models.gpt_step import CompiledSteps, compiled_steps
 from rung.models.hashed_ngrams import NgramEmbedding
 from rung.models.kv_cache import KeyValueCache
 from rung.models.norms import PostNormBlock
 from rung.models.positions import SineEmbedding, TokenEmbedding, turned
 
 if TYPE_CHECKING:
-    from rung.models.gpt_step import CompiledSteps
     from rung.models.transformer import Block, CausalSelfAttention, FeedForward, Transformer
 
 COMPILE_AFTER = 1000
@@ -48,7 +48,6 @@ class LeanGPT:
         self.context = network.context
         self._network, self._n_steps = network, 0
         self._compiled: CompiledSteps | None = None
-        self._plain = _is_gpt2(network, parts[0])
         self.embedding = _embedding(network)
         self.norm = _norm(network.norm)
         self.head = _matrix(network.head)  # (C, V)
@@ -78,12 +77,8 @@ class LeanGPT:
         if length > COMPILED_AT_ONCE:
             return None
         self._n_steps += 1
-        if self._n_steps == COMPILE_AFTER and self._plain:
-            try:
-                from rung.models.gpt_step import CompiledSteps, fits
-            except ImportError:
-                return None
-            self._compiled = CompiledSteps(self._network) if fits(self._network) else None
+        if self._n_steps == COMPILE_AFTER:
+            self._compiled = compiled_steps(self._network)
         return self._compiled
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache, past: int) -> Tensor:
@@ -176,15 +171,6 @@ class LeanAttention:
         if length == 1:
             return self.project(y.reshape(len(x), -1))
         return self.project(y.transpose(1, 2).reshape(len(x), -1))
-
-
-def _is_gpt2(network: Transformer, block: Block | PostNormBlock) -> bool:
-    """Whether all parts are GPT-2's: learned positions, LayerNorms before each part, plain attention, GELU."""
-    others = (
-        SineEmbedding | TokenEmbedding | NgramEmbedding | PostNormBlock | Attention | SwiGLU | SquaredReLU
-    )
-    parts = (network.embedding, block, block.attention, block.feed_forward)
-    return isinstance(block.norm_1, nn.LayerNorm) and not any(isinstance(part, others) for part in parts)
 
 
 def _matrix(weight: Tensor) -> Tensor:
