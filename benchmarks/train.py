@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,8 +65,8 @@ def main() -> None:
 
 def ours(rung: str, ids: np.ndarray) -> float:
     """Tokens per second of our training loop."""
-    shape = GPT_SHAPE if rung == "gpt" else {}
-    return _rate(
+    shape = {**GPT_SHAPE, "preset": "plain"} if rung == "gpt" else {}
+    return measured(
         rung, shape, [ids], VOCAB, batch=_batch(rung)[0], window=_batch(rung)[1], steps=_steps(rung)
     )[0]
 
@@ -74,12 +75,12 @@ def names_steps() -> float:
     """Steps per second of the mlp at batch 32 of made-up names, 3 to 10 letters each; the vocabulary is Rung's."""
     rng = np.random.default_rng(0)
     names = [rng.integers(0, 26, rng.integers(3, 11)) for _ in range(20_000)]
-    return _rate("mlp", {}, names, 283, batch=32, window=None, steps=1000)[1]
+    return measured("mlp", {}, names, 283, batch=32, window=None, steps=1000)[1]
 
 
-def _rate(
+def measured(
     rung: str,
-    shape: dict[str, int],
+    shape: dict[str, Any],
     documents: list[np.ndarray],
     vocab_size: int,
     *,
@@ -88,11 +89,11 @@ def _rate(
     steps: int,
 ) -> tuple[float, float]:
     """Tokens and steps per second, warm-up left out."""
-    kind = rung_class(rung)
+    kind, warmup = rung_class(rung), min(WARMUP, steps)
     model = kind.initialise(kind.config_class(**shape), vocab_size, vocab_size - 1, seed=0)
     stream = TokenStream.of(documents, vocab_size - 1)
     config = TrainingConfig(
-        steps=steps + WARMUP,
+        steps=steps + warmup,
         batch_size=batch,
         window=window,
         lr=1e-3,
@@ -102,9 +103,9 @@ def _rate(
     began, tokens = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
         for event in train_network(model, stream, config, Path(folder), seed=0, evaluate=None):
-            if isinstance(event, Step) and event.step == WARMUP:
+            if isinstance(event, Step) and event.step == warmup:
                 began, tokens = time.perf_counter(), event.tokens
-            if isinstance(event, Step) and event.step == steps + WARMUP:
+            if isinstance(event, Step) and event.step == steps + warmup:
                 seconds = time.perf_counter() - began
                 return (event.tokens - tokens) / seconds, steps / seconds
     raise AssertionError("the loop ended early")
@@ -112,14 +113,19 @@ def _rate(
 
 def plain(rung: str, ids: np.ndarray) -> float:
     """Tokens per second of the loop one would write by hand."""
-    batch, window = _batch(rung)
     model, context = PEERS[rung]()
+    return plain_loop(model, context, ids, *_batch(rung), _steps(rung))
+
+
+def plain_loop(
+    model: nn.Module, context: int | None, ids: np.ndarray, batch: int, window: int, steps: int
+) -> float:
+    """Tokens per second; `context` tokens a prediction where each is read by itself, None where rows are."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     data = torch.from_numpy(ids)
-    steps = _steps(rung)
-    began = 0.0
-    for step in range(steps + WARMUP):
-        if step == WARMUP:
+    began, warmup = 0.0, min(WARMUP, steps)
+    for step in range(steps + warmup):
+        if step == warmup:
             began = time.perf_counter()
         if context is None:
             at = torch.randint(len(data) - window - 1, (batch,)).tolist()
@@ -150,15 +156,15 @@ def _steps(rung: str) -> int:
 class GPT2(nn.Module):
     """transformers' GPT-2, logits out."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: int, n_layer: int, n_head: int, n_embd: int) -> None:
         super().__init__()
         self.model = transformers.GPT2LMHeadModel(
             transformers.GPT2Config(
                 vocab_size=VOCAB,
-                n_positions=64,
-                n_embd=128,
-                n_layer=4,
-                n_head=4,
+                n_positions=context,
+                n_embd=n_embd,
+                n_layer=n_layer,
+                n_head=n_head,
                 resid_pdrop=0.0,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,
@@ -207,7 +213,7 @@ def _wavenet() -> nn.Module:
 
 
 PEERS: dict[str, Callable[[], tuple[nn.Module, int | None]]] = {
-    "gpt": lambda: (GPT2(), None),
+    "gpt": lambda: (GPT2(**GPT_SHAPE), None),
     "rnn": lambda: (Recurrent(nn.RNN), None),
     "lstm": lambda: (Recurrent(nn.LSTM), None),
     "gru": lambda: (Recurrent(nn.GRU), None),

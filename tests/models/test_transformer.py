@@ -145,7 +145,9 @@ class TestConfig:
         plain = GPT.configured(GPTConfig(preset="plain"), **data)
         assert plain == GPTConfig(64, 4, 4, 128, preset="plain").resolved()
         default = GPT.configured(GPTConfig(), **data)
-        assert default == GPTConfig(64, 4, 4, 128, preset="rung", ngram_rows=32_768).resolved()
+        assert default == GPTConfig(64, 2, 4, 128, preset="rung", ngram_rows=32_768).resolved()
+        large = GPT.configured(GPTConfig(size="large", n_head=2), **data)
+        assert (large.n_layer, large.n_head, large.n_embd) == (4, 2, 128)
 
     def test_a_choice_that_the_default_does_not_go_with_takes_its_place(self) -> None:
         data = {"vocab_size": 9, "train_tokens": 100, "longest_document": 50}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rung.errors import UserError, nearest
-from rung.models.presets import GPT2, PRESETS
+from rung.models.presets import GPT2, PRESETS, SIZES
 
 ALLOWED = {
     "preset": tuple(PRESETS),
+    "size": tuple(SIZES),
     "norm": ("layer", "rms"),
     "positions": ("learned", "sinusoidal", "alibi", "rotary", "none"),
     "feed_forward": ("gelu", "swiglu", "relu2"),
@@ -35,7 +36,7 @@ class GPTConfig:
     context: int | None = None
     """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
     n_layer: int | None = None
-    """Blocks; None = 4."""
+    """Blocks; None = 2, or 4 outside preset rung."""
     n_head: int | None = None
     """Attention heads a block, a divisor of n_embd; None = about one for every 32 of n_embd."""
     n_embd: int | None = None
@@ -45,7 +46,10 @@ class GPTConfig:
     bias: bool | None = None
     """Whether linear layers and LayerNorms add a bias; None = yes. On the command line --bias=false."""
     preset: str | None = None
-    """A published shape, such as gpt1, gpt2 or llama-7b; llama is the manner alone. Other flags go before it."""
+    """rung (None), plain (GPT-2's manner), or a published shape, such as gpt1, gpt2 or llama-7b; llama is the manner
+    alone. Other flags go before it."""
+    size: str | None = None
+    """small, medium, large or xl: layers, heads and width in one word, where neither flag nor preset gives them."""
     norm: str | None = None
     """layer (None) or rms."""
     norm_first: bool | None = None
@@ -134,6 +138,8 @@ class GPTConfig:
     def resolved(self) -> GPTConfig:
         """The same shape with everything said that the preset or GPT-2's way settles."""
         settled = {**GPT2, **(PRESETS[self.preset] if self.preset is not None else {})}
+        if self.size is not None:
+            settled = {**SIZES[self.size], **settled}
         if self.positions in AT_THE_DOOR:
             settled["ngrams"] = 0  # which are looked up there too
         known = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -89,3 +89,16 @@ PRESETS: dict[str, Mapping[str, Any]] = {
         "rotary_base": 500_000.0,
     },
 }
+
+
+def _widths(n_layer: int, n_head: int, n_embd: int) -> dict[str, int]:
+    return {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd}
+
+
+SIZES: dict[str, Mapping[str, int]] = {
+    "small": _widths(2, 2, 64),
+    "medium": _widths(2, 4, 128),
+    "large": _widths(4, 4, 128),
+    "xl": _widths(6, 6, 192),
+}
+"""One dial for three numbers. On 2 cores, small for a minute, medium for ten, large for an hour (docs/log.md)."""

@@ -37,12 +37,8 @@ COUNTED = ("ngram", "infinigram")
 TRIAL_SHARE = 0.06
 """The share of the minutes that each size is tried for."""
 
-SIZES: dict[str, dict[str, int]] = {
-    "small": {"n_layer": 2, "n_head": 2, "n_embd": 64},
-    "medium": {"n_layer": 4, "n_head": 4, "n_embd": 128},
-    "large": {"n_layer": 6, "n_head": 6, "n_embd": 192},
-}
-"""The transformers that are tried."""
+TRIED = ("small", "medium", "large")
+"""The sizes of transformer that are tried."""
 
 PARTS = "parts"
 
@@ -79,7 +75,7 @@ def train_best(
         return minutes - math.fsum(entry["train_seconds"] for entry in tried) / 60
 
     def attempt(
-        name: str, rung: str, settings: dict[str, int], budget: float | None
+        name: str, rung: str, settings: dict[str, str], budget: float | None
     ) -> Iterator[tuple[str, Event]]:
         for event in session.start(
             rung,
@@ -113,9 +109,9 @@ def train_best(
     for rung in COUNTED:
         yield from attempt(rung, rung, {}, None)
     trial = TRIAL_SHARE * minutes
-    for size, settings in SIZES.items():
+    for size in TRIED:
         if left() > trial:
-            yield from attempt(f"gpt-{size}", "gpt", settings, trial)
+            yield from attempt(f"gpt-{size}", "gpt", {"size": size}, trial)
     trials = [entry for entry in tried if entry["rung"] == "gpt"]
     kept = [*COUNTED]
     if trials:
