@@ -20,9 +20,10 @@ Shakespeare 1.56 times as fast, and two more after a success, one less after a f
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -52,7 +53,8 @@ class Speculation:
         accepted: of those, the ones that the model kept.
         model_calls: how often the model was asked; without a draft that is once a token.
         seconds: what it took, the prompt excepted.
-        seconds_alone: what one token takes without a draft, tried on a few; 0 = not tried.
+        seconds_alone: what one token takes without a draft, the median of a few; 0 = not tried.
+        call_seconds: what each call took, the guess that it judged included.
     """
 
     tokens: int = 0
@@ -61,18 +63,21 @@ class Speculation:
     model_calls: int = 0
     seconds: float = 0.0
     seconds_alone: float = 0.0
+    call_seconds: list[float] = field(default_factory=list)
 
     @property
     def speed_up(self) -> float | None:
         """How many times as fast as without a draft; None when nobody knows."""
-        if self.seconds == 0 or self.seconds_alone == 0:
+        if not self.call_seconds or self.seconds_alone == 0:
             return None
-        return self.tokens * self.seconds_alone / self.seconds
+        # Medians, so that what is compiled or read again now and then weighs on neither side.
+        return self.tokens / self.model_calls * self.seconds_alone / statistics.median(self.call_seconds)
 
     def clear(self) -> Speculation:
         """Begin to count anew; the next text's own time for a token is tried again. Returns itself."""
         self.tokens = self.drafted = self.accepted = self.model_calls = 0
         self.seconds = self.seconds_alone = 0.0
+        self.call_seconds = []
         return self
 
 
@@ -150,7 +155,8 @@ class _Text:
             report.drafted += len(proposal.tokens)
             report.accepted += accepted
             report.model_calls += 1
-            report.seconds += time.perf_counter() - begin
+            report.call_seconds.append(time.perf_counter() - begin)
+            report.seconds += report.call_seconds[-1]
             guess = LONG_GUESS if accepted == len(proposal.tokens) else SHORT_GUESS
             for place, token in enumerate(tokens):
                 made += 1
@@ -284,7 +290,7 @@ class ModelDraft(Draft):
 
 
 def _seconds_alone(model: LanguageModel, pipeline: Pipeline, state: State, history: list[int]) -> float:
-    """What a token takes without a draft, the least of a few."""
+    """What a token takes without a draft, the median of a few."""
     past, uniforms = pipeline.start([np.array(history[1:], np.int64)]), np.full(1, 0.5)
     token = np.array(history[-1:])
     seconds = []
@@ -293,7 +299,7 @@ def _seconds_alone(model: LanguageModel, pipeline: Pipeline, state: State, histo
         log_probs, state = model.advance(state, token)
         pipeline.pick(log_probs, past, uniforms)
         seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+    return statistics.median(seconds)
 
 
 def open_draft(name: str, run: Run) -> Draft | LanguageModel:
