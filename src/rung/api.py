@@ -35,7 +35,7 @@ from rung.models.mix import MixConfig
 from rung.runs import RECIPE, Run, free_folder, load, prepare_run, shared_tokenizer
 from rung.text.corpus import Corpus
 from rung.text.options import DataOptions, prepare_corpus
-from rung.training import best, session
+from rung.training import best, distributed, session
 from rung.training.config import TrainingConfig, setting_names
 from rung.training.recipes import load_recipe
 
@@ -303,7 +303,10 @@ def resume(
 
 def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) -> Measure:
     """`rung.evaluation.evaluate.evaluate`, for a run or its folder."""
-    return _evaluate(_opened(run), data, **how)
+    run = _opened(run)
+    if data is None and distributed.launched():
+        return distributed.measure_run(run, how.get("split", "test"))
+    return _evaluate(run, data, **how)
 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:

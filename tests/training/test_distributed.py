@@ -25,6 +25,7 @@ import rung
 from rung import api
 from rung.errors import UserError
 from rung.events import Evaluation, Event, Step
+from rung.models import rung_class
 from rung.models.base import LanguageModel, fitted
 from rung.models.mlp import MLP, MLPConfig
 from rung.models.ngram import NGram, NGramConfig
@@ -32,7 +33,10 @@ from rung.models.recurrent import RNN, RecurrentConfig
 from rung.models.transformer import GPT, GPTConfig
 from rung.text.stream import TokenStream
 from rung.training.batches import PADDING, Batches, Lanes
-from rung.training.distributed import ALONE, as_one, share
+from rung.training.config import TrainingConfig
+from rung.training.distributed import ALONE, Team, as_one, share
+from rung.training.loop import train_network
+from rung.training.sharding import check_shardable
 from tests.text_made import sentences
 
 ROOT = Path(__file__).parents[2]
@@ -95,17 +99,50 @@ def all_by_two(folder: Path) -> None:
         resume(folder / f"{case}-one-two")
     measured = {case: rung.evaluate(folder / f"{case}-two", split="train").nats_per_token for case in CASES}
     (folder / "measured.json").write_text(json.dumps(measured))
-    said: list[str] = []
-    for wrong in ({"batch_size": 1}, {"shard": True, "optimizer": "muon"}):
-        try:
-            api.train(
-                "gpt", folder / "text.txt", out=folder / "wrong", force=True, **SHAPE, **{"steps": 2, **wrong}
-            )
-        except UserError as error:
-            said.append(str(error))
-            break  # all processes end with the first failure
-    (folder / "wrong.json").write_text(json.dumps(said))
-    raise UserError(said[0])
+    CASES["failing"] = ("gpt", SHAPE)
+    train("failing", folder / "failing")
+
+
+class Failing:
+    """A second process that trains along for a while and then can't."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        if self.asked == 6:
+            raise UserError("the second process can't go on")
+        return False
+
+
+def noted_shard(folder: Path) -> Callable[..., None]:
+    """`sharding.shard`, which also writes down how many weights this process has and how many there are."""
+    from torch.distributed.tensor import DTensor
+
+    from rung.training import sharding
+
+    original = sharding.shard
+
+    def noted(network: Any, device: Any, team: Team) -> None:
+        original(network, device, team)
+        cut = [p for p in network.parameters() if isinstance(p, DTensor)]
+        counts = [sum(p.to_local().numel() for p in cut), sum(p.numel() for p in cut)]
+        (folder / f"share-{team.rank}.json").write_text(json.dumps(counts))
+
+    return noted
+
+
+def second_failing() -> None:
+    """Make the second process fail in the sixth step of the run called failing."""
+    from rung.training import session
+
+    original = session.take_part
+
+    def take_part(team: Team, folder: str, *arguments: Any, stop: Callable[[], bool], **more: Any) -> None:
+        original(team, folder, *arguments, stop=Failing() if folder.endswith("failing") else stop, **more)
+
+    session.take_part = take_part
 
 
 def start_two(*arguments: str, **more: Any) -> subprocess.Popen[str]:
@@ -141,7 +178,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two = start_two("tests.training.test_distributed", str(folder), cwd=ROOT)
     out, err = two.communicate(timeout=240)
     (folder / "stderr.txt").write_text(err)
-    assert (folder / "wrong.json").exists(), out + err
+    assert (folder / "measured.json").exists(), out + err
     for case in RESUMED:
         if "shard" in CASES[case][1]:
             change_recipe(folder / f"{case}-two-one", shard=False)
@@ -159,11 +196,11 @@ def losses(folder: Path) -> dict[str, list[float]]:
     return json.loads((folder / "losses.json").read_text())
 
 
-def assert_same_weights(one: Path, other: Path, **tolerance: float) -> None:
+def assert_same_weights(one: Path, other: Path, atol: float) -> None:
     a, b = rung.load(one).model.tensors(), rung.load(other).model.tensors()
     assert a.keys() == b.keys()
     for name in a:
-        np.testing.assert_allclose(a[name], b[name], err_msg=name, **tolerance)
+        np.testing.assert_allclose(a[name], b[name], err_msg=name, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -174,7 +211,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(both: Path, case: str)
     np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-5)
     np.testing.assert_allclose(one["evaluations"], two["evaluations"], rtol=1e-5)
     # Adam divides by the gradient's size, so where that is next to nothing rounding counts.
-    assert_same_weights(both / f"{case}-one", both / f"{case}-two", rtol=0, atol=1e-4)
+    assert_same_weights(both / f"{case}-one", both / f"{case}-two", atol=1e-4)
 
 
 @pytest.mark.parametrize("case", RESUMED)
@@ -182,13 +219,13 @@ def test_two_processes_give_the_losses_and_weights_of_one(both: Path, case: str)
 def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_the_other_way_round(both: Path, case: str, way: str):
     whole = losses(both / f"{case}-one")
     np.testing.assert_allclose(losses(both / f"{case}-{way}")["steps"], whole["steps"][6:], rtol=1e-5)
-    assert_same_weights(both / f"{case}-one", both / f"{case}-{way}", rtol=0, atol=1e-4)
+    assert_same_weights(both / f"{case}-one", both / f"{case}-{way}", atol=1e-4)
 
 
 @pytest.mark.parametrize("case", RESUMED)
 def test_two_processes_resume_to_the_very_bit(both: Path, case: str):
     assert losses(both / f"{case}-two-two")["steps"] == losses(both / f"{case}-two")["steps"][6:]
-    assert_same_weights(both / f"{case}-two", both / f"{case}-two-two", rtol=0, atol=0)
+    assert_same_weights(both / f"{case}-two", both / f"{case}-two-two", atol=0)
 
 
 def test_a_measure_shared_by_two_is_the_measure(both: Path):
@@ -198,10 +235,54 @@ def test_a_measure_shared_by_two_is_the_measure(both: Path):
         assert measured[case] == pytest.approx(alone, rel=1e-6)
 
 
-def test_a_failure_of_both_is_told_once(both: Path):
-    told = [line for line in (both / "stderr.txt").read_text().splitlines() if "--batch-size 1" in line]
-    assert len(told) == 1
-    assert "give 2 or more" in told[0]
+def test_sharded_weights_are_spread_over_the_processes(both: Path):
+    shares = [json.loads((both / f"share-{rank}.json").read_text()) for rank in range(2)]
+    (first, whole), (second, same) = shares
+    assert whole == same == first + second
+    assert first < 0.6 * whole
+
+
+def test_when_the_second_process_fails_both_end_and_it_alone_says_why(both: Path):
+    said = [line for line in (both / "stderr.txt").read_text().splitlines() if line.startswith("[rank")]
+    assert [line for line in said if "Error: " in line] == [
+        "[rank1]: rung.errors.UserError: the second process can't go on"
+    ]
+    assert all(line.startswith("[rank1]") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("rung_name", "how", "message"),
+    [
+        (
+            "gpt",
+            {"batch_size": 1},
+            "--batch-size 1 leaves some of the 2 processes without a row: give 2 or more",
+        ),
+        ("wavenet", {"batch_size": 4}, "--batch-norm=false"),
+    ],
+)
+def test_what_processes_cannot_share_is_said_before_they_begin(
+    rung_name: str, how: dict[str, Any], message: str, tmp_path: Path
+):
+    model_class: Any = rung_class(rung_name)
+    stream = made_stream([30, 40])
+    config = model_class.configured(
+        model_class.config_class(), vocab_size=7, train_tokens=72, longest_document=41
+    )
+    model = model_class.initialise(config, 7, 0, 0)
+    training = TrainingConfig(**how).resolved(model_class.training_choices)
+    with pytest.raises(UserError, match=message):
+        next(train_network(model, stream, training, tmp_path, seed=0, evaluate=None, team=Team(0, 2)))
+
+
+@pytest.mark.parametrize(
+    ("model", "how", "message"),
+    [(0, {"optimizer": "muon"}, "muon"), (0, {"average": 0.9}, "--average"), (1, {}, "gpt alone")],
+)
+def test_what_does_not_go_with_shard_is_said(model: int, how: dict[str, Any], message: str):
+    network: Any = MODELS[model]
+    with pytest.raises(UserError, match=message):
+        check_shardable(network.network, TrainingConfig(shard=True, **how), Team(0, 2))
 
 
 def test_what_the_second_process_did_is_nowhere_to_be_seen(both: Path):
@@ -347,4 +428,8 @@ def test_shares_of_a_batch_put_together_are_the_batch(
 
 
 if __name__ == "__main__":
+    from rung.training import sharding
+
+    sharding.shard = noted_shard(Path(sys.argv[1]))
+    second_failing()
     as_one(lambda: all_by_two(Path(sys.argv[1])))

@@ -60,7 +60,7 @@ def as_one(work: Callable[[], R]) -> R | int:
     """Do `work` with all the processes there are: the first does it and returns what it returns, the others follow.
 
     Where several processes were started, the others return the first one's exit code when it has finished. When one
-    fails, its error is raised there; all others exit without a word. Without torchrun this is `work()`.
+    fails, its error is raised there; all others exit without a word. Without torchrun this is `work()`. Call it once.
     """
     global _team
     if not launched():
@@ -170,11 +170,30 @@ class Team:
             return
         backend = "gloo"
         if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+            torch.cuda.set_device(self.rank_here % torch.cuda.device_count())
             backend = "cpu:gloo,cuda:nccl"
         assert self._store is not None
         dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size)
         self._connected = True
+
+    @property
+    def rank_here(self) -> int:
+        """This process's number among those on this machine."""
+        return int(os.environ.get("LOCAL_RANK", self.rank))
+
+    def check_device(self, device: str) -> None:
+        """Raises UserError when the processes can't all work on a device of this kind."""
+        import torch
+
+        if self.size == 1 or device == "cpu":
+            return
+        if device == "mps":
+            raise UserError("several processes can't share mps: give --device cpu, or train with one process")
+        if self.rank_here >= torch.cuda.device_count():
+            raise UserError(
+                f"there are more processes on this machine than GPUs ({torch.cuda.device_count()}): "
+                "start one for each, or give --device cpu"
+            )
 
     def disconnect(self) -> None:
         """Wait for all others, then close the lines."""

@@ -424,8 +424,7 @@ def _new_network(recipe: dict[str, Any], team: Team) -> NeuralModel:
     assert issubclass(model_class, NeuralModel)
     config = model_class.config_class(**described["config"])
     device = pick_device(recipe["device"])
-    if team.size > 1 and device == "mps":
-        raise UserError("several processes can't share mps: give --device cpu, or train with one process")
+    team.check_device(device)
     model = model_class.initialise(config, described["vocab_size"], described["end"], recipe["seed"])
     training = TrainingConfig(**recipe["training"])
     if not training.shard:
