@@ -3,13 +3,16 @@
     python benchmarks/decode.py [gpt2] [char] [ngram] [speculative]
 
 gpt2         GPT-2's 124M shape, random weights, prompts of 32 tokens, 200 new ones, greedy, float32; batch 1 and 16
-char         4 layers, 4 heads, 128 wide, context 256, 100 tokens in the vocabulary, batch 1, else the same
+char         4 layers, 4 heads, 128 wide, context 256, 100 tokens in the vocabulary, batch 1, else the same,
+             with equal weights; then a network of the same size in the manner that `rung train gpt` has by default
+             (preset rung, random n-gram rows too) beside that same GPT-2, as transformers knows no such network
 ngram        the n-gram rung on characters of Shakespeare, 64 samples of 1,000 tokens at temperature 1
-speculative  a GPT trained for a minute on the same characters, greedy, with that n-gram as its draft, and without
+speculative  a GPT trained for a minute on the same characters, greedy, with that n-gram as its draft, and without;
+             the two networks of char
 
 The two run in turn, several rounds, on the same threads; printed are medians and the ratios round by round. Ours is the
-generator that `rung sample` uses, every token with its log-probability; the peer gives token ids. For gpt2 and char the
-share of equal tokens is shown: on random weights a near tie may fall to either side, and all behind it then differs.
+generator that `rung sample` uses, every token with its log-probability; the peer gives token ids. With equal weights
+the share of equal tokens is shown: on random weights a near tie may fall to either side, and all behind it differs.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
 
 PROMPT, NEW = 32, 200
+PLAIN = GPTConfig(256, 4, 4, 128)
+DEFAULT = GPTConfig(256, 4, 4, 128, preset="rung", ngram_rows=1 << 15)
 
 
 class Numbers(Tokenizer):
@@ -82,10 +87,8 @@ def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
     return own, others, spread
 
 
-def beside_transformers(name: str, config: GPTConfig, vocab_size: int, batch: int, rounds: int) -> None:
-    """The same greedy tokens by both, timed."""
-    model = GPT.initialise(config, vocab_size, vocab_size - 1, seed=0)
-    model.network.eval()  # as a loaded run's
+def peer_of(model: GPT) -> Any:
+    """transformers' network with the same weights."""
     settings, weights = transformers_of(model)
     taken = {key: value for key, value in settings.items() if key not in ("architectures", "model_type")}
     peer: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**taken)).eval()
@@ -95,6 +98,26 @@ def beside_transformers(name: str, config: GPTConfig, vocab_size: int, batch: in
     peer.tie_weights()
     peer.generation_config.eos_token_id = None
     peer.generation_config.pad_token_id = 0
+    return peer
+
+
+def initialised(config: GPTConfig, vocab_size: int) -> GPT:
+    """As a loaded run's, with random rows for n-grams, which training begins at zero."""
+    model = GPT.initialise(config, vocab_size, vocab_size - 1, seed=0)
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if name.endswith(("ngrams.table", "project.weight")) and not weight.any():
+                weight.normal_(0, 0.02, generator=torch.Generator().manual_seed(0))
+    model.network.eval()
+    return model
+
+
+def beside_transformers(
+    name: str, config: GPTConfig, vocab_size: int, batch: int, rounds: int, beside: GPTConfig | None = None
+) -> None:
+    """Greedy tokens by both, timed: by the same network, or by transformers' of another shape, `beside`."""
+    model = initialised(config, vocab_size)
+    peer = peer_of(model if beside is None else initialised(beside, vocab_size))
     # Both read the same: the mark, then 31 tokens of a text.
     prompt = np.random.default_rng(0).integers(0, vocab_size - 1, (batch, PROMPT))
     prompt[:, 0] = vocab_size - 1
@@ -114,11 +137,11 @@ def beside_transformers(name: str, config: GPTConfig, vocab_size: int, batch: in
     made, expected = ours(), theirs()
     for _ in range(8 if batch == 1 and config.n_embd == 128 else 0):
         ours()  # until what is compiled after a thousand steps is
-    equal = (made == expected).mean()
+    equal = f"equal tokens {(made == expected).mean():.1%}" if beside is None else "beside GPT-2 of that size"
     own, others, ratios = in_turn(ours, theirs, rounds)
     print(
         f"{name:<5} batch {batch:<3} rung {1000 * own / NEW:7.2f} ms a step   transformers "
-        f"{1000 * others / NEW:7.2f}   ratio {ratios}   equal tokens {equal:.1%}",
+        f"{1000 * others / NEW:7.2f}   ratio {ratios}   {equal}",
         flush=True,
     )
 
@@ -152,10 +175,9 @@ def ngram_rates(model: NGram, corpus: Corpus, rounds: int) -> None:
         print(f"ngram batch 64  {name:<14} {statistics.median(rates):10,.0f} tokens/s", flush=True)
 
 
-def drafting(draft: NGram, corpus: Corpus, rounds: int) -> None:
+def drafting(name: str, config: GPTConfig, draft: NGram, corpus: Corpus, rounds: int) -> None:
     """A GPT's greedy text with the draft and without."""
     tokenizer = corpus.tokenizer
-    config = GPTConfig(256, 4, 4, 128)
     model = GPT.initialise(config, tokenizer.vocab_size, tokenizer.end, seed=0)
     training = TrainingConfig(minutes=1, batch_size=12, lr=2e-3, weight_decay=0.1, checkpoint_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +199,7 @@ def drafting(draft: NGram, corpus: Corpus, rounds: int) -> None:
     same = np.array_equal(ours(), plain())
     own, others, ratios = in_turn(ours, plain, rounds)
     print(
-        f"speculative     {1000 * own / NEW:.2f} ms a token, plain {1000 * others / NEW:.2f}, ratio {ratios}; "
+        f"speculative {name:<6} {1000 * own / NEW:.2f} ms a token, plain {1000 * others / NEW:.2f}, ratio {ratios}; "
         f"{report.accepted / max(report.drafted, 1):.0%} of guesses kept, "
         f"{report.tokens / report.model_calls:.1f} tokens a call; {'the same text' if same else 'ANOTHER TEXT'}",
         flush=True,
@@ -188,7 +210,8 @@ def main() -> None:
     """Run what is named, or all."""
     wanted = sys.argv[1:] or ["char", "ngram", "speculative", "gpt2"]
     if "char" in wanted:
-        beside_transformers("char", GPTConfig(256, 4, 4, 128), 100, 1, rounds=7)
+        beside_transformers("char", PLAIN, 100, 1, rounds=7)
+        beside_transformers("rung", DEFAULT, 100, 1, rounds=7, beside=PLAIN)
     if "ngram" in wanted or "speculative" in wanted:
         with tempfile.TemporaryDirectory() as folder:
             corpus = prepare("shakespeare", Path(folder), tokenizer="char")
@@ -197,7 +220,8 @@ def main() -> None:
             if "ngram" in wanted:
                 ngram_rates(counted, corpus, rounds=5)
             if "speculative" in wanted:
-                drafting(counted, corpus, rounds=5)
+                drafting("plain", PLAIN, counted, corpus, rounds=5)
+                drafting("rung", DEFAULT, counted, corpus, rounds=5)
     if "gpt2" in wanted:
         for batch, rounds in ((1, 5), (16, 3)):
             beside_transformers("gpt2", GPTConfig(1024, 12, 12, 768), 50_257, batch, rounds)

@@ -91,7 +91,7 @@ def read_on(inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, 
     heads = np.empty((length, n_head + 2 * n_kv_head, size), np.float32)
     flat = heads.reshape(length, -1)
     wide = np.empty((length, w.expand.shape[1]), np.float32)
-    scores = np.empty(len(inputs), np.float32)
+    scores, no_bias = np.empty(len(inputs), np.float32), np.zeros(size, np.float32)
     for layer in range(len(w.qkv)):
         _norm(x, w.norm_1[layer], w.norm_1_bias[layer], sizes.eps, sizes.centred, normed)
         _product(w.qkv[layer], normed, w.qkv_bias[layer], flat)
@@ -100,7 +100,6 @@ def read_on(inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, 
             place = past + t
             queries, offered = heads[t, :n_head], heads[t, n_head : n_head + n_kv_head]
             if w.query_norm.shape[1]:
-                no_bias = np.zeros(size, np.float32)
                 _norm(queries, w.query_norm[layer], no_bias, sizes.eps, False, queries)
                 _norm(offered, w.key_norm[layer], no_bias, sizes.eps, False, offered)
             _turn(queries, w.cos[place], w.sin[place])
@@ -233,8 +232,21 @@ def _listen(
     """out (D,) = softmax(keys query / sqrt(D) - slope distance) values, over keys and values (n, D)."""
     n, size = keys.shape
     scale = np.float32(1 / np.sqrt(size))
+    fours = n - n % 4  # as in `_product`, four keys side by side
     highest = np.float32(-np.inf)
-    for t in range(n):
+    for t in range(0, fours, 4):
+        first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for d in range(size):
+            first += query[d] * keys[t, d]
+            second += query[d] * keys[t + 1, d]
+            third += query[d] * keys[t + 2, d]
+            fourth += query[d] * keys[t + 3, d]
+        scores[t] = first * scale - slope * np.float32(n - 1 - t)
+        scores[t + 1] = second * scale - slope * np.float32(n - 2 - t)
+        scores[t + 2] = third * scale - slope * np.float32(n - 3 - t)
+        scores[t + 3] = fourth * scale - slope * np.float32(n - 4 - t)
+        highest = max(highest, max(max(scores[t], scores[t + 1]), max(scores[t + 2], scores[t + 3])))
+    for t in range(fours, n):
         score = np.float32(0)
         for d in range(size):
             score += query[d] * keys[t, d]
@@ -242,13 +254,25 @@ def _listen(
         highest = max(highest, scores[t])
     total = np.float32(0)
     for t in range(n):
-        scores[t] = _exp(scores[t] - highest)
-        total += scores[t]
-    out[:] = 0
-    for t in range(n):
-        share = scores[t] / total
+        share = _exp(scores[t] - highest)
+        scores[t] = share
+        total += share
+    for d in range(size):
+        out[d] = 0
+    for t in range(0, fours, 4):
+        first, second, third, fourth = scores[t], scores[t + 1], scores[t + 2], scores[t + 3]
         for d in range(size):
-            out[d] += share * values[t, d]
+            out[d] += (
+                first * values[t, d]
+                + second * values[t + 1, d]
+                + third * values[t + 2, d]
+                + fourth * values[t + 3, d]
+            )
+    for t in range(fours, n):
+        for d in range(size):
+            out[d] += scores[t] * values[t, d]
+    for d in range(size):
+        out[d] /= total
 
 
 @_compiled
