@@ -51,6 +51,11 @@ def test_by_bytes_it_is_the_whole_text_cut(characters: list[str], stops: list[st
     assert n_tokens == len(shown.encode())
 
 
+def test_what_is_held_back_of_a_settled_token_comes_before_the_next() -> None:
+    """'ca' shows its 'c' and holds its 'a' back, which may begin 'aa'."""
+    assert streamed([1, 0], ["aa"], Letters("b", "ca")) == ("cab", 2, False)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=12), st.lists(st.text("abc", min_size=1, max_size=5), max_size=3))
 def test_by_longer_tokens_it_is_the_whole_text_cut(tokens: list[int], stops: list[str]) -> None:

@@ -147,7 +147,16 @@ def test_same_curve(pair: Pair, optimizer: str, tmp_path: Path) -> None:
     penalties, clipping, decay, and a recurrent state that goes on from batch to batch."""
     ours, theirs = twins(pair)
     config = TrainingConfig(
-        steps=100, optimizer=optimizer, lr=0.01, weight_decay=0.1, batch_size=4, window=8, l1=1e-4, l2=1e-3
+        steps=100,
+        optimizer=optimizer,
+        schedule="cosine",
+        min_lr=0.1,
+        lr=0.01,
+        weight_decay=0.1,
+        batch_size=4,
+        window=8,
+        l1=1e-4,
+        l2=1e-3,
     )
     events = list(train_scratch(ours, stream(), config, tmp_path, seed=3, evaluate=None))
     curve = [event.loss for event in events if isinstance(event, Step)]

@@ -36,7 +36,9 @@ class TextStream:
     def push(self, token: int) -> Settled:
         """Take in one token, not the document mark."""
         text = self._decoder.push(token)
-        if text and not self._begins and self._beginnings.isdisjoint(text):  # as it mostly is
+        if (
+            text and not self._held and not self._begins and self._beginnings.isdisjoint(text)
+        ):  # as it mostly is
             self._shown += len(text)
             return Settled(text, 1, stopped=False)
         self._begins.append(self._shown + len(self._held))
