@@ -21,7 +21,7 @@ from rung.models.base import LanguageModel
 from rung.models.ngram import NGram
 
 LONGEST_MATCH = 8
-UNLIKELY = 0.3
+UNLIKELY = 0.45
 """An n-gram's path ends where its probability, as a whole, falls below this: what comes is hardly ever accepted."""
 
 

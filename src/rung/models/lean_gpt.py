@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMPILE_AFTER = 1000
 """Steps of one history. Loading numba takes longer than so many steps."""
 
-COMPILED_AT_ONCE = 10
+COMPILED_AT_ONCE = 12
 """Tokens; above, a tuned product of matrices is quicker."""
 
 TURNED_BELOW = 1 << 20
