@@ -201,8 +201,7 @@ def drafting(name: str, config: GPTConfig, draft: NGram, corpus: Corpus, rounds:
     print(
         f"speculative {name:<6} {1000 * own / NEW:.2f} ms a token, plain {1000 * others / NEW:.2f}, ratio {ratios}; "
         f"{report.accepted / max(report.drafted, 1):.0%} of guesses kept, "
-        f"{report.tokens / report.model_calls:.1f} tokens a call, "
-        f"without the prompt's time about {report.speed_up or 0:.2f}; {'the same text' if same else 'ANOTHER TEXT'}",
+        f"{report.tokens / report.model_calls:.1f} tokens a call; {'the same text' if same else 'ANOTHER TEXT'}",
         flush=True,
     )
 
