@@ -34,7 +34,7 @@ from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
 
-VOCAB, WARMUP, ROUNDS = 245, 10, 5
+VOCAB, WARMUP, ROUNDS = 245, 10, 3
 GPT_SHAPE = {"context": 64, "n_layer": 4, "n_head": 4, "n_embd": 128}
 
 
@@ -197,7 +197,7 @@ class FusedPairs(nn.Module):
         self.norm = nn.BatchNorm1d(n_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x.view(x.shape[0], x.shape[1] // 2, -1))
+        x = self.linear(x.reshape(x.shape[0], x.shape[1] // 2, -1))
         return torch.tanh(self.norm(x.transpose(1, 2)).transpose(1, 2))
 
 

@@ -367,7 +367,10 @@ class CarryingNetwork(Network):
         if self.carried is not None:
             self.carried = widened(state.detach())
         real = targets >= 0
-        return F.cross_entropy(widened(self.logits(hidden[real])), targets[real], reduction="sum")
+        if not real.all():  # picking rows costs more than it saves where nothing is left out
+            hidden, targets = hidden[real], targets[real]
+        logits = self.logits(hidden).flatten(0, -2)
+        return F.cross_entropy(widened(logits), targets.flatten(), reduction="sum")
 
 
 def check_counts(config: Any, *names: str) -> None:
