@@ -101,4 +101,4 @@ SIZES: dict[str, Mapping[str, int]] = {
     "large": _widths(4, 4, 128),
     "xl": _widths(6, 6, 192),
 }
-"""One dial for three numbers. On 2 cores, small for a minute, medium for ten, large for an hour (docs/log.md)."""
+"""One dial for three numbers; `rung train best` tries which suits a text and a budget."""
