@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rung import cli_scratch
 from rung.cli import main
+from rung.cli import scratch as cli_scratch
 from rung.scratch import gradcheck
 from rung.scratch.activations import Tanh
 from tests.test_cli import Shell
@@ -169,7 +169,7 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, arguments: list[str]
 def test_torch_is_never_loaded(tmp_path: Path):
     script = """
 import sys
-from rung import cli_scratch
+from rung.cli import scratch as cli_scratch
 from rung.cli import main
 for line in ("graph gpt", "perceptron", "network --epochs 2"):
     try:

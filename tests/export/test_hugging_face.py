@@ -41,7 +41,14 @@ PROMPT = "Romeo é日🙂 wants"
 def small_run(folder: Path, **chosen: Any) -> Run:
     text = folder / "text.txt"
     text.write_text(sentences(60) + "日日 éé été été\n", encoding="utf-8")
-    shape: dict[str, Any] = {"context": 48, "n_layer": 1, "n_head": 2, "n_embd": 16, "preset": "plain", **chosen}
+    shape: dict[str, Any] = {
+        "context": 48,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_embd": 16,
+        "preset": "plain",
+        **chosen,
+    }
     return rung.train("gpt", text, out=folder / "run", steps=8, lr=0.02, batch_size=4, **shape)
 
 

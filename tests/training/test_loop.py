@@ -52,7 +52,9 @@ def test_a_training_is_told_as_events_and_the_best_evaluation_is_kept(text: Path
 
 def test_the_learning_rate_rises_then_falls(text: Path, tmp_path: Path):
     events: list[Event] = []
-    api.train("gpt", text, out=tmp_path / "run", steps=40, warmup=0.25, min_lr=0.1, **TINY, on_event=events.append)
+    api.train(
+        "gpt", text, out=tmp_path / "run", steps=40, warmup=0.25, min_lr=0.1, **TINY, on_event=events.append
+    )
     rates = [e.learning_rate for e in events if isinstance(e, Step)]
     assert np.argmax(rates) in (9, 10)
     assert all(a < b for a, b in pairwise(rates[:10]))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
+from rung.cli.common import Dashed, show_json
 from rung.errors import UserError
 
 if TYPE_CHECKING:
     from rung.generation.masked import Accuracy
     from rung.generation.speculative import Speculation
-
-Dashed = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
 
 def fill(
@@ -55,7 +52,6 @@ def fill(
         json: print one JSON object, nothing else.
     """
     from rung import api
-    from rung.cli import show_json
     from rung.generation import masked
 
     if (text is None) == (file is None):

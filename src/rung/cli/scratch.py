@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from cyclopts import App, Parameter
 
-from rung.cli import no_option, show_json
+from rung.cli.common import no_option, show_json
 from rung.errors import UserError, nearest
 from rung.runs import free_folder
 from rung.scratch import datasets

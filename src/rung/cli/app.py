@@ -1,0 +1,179 @@
+"""The command line: verbs parse, call and show. What they do is in `rung.api`.
+
+Exit codes: 0 done; 2 the user's input is at fault (one line on stderr); 1 our fault; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from rung import __version__
+from rung.cli.common import flatten
+from rung.cli.exchange import export, import_
+from rung.cli.passages import count, trace
+from rung.cli.sampling import sample
+from rung.cli.scoring import evaluate, score
+from rung.cli.training import climb, recipes, train, train_best, train_command
+from rung.errors import Stopped, UserError
+from rung.models import RUNGS, rung_class
+
+HELP = """Train, measure, compare and use small language models on your own text.
+
+Example: rung climb my.txt
+"""
+
+
+VERBS: dict[str, Callable[..., int]] = {
+    "climb": climb,
+    "recipes": recipes,
+    "evaluate": evaluate,
+    "score": score,
+    "sample": sample,
+    "count": count,
+    "trace": trace,
+    "export": export,
+    "import": import_,
+}
+
+
+def app_for(arguments: list[str]) -> App:
+    """The command line, with only as much of it imported as `arguments` need."""
+    app = App(
+        name="rung",
+        help=HELP,
+        version=__version__,
+        help_format="plaintext",
+        default_parameter=Parameter(negative=""),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    if arguments[:1] == ["climb"]:
+        from rung.text.options import DataOptions
+        from rung.training.config import TrainingConfig
+
+        flatten(climb, training=TrainingConfig, options=DataOptions)
+    if arguments[:1] == ["sample"]:
+        from rung.generation.beam import Beams
+        from rung.generation.form import Form
+        from rung.generation.settings import Sampling
+
+        flatten(sample, how=Sampling, search=Beams, form=Form)
+        for parameter, cls, title in (
+            ("how", Sampling, "Drawing"),
+            ("search", Beams, "Searching"),
+            ("form", Form, "Form"),
+        ):
+            sample.__annotations__[parameter] = Annotated[cls, Parameter(name="*", group=title)]
+    # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
+    trainer = App(
+        name="train", default_command=train, default_parameter=Parameter(negative="", consume_multiple=True)
+    )
+    app.command(trainer)
+    if arguments[:2] == ["train", "best"]:
+        from rung.text.options import DataOptions
+        from rung.training.config import TrainingConfig
+
+        flatten(train_best, training=TrainingConfig, options=DataOptions)
+    trainer.command(
+        train_best if arguments[:2] == ["train", "best"] else _listed_only,
+        name="best",
+        help="the lowest loss for the minutes: counts, transformers of some sizes, and their mixture",
+        sort_key=len(RUNGS),
+    )
+    for name, (_, summary) in RUNGS.items():
+        if arguments[:2] == ["train", name]:
+            trainer.command(train_command(name), name=name)
+        else:
+            place = list(RUNGS).index(name)  # help lists them as they stand on the ladder
+            trainer.command(_listed_only, name=name, help=summary, sort_key=place)
+    for name, verb in VERBS.items():
+        app.command(verb, name=name)
+    app.command("rung.cli.filling:fill", name="fill")
+    app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
+    return app
+
+
+def _listed_only() -> None:
+    """Stands for a rung in the list of commands; the real one is imported when its name is typed."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    wait_politely()
+    sys.exit(_guarded(arguments, debug))
+
+
+def wait_politely() -> None:
+    """On a machine that others keep busy, let torch's threads sleep while they wait for each other, and NumPy use one.
+
+    They spin by default, which is fastest alone and four to ten times slower than sleeping when the cores are taken
+    (docs/log.md). It is read when torch and NumPy are loaded, so it is set here; what the user has set stays.
+    """
+    try:
+        busy = os.getloadavg()[0] >= (os.cpu_count() or 1)
+    except (OSError, AttributeError):  # not told on this system
+        return
+    if busy:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS has no way to wait but to spin
+
+
+def _guarded(arguments: list[str], debug: bool) -> int:
+    try:
+        if "WORLD_SIZE" in os.environ:  # torchrun's: several processes, one of which does as it is told
+            from rung.training.distributed import as_one
+
+            result = as_one(lambda: _obey(arguments))
+        else:
+            result = _obey(arguments)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (UserError, CycloptsError) as error:
+        if debug:
+            traceback.print_exc()
+        return _fault(str(error), 130 if isinstance(error, Stopped) else 2)
+    except KeyboardInterrupt:
+        print("rung: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
+        sys.stderr.close()
+        return 0
+    except MemoryError:
+        if debug:
+            traceback.print_exc()
+        return _fault("out of memory: lower --batch-size, --context or the model's size", 2)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return _fault("cannot write: no space left on the device; make room, or write elsewhere", 2)
+        return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _obey(arguments: list[str]) -> Any:
+    if (
+        arguments[:1] == ["train"]
+        and len(arguments) > 1
+        and not arguments[1].startswith("-")
+        and arguments[1] != "best"
+    ):
+        rung_class(arguments[1])  # an unknown name is told what is near it
+    return app_for(arguments)(arguments)
+
+
+def _fault(message: str, code: int) -> int:
+    print("rung: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,68 @@
+"""`rung export` and `rung import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool = False) -> int:
+    """Write a run in another program's format.
+
+    Example: rung export runs/gpt --format hf --out my-model
+
+    Args:
+        run: a run's folder.
+        format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt runs, a folder for
+            transformers (AutoModelForCausalLM and AutoTokenizer load it).
+        out: the file to write, compressed if it ends in .gz, or the folder.
+        force: write into a folder that is not empty.
+    """
+    from rung import api
+
+    opened = api.load(run)
+    if format == "hf":
+        from rung.export.hugging_face import export_hf
+
+        export_hf(opened, out, force=force)
+    else:
+        from rung.export.arpa import export_arpa
+
+        export_arpa(opened, out)
+    print(f"written: {out}")
+    return 0
+
+
+def import_(
+    format: Literal["arpa", "hf"], path: Path, *, out: Path | None = None, force: bool = False
+) -> int:
+    """Make a run of a model from elsewhere.
+
+    Example: rung import hf path/to/gpt2 --out runs/theirs
+
+    Args:
+        format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
+            transformers with config.json and model.safetensors (GPT-1, GPT-2 or Llama).
+        path: the file or folder to read.
+        out: the run's folder; by default runs/imported.
+        force: overwrite the run that is there.
+    """
+    from rung import runs
+
+    folder = out if out is not None else runs.free_folder("imported")
+    if format == "hf":
+        from rung.export.hugging_face import import_hf
+
+        run = import_hf(path, folder, force=force)
+        reason = run.recipe["data"].get("no_tokenizer")
+        if reason is not None:
+            print(
+                f"run: {run.folder}\nno tokeniser: {reason}; the run knows ids only: rung.load(...).model.score"
+            )
+            return 0
+    else:
+        from rung.export.arpa import import_arpa
+
+        run = import_arpa(path, folder, force=force)
+    print(f"run: {run.folder}\nnext: rung score {run.folder} FILE")
+    return 0

@@ -1,0 +1,84 @@
+"""`rung sample`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import tee
+from pathlib import Path
+from typing import Any
+
+from rung.cli.common import Dashed, Text, show_json
+from rung.errors import UserError
+
+
+def sample(
+    run: Path,
+    prompt: Text = "",
+    *,
+    prompts: Dashed = None,
+    draft: str | None = None,
+    novelty: bool = False,
+    how: Any,
+    search: Any,
+    form: Any,
+    json: bool = False,
+) -> int:
+    """Write text with a run.
+
+    Example: rung sample runs/gpt "ROMEO" --temperature 0.8 --samples 2
+
+    Args:
+        run: a run's folder.
+        prompt: what the text begins with; empty = the beginning of a document. Any characters work.
+        prompts: a file with a prompt a line, or - for standard input; one JSON object a line comes out, in order.
+        draft: a run with the same tokeniser that guesses ahead, or lookup: the text's own repetitions. The text is as
+            without (drawn texts have the same distribution), sooner if the guesses are quick and good.
+        novelty: tell of each text the longest passage that it shares with the training text, and whether all of it
+            stands there; of names and the like: in training, in validation, or new.
+        json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
+    """
+    from rung import api, terminal
+    from rung.cli.filling import draft_record, tell_draft
+    from rung.generation.form import constraint_of
+    from rung.generation.prompts import generate_each, read_prompts, record
+    from rung.generation.sampling import pieces, steps
+    from rung.generation.speculative import Speculation, open_draft
+    from rung.generation.speculative import steps as speculative_steps
+    from rung.inspection.novelty import KnownTexts
+
+    if prompts is not None and prompt:
+        raise UserError("--prompts does not go with a PROMPT: put it in the file")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError("the prompt is not UTF-8") from None
+    opened = api.load(run)
+    model, tokenizer = opened.model, opened.tokenizer
+    constraint = constraint_of(form, tokenizer)
+    guesser = None if draft is None else open_draft(draft, opened)
+    known = KnownTexts(opened) if novelty else None
+    report = Speculation()
+    if prompts is not None or json:
+        texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
+        made = generate_each(model, tokenizer, texts, how, search, constraint, guesser, report)
+        for samples, begin in zip(made, again, strict=True):
+            records = [record(one, tokenizer) for one in samples]
+            if known is not None:
+                for one, found in zip(records, known.of(begin, samples), strict=True):
+                    one["novelty"] = asdict(found)
+            told = {} if guesser is None else {"draft": draft_record(report)}
+            show_json({"prompt": begin, "samples": records, **told})
+            report = report.clear()
+    elif search.beams is not None or how.top_logprobs or known is not None:
+        for samples in generate_each(model, tokenizer, [prompt], how, search, constraint, guesser, report):
+            novelties = [] if known is None else known.of(prompt, samples)
+            terminal.show_samples(tokenizer, prompt, samples, novelties)
+    elif guesser is not None:
+        drafted = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
+        terminal.stream_samples(pieces(drafted, tokenizer, how), prompt, how.samples)
+    else:
+        drawn = steps(model, tokenizer, prompt, how, constraint)
+        terminal.stream_samples(pieces(drawn, tokenizer, how), prompt, how.samples)
+    if guesser is not None and prompts is None and not json:
+        tell_draft(report)
+    return 0

@@ -1,0 +1,126 @@
+"""`rung evaluate` and `rung score`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from rung.cli.common import Dashed, no_option, show_json
+from rung.errors import UserError
+
+
+def evaluate(
+    run: Path,
+    data: Dashed = None,
+    *,
+    split: str = "test",
+    documents: str = "auto",
+    field: str | None = None,
+    sha256: str | None = None,
+    json: bool = False,
+) -> int:
+    """Measure a run in bits per byte: on the test split of its own text, or on all of DATA.
+
+    A document longer than a finite context is scored with the window policy that the rung's help states; each
+    document starts afresh.
+
+    Example: rung evaluate runs/gpt other.txt
+
+    Args:
+        run: a run's folder.
+        data: any text; by default the run's own.
+        split: train, validation or test, of the run's own text.
+        documents: what a document of DATA is: lines, paragraphs, files or auto.
+        field: which JSON field or column of DATA holds the text.
+        sha256: the hash that an https DATA must have.
+        json: print the measure as one JSON object, nothing else.
+    """
+    from rung import api
+
+    if data is not None:
+        no_option(data)
+    opened = api.load(run)
+    measure = api.evaluate(opened, data, split=split, documents=documents, field=field, sha256=sha256)
+    if json:
+        show_json({"run": str(run), **asdict(measure)})
+        return 0
+    print(
+        f"{opened.rung} on {measure.split}: {measure.bits_per_byte:.4f} bits per byte\n"
+        f"{measure.nats_per_token:.4f} nats per token, perplexity {measure.perplexity:,.4g} per "
+        f"{opened.tokenizer.kind} token\n"
+        f"{measure.tokens:,} tokens, {measure.bytes:,} bytes, {measure.documents:,} documents"
+    )
+    return 0
+
+
+def score(
+    run: Path,
+    file: Dashed = None,
+    *,
+    text: Dashed = None,
+    field: str | None = None,
+    out: Path | None = None,
+    keep: Dashed = None,
+    quiet: bool = False,
+) -> int:
+    """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
+
+    A record is a line of plain text, an object of .jsonl, a row of .csv, .tsv or .parquet, each (but Parquet) also as
+    .gz or .zst. Reads and writes as it goes, in order and in constant memory. A bad record (no UTF-8, no JSON, no
+    text) gives an object with "error" and is counted.
+
+    Example: rung score runs/ngram web.jsonl.zst --keep "bits_per_byte < 2.5" --out good.jsonl.zst
+
+    Args:
+        run: a run's folder.
+        file: the file, or - for standard input: lines, or with --field JSON lines.
+        text: score this text instead, and show the log-probability of every token.
+        field: which JSON field or column holds the text; by default text.
+        out: write here instead of to standard output, when all is done: .jsonl, perhaps .gz or .zst, holds whole
+            records with their scores added; .txt, with --keep, the lines of plain text that are kept.
+        keep: keep only what this holds for, over log_prob, tokens, bytes and bits_per_byte: numbers, + - * /,
+            comparisons, and, or, not, parentheses.
+        quiet: show no progress.
+    """
+    from rung import api
+
+    if text is not None:
+        from rung.evaluation.chain import score_text
+
+        for flag, value in (("FILE", file), ("--field", field), ("--out", out), ("--keep", keep)):
+            if value is not None:
+                raise UserError(f"{flag} does not go with --text, which is one text by itself")
+        show_json(score_text(api.load(run), text))
+        return 0
+    if file is None:
+        raise UserError('name a file, - for standard input, or one text: rung score RUN --text "..."')
+    no_option(file)
+    from rung import terminal
+    from rung.evaluation.filter import Scoring
+
+    scoring = Scoring(api.load(run), file, field=field, keep=keep, out=out)
+    shown = out is None and sys.stdout.isatty()
+    records, kept, n_bad = 0, 0, 0
+    places: list[str] = []
+    with (
+        terminal.FileProgress(file, scoring.size, quiet=quiet or shown) as progress,
+        closing(scoring.parts()) as parts,
+    ):
+        for part in parts:
+            if out is None:
+                sys.stdout.write(part.output)
+                sys.stdout.flush()
+            records, kept = records + part.records, kept + part.kept
+            n_bad += len(part.errors)
+            places = (places + part.errors)[:3]
+            progress.update(part.position, records)
+    if keep is not None and not quiet:
+        print(f"rung: kept {kept:,} of {records:,} records", file=sys.stderr)
+    if n_bad:
+        more = "; ..." if n_bad > len(places) else ""
+        print(
+            f"rung: {n_bad:,} of {records:,} records not scored: {'; '.join(places)}{more}", file=sys.stderr
+        )
+    return 0
