@@ -68,6 +68,21 @@ def test_the_sum_and_its_gradient_are_those_of_plain_lookups():
     torch.testing.assert_close(part.table.grad.to_dense(), table.grad)
 
 
+def test_rows_are_dropped_in_training_only_and_their_mean_stays():
+    torch.manual_seed(0)
+    part = HashedNgrams(3, 64, 2, dropout=0.25)
+    nn.init.normal_(part.table)
+    tokens = torch.randint(0, 7, (1, 5))
+    drawn = torch.stack([part(tokens) for _ in range(4000)]).detach()
+    part.eval()
+    whole = part(tokens).detach()
+    assert torch.equal(whole, part(tokens))
+    # Of two rows, each kept three times in four and enlarged by 4/3: a variance of (r1^2 + r2^2) / 3.
+    spread = (F.embedding(part.places(tokens), part.table).square().sum(2) / 3).sqrt().detach()
+    assert ((drawn.mean(0) - whole).abs() < 5 * spread / 4000**0.5 + 1e-6).all()
+    torch.testing.assert_close(drawn.std(0), spread, rtol=0.1, atol=1e-3)
+
+
 def test_rows_of_one_number_go_as_torchs_adagrad_moves_them():
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(6, 1))
@@ -84,7 +99,7 @@ def test_rows_of_one_number_go_as_torchs_adagrad_moves_them():
 
 
 def test_a_step_moves_the_rows_that_were_met_and_no_others():
-    config = GPTConfig(8, 1, 2, 16, preset="rung", ngram_rows=64)
+    config = GPTConfig(8, 1, 2, 16, preset="rung", ngram_rows=64, ngram_dropout=0.0)
     model = GPT.initialise(config, 9, 8, seed=0)
     embedding = model.network.embedding
     assert isinstance(embedding, NgramEmbedding)

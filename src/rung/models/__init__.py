@@ -26,7 +26,10 @@ RUNGS = {
     "rnn": ("rung.models.recurrent:RNN", "a recurrent network, Elman 1990"),
     "lstm": ("rung.models.recurrent:LSTM", "a recurrent network with long short-term memory"),
     "gru": ("rung.models.recurrent:GRU", "a recurrent network with gated units"),
-    "gpt": ("rung.models.transformer:GPT", "a transformer beside rows for n-grams; --preset plain: GPT-2's shape"),
+    "gpt": (
+        "rung.models.transformer:GPT",
+        "a transformer beside rows for n-grams; --preset plain: GPT-2's shape",
+    ),
     "scratch-bigram": (
         "rung.models.scratch:ScratchBigram",
         "neural-bigram in NumPy alone, by our own autograd",

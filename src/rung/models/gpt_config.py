@@ -76,6 +76,8 @@ class GPTConfig:
     """The longest n-gram of tokens that is looked up as such, beside its last token; None = none but in preset rung."""
     ngram_rows: int | None = None
     """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 32,768."""
+    ngram_dropout: float | None = None
+    """The share of looked-up n-grams dropped in training; None = 0.25 in preset rung, else 0."""
 
     def __post_init__(self) -> None:
         for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
@@ -91,12 +93,13 @@ class GPTConfig:
             _check(self, name, lambda value: type(value) is bool, "true or false")
         for name in ("norm_eps", "rotary_base"):
             _check(self, name, lambda value: _number(value) and 0 < value < math.inf, "a number above 0")
-        _check(
-            self,
-            "dropout",
-            lambda value: _number(value) and 0 <= value < 1,
-            "a number from 0 up to, not with, 1",
-        )
+        for name in ("dropout", "ngram_dropout"):
+            _check(
+                self,
+                name,
+                lambda value: _number(value) and 0 <= value < 1,
+                "a number from 0 up to, not with, 1",
+            )
         for name, allowed in ALLOWED.items():
             value = getattr(self, name)
             if value is not None and value not in allowed:
@@ -187,6 +190,7 @@ class Shape:
     tied: bool
     ngrams: int
     ngram_rows: int | None
+    ngram_dropout: float
 
 
 def heads_for(n_embd: int) -> int:

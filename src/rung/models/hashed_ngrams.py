@@ -36,12 +36,15 @@ class NgramEmbedding(nn.Module):
         rows: R, a power of two.
         n_embd: C.
         dropout: share of the sum that is dropped in training.
+        ngram_dropout: share of the n-grams' rows that are.
     """
 
-    def __init__(self, vocab_size: int, longest: int, rows: int, n_embd: int, dropout: float) -> None:
+    def __init__(
+        self, vocab_size: int, longest: int, rows: int, n_embd: int, dropout: float, ngram_dropout: float
+    ) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.empty(vocab_size, n_embd))
-        self.ngrams = HashedNgrams(longest, rows, n_embd)
+        self.ngrams = HashedNgrams(longest, rows, n_embd, ngram_dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
@@ -57,18 +60,24 @@ class HashedNgrams(nn.Module):
         longest: N, 2 or more.
         rows: R, a power of two.
         n_embd: C.
+        dropout: share of the rows that are left out in training, row by row. From the second epoch on, a row of a rare
+            n-gram has seen what follows it here; a network that can't count on it learns to do without (docs/log.md).
     """
 
-    def __init__(self, longest: int, rows: int, n_embd: int) -> None:
+    def __init__(self, longest: int, rows: int, n_embd: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.longest, self.rows = longest, rows
+        self.longest, self.rows, self.dropout = longest, rows, dropout
         self.table = nn.Parameter(torch.empty((longest - 1) * rows, n_embd))
 
     def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
         """(B, P + T) int64, the whole window so far -> (B, T, C), for the T inputs from `past` = P on."""
         places = self.places(tokens, past)
+        bags, kept = places.flatten(0, 1), None
+        if self.training and self.dropout:
+            kept = (torch.rand(bags.shape, device=bags.device) >= self.dropout).to(self.table.dtype)
+            kept /= 1 - self.dropout
         # A sum of rows in one call, whose gradient is the rows that were touched and not the whole table.
-        sums = F.embedding_bag(places.flatten(0, 1), self.table, mode="sum", sparse=self.training)
+        sums = F.embedding_bag(bags, self.table, mode="sum", sparse=self.training, per_sample_weights=kept)
         return sums.unflatten(0, places.shape[:2])
 
     def places(self, tokens: Tensor, past: int = 0) -> Tensor:

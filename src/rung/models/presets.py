@@ -25,6 +25,7 @@ GPT2: Mapping[str, Any] = {
     "qk_norm": False,
     "tied": True,
     "ngrams": 0,
+    "ngram_dropout": 0.0,
 }
 """What a transformer is here unless something else is asked for; its sizes stay open."""
 
@@ -49,6 +50,7 @@ _RUNG = {
     "feed_forward": "relu2",
     "qk_norm": True,
     "ngrams": 5,
+    "ngram_dropout": 0.25,
 }
 
 

@@ -304,7 +304,9 @@ def _embedding(shape: Shape, vocab_size: int) -> Embedding | TokenEmbedding | Si
     """Where positions are told at the door, with them; where attention tells them or nothing does, without."""
     if shape.ngrams:
         assert shape.ngram_rows is not None
-        return NgramEmbedding(vocab_size, shape.ngrams, shape.ngram_rows, shape.n_embd, shape.dropout)
+        return NgramEmbedding(
+            vocab_size, shape.ngrams, shape.ngram_rows, shape.n_embd, shape.dropout, shape.ngram_dropout
+        )
     if shape.positions == "learned":
         return Embedding(vocab_size, shape.context, shape.n_embd, shape.dropout)
     if shape.positions == "sinusoidal":
