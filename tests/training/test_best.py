@@ -32,10 +32,13 @@ def test_what_is_kept_is_no_worse_than_anything_that_was_tried(run: Run):
     assert kept == pytest.approx(min(tried.values()), rel=1e-5)
 
 
-def test_the_size_that_got_furthest_is_the_one_that_is_trained(run: Run):
+def test_the_largest_that_did_about_as_well_as_the_best_is_trained(run: Run):
     trials = [entry for entry in run.recipe["tried"] if entry["name"].startswith("gpt-")]
     final = next(entry for entry in run.recipe["tried"] if entry["name"] == "gpt")
-    assert final["settings"] == min(trials, key=lambda entry: entry["bits_per_byte"])["settings"]
+    chosen = next(entry for entry in trials if entry["settings"] == final["settings"])
+    lowest = min(entry["bits_per_byte"] for entry in trials)
+    assert chosen["bits_per_byte"] <= 1.02 * lowest
+    assert all(entry["bits_per_byte"] > 1.02 * lowest for entry in trials[trials.index(chosen) + 1 :])
 
 
 def test_every_part_is_a_run_and_the_whole_needs_none_of_them(run: Run):
