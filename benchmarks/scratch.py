@@ -184,8 +184,8 @@ def _torch_nn(module: nn.Module, x: np.ndarray, y: np.ndarray) -> Step:
 def _autograd(x: np.ndarray, y: np.ndarray, weights: list[np.ndarray]) -> Step | None:
     if find_spec("autograd") is None:
         return None
-    import autograd.numpy as anp
-    from autograd import grad
+    import autograd.numpy as anp  # pyright: ignore[reportMissingImports]
+    from autograd import grad  # pyright: ignore[reportMissingImports]
 
     rows = np.arange(BATCH)
 
@@ -270,7 +270,7 @@ def scalars() -> dict[str, Step | None]:
 def _micrograd(x: np.ndarray, y: np.ndarray) -> Step | None:
     if find_spec("micrograd") is None:
         return None
-    from micrograd.nn import MLP
+    from micrograd.nn import MLP  # pyright: ignore[reportMissingImports]
 
     sys.setrecursionlimit(100_000)  # it walks its graph by recursion
     random.seed(0)

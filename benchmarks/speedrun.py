@@ -18,6 +18,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def names() -> None:
     _in_minutes("names", 5, split="80/10/10")
 
 
-def _in_minutes(data: str, budget: float, **options: str) -> None:
+def _in_minutes(data: str, budget: float, **options: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = {
             "gpt": rung.train("gpt", data, out=f"{folder}/gpt", minutes=budget, **options),

@@ -89,7 +89,8 @@ def measured(
     steps: int,
 ) -> tuple[float, float]:
     """Tokens and steps per second, warm-up left out."""
-    kind, warmup = rung_class(rung), min(WARMUP, steps)
+    kind: Any = rung_class(rung)
+    warmup = min(WARMUP, steps)
     model = kind.initialise(kind.config_class(**shape), vocab_size, vocab_size - 1, seed=0)
     stream = TokenStream.of(documents, vocab_size - 1)
     config = TrainingConfig(

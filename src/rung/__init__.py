@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         resume,
         score,
         train,
+        train_best,
         train_recipe,
     )
 

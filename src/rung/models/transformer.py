@@ -84,7 +84,7 @@ class GPT(NeuralModel["Transformer"]):
         return replace(
             config,
             context=max(1, min(CONTEXT, longest_document)) if config.context is None else config.context,
-            n_layer=LAYERS.get(config.preset, 4) if config.n_layer is None else config.n_layer,
+            n_layer=LAYERS.get(str(config.preset), 4) if config.n_layer is None else config.n_layer,
             n_head=n_head,
             n_embd=HEAD_SIZE * n_head if n_embd is None else n_embd,
             ngram_rows=rows_for(train_tokens)
