@@ -25,7 +25,7 @@ from rung.events import Event, Note
 from rung.files import atomic_path
 from rung.models import rung_class
 from rung.models.mix import MixConfig
-from rung.runs import EVENTS, MODEL, clear, load, write_recipe
+from rung.runs import EVENTS, MODEL, Run, clear, load, write_recipe
 from rung.text.corpus import Corpus
 from rung.training import session
 from rung.training.config import TrainingConfig
@@ -98,16 +98,7 @@ def train_best(
                 f"stopped; go on with 'rung train --resume {run.folder}', then mix what there is: "
                 f"'rung train mix DATA --runs {' '.join(str(parts / entry['name']) for entry in tried)} {run.folder}'"
             )
-        result = run.recipe["result"]
-        tried.append(
-            {
-                "name": name,
-                "rung": rung,
-                "settings": settings,
-                "bits_per_byte": result["validation"]["bits_per_byte"],
-                "train_seconds": result["train_seconds"],
-            }
-        )
+        tried.append(_outcome(name, run, settings))
 
     for rung in COUNTED:
         yield from attempt(rung, rung, {}, None)
@@ -137,23 +128,27 @@ def train_best(
         stop=stop,
     ):
         yield "best", event
-    recipe = load(folder).recipe
-    result = recipe["result"]
-    tried.append(
-        {
-            "name": "mix",
-            "rung": "mix",
-            "settings": {},
-            "bits_per_byte": result["validation"]["bits_per_byte"],
-            "train_seconds": result["train_seconds"],
-        }
-    )
+    run = load(folder)
+    recipe = run.recipe
+    tried.append(_outcome("mix", run, {}))
     lowest = min(tried, key=lambda entry: entry["bits_per_byte"])
     if lowest["name"] != "mix":
         yield "best", Note(f"{lowest['name']} alone is lower than the mixture, so it is what is kept")
         recipe = _take(parts / lowest["name"], folder)
     recipe["result"]["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
     write_recipe(folder, recipe | {"tried": tried})
+
+
+def _outcome(name: str, run: Run, settings: dict[str, str]) -> dict[str, Any]:
+    """What is told of one that was tried."""
+    result = run.recipe["result"]
+    return {
+        "name": name,
+        "rung": run.rung,
+        "settings": settings,
+        "bits_per_byte": result["validation"]["bits_per_byte"],
+        "train_seconds": result["train_seconds"],
+    }
 
 
 def _take(part: Path, folder: Path) -> dict[str, Any]:
