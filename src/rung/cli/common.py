@@ -1,13 +1,11 @@
-"""What several verbs share: arguments, interrupts, JSON."""
+"""What several verbs share: arguments, JSON."""
 
 from __future__ import annotations
 
 import json as json_library
 import math
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -31,25 +29,6 @@ def no_option(data: str) -> None:
     """Refuse an unknown option that stands where a text is expected."""
     if data.startswith("-") and data != "-":
         raise UserError(f"unknown option {data}; --help lists them (a file of that name is ./{data})")
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C once: finish the step under way, then stop. Twice: stop at once."""
-    pressed = False
-
-    def handle(signum: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-        print("\nrung: stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def stopped(how_to_go_on: str) -> int:

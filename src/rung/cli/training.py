@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from rung.cli.common import Text, flatten, interruptible, no_option, show_json, stopped
+from rung.cli.common import Text, flatten, no_option, show_json, stopped
 from rung.errors import UserError
+from rung.interrupts import interruptible
 from rung.models import RUNGS, rung_class
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,6 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 import numpy as np
 
 from rung.errors import UserError
+from rung.interrupts import interruptible
 from rung.measure import Measure
 from rung.models.base import LanguageModel
 from rung.runs import Run, load
@@ -342,23 +342,15 @@ def _follow(team: Team) -> int:
     """Do what the first process calls for, until it has nothing more to do; its exit code."""
     from rung.training.session import take_part
 
-    pressed = False
-
-    def handle(signum: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    signal.signal(signal.SIGINT, handle)
-    while True:
-        do, arguments = team.next_call()
-        if do == "end":
-            team.disconnect()
-            return arguments["code"]
-        team.connect()
-        if do == "measure":
-            run, split = load(Path(arguments["folder"])), arguments["split"]
-            team.measure(run.model, run.corpus.stream(split), run.corpus.n_bytes(split), split)
-        else:
-            take_part(team, stop=lambda: pressed, **arguments)
+    with interruptible(tell=False) as stop:
+        while True:
+            do, arguments = team.next_call()
+            if do == "end":
+                team.disconnect()
+                return arguments["code"]
+            team.connect()
+            if do == "measure":
+                run, split = load(Path(arguments["folder"])), arguments["split"]
+                team.measure(run.model, run.corpus.stream(split), run.corpus.n_bytes(split), split)
+            else:
+                take_part(team, stop=stop, **arguments)
