@@ -59,6 +59,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sharded": ("gpt", {**SHAPE, "preset": "rung", "ngram_dropout": 0.0, "shard": True}),
     "sharded-plain": ("gpt", {**SHAPE, "preset": "plain", "shard": True, "l2": 0.01}),
 }
+COUNTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "counted": ("text.txt", {}),
+    "pruned": ("text.txt", {"order": 4, "prune": (0, 1, 2)}),
+    "bounded": ("text.txt", {"order": 4, "memory": "1M"}),
+    "add-k": ("text.txt", {"smoothing": "add-k"}),
+    "letters": ("letters.txt", {"order": 9}),
+    "letter": ("letter.txt", {"order": 5}),
+}
+"""Texts and what the ngram rung is told of them. Documents of one letter have no n-grams longer than 3."""
+
 RESUMED = ("rung", "lstm", "sharded")
 """Those that are also stopped after six steps and gone on with."""
 
@@ -72,6 +82,15 @@ def train(case: str, folder: Path, *, steps: int | None = None, **changes: Any) 
         name, folder.parent / "text.txt", out=folder, on_event=said.append, stop=stop, **HOW, **how | changes
     )
     write_losses(folder, said)
+
+
+def count(case: str, folder: Path) -> None:
+    """Count a case into `folder`."""
+    text, how = COUNTED[case]
+    other = folder.parent / "text.txt"
+    api.train(
+        "ngram", folder.parent / text, val=other, test=other, out=folder, **{"documents": "lines", **how}
+    )
 
 
 def write_losses(folder: Path, said: list[Event]) -> None:
@@ -99,6 +118,8 @@ def all_by_two(folder: Path) -> None:
         resume(folder / f"{case}-one-two")
     measured = {case: rung.evaluate(folder / f"{case}-two", split="train").nats_per_token for case in CASES}
     (folder / "measured.json").write_text(json.dumps(measured))
+    for case in COUNTED:
+        count(case, folder / f"{case}-two")
     CASES["failing"] = ("gpt", SHAPE)
     train("failing", folder / "failing")
 
@@ -166,6 +187,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every case trained by one process (CASE-one) and by two (CASE-two), and halves of each."""
     folder = tmp_path_factory.mktemp("both")
     (folder / "text.txt").write_text(sentences(300), encoding="utf-8")
+    (folder / "letters.txt").write_text("a\nb\na\n", encoding="utf-8")
+    (folder / "letter.txt").write_text("a\n", encoding="utf-8")
+    for case in COUNTED:
+        count(case, folder / f"{case}-one")
     for case in CASES:
         train(case, folder / f"{case}-one", shard=False) if "shard" in CASES[case][1] else train(
             case, folder / f"{case}-one"
@@ -233,6 +258,17 @@ def test_a_measure_shared_by_two_is_the_measure(both: Path):
     for case in CASES:
         alone = rung.evaluate(both / f"{case}-two", split="train").nats_per_token
         assert measured[case] == pytest.approx(alone, rel=1e-6)
+
+
+@pytest.mark.parametrize("case", COUNTED)
+def test_two_processes_that_count_write_the_very_bytes_of_one(both: Path, case: str):
+    one, two = both / f"{case}-one", both / f"{case}-two"
+    assert (two / "model.safetensors").read_bytes() == (one / "model.safetensors").read_bytes()
+    results = [json.loads((run / "run.json").read_text())["result"] for run in (one, two)]
+    assert results[0] | {"train_seconds": 0} == results[1] | {"train_seconds": 0}
+    assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(
+        p.relative_to(two) for p in two.rglob("*")
+    )
 
 
 def test_sharded_weights_are_spread_over_the_processes(both: Path):
@@ -325,27 +361,47 @@ def test_ctrl_c_stops_both_after_one_step_with_a_checkpoint(tmp_path: Path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "training"
 
 
-def test_a_text_that_is_not_there_ends_all_processes_with_one_line(tmp_path: Path):
-    """Here without torchrun, by the variables that it and others set; so the exit codes are seen too."""
+def two_by_variables(folder: Path, *command: str, second: str = "") -> list[tuple[int, str]]:
+    """Exit code and stderr of two processes, without torchrun: by the variables that it and others set.
+
+    `second` is what the second one's shell does first.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     two = [
         subprocess.Popen(
-            [sys.executable, "-m", "rung", "train", "gpt", "missing.txt"],
+            ["sh", "-c", f'{before} exec "$@"', "sh", sys.executable, *command],
             env={**os.environ, **shared, "RANK": str(rank), "PYTHONPATH": str(ROOT / "src")},
             stderr=subprocess.PIPE,
             text=True,
-            cwd=tmp_path,
+            cwd=folder,
         )
-        for rank in range(2)
+        for rank, before in enumerate(["", second])
     ]
     err = [process.communicate(timeout=60)[1] for process in two]
-    assert [process.returncode for process in two] == [2, 2]
-    assert err[0].startswith("rung: missing.txt is not there")
-    assert err[0].count("\n") == 1
-    assert err[1] == ""
+    return [(process.returncode, said) for process, said in zip(two, err, strict=True)]
+
+
+def test_a_text_that_is_not_there_ends_all_processes_with_one_line(tmp_path: Path):
+    first, second = two_by_variables(tmp_path, "-m", "rung", "train", "gpt", "missing.txt")
+    assert first[0] == second[0] == 2
+    assert first[1].startswith("rung: missing.txt is not there")
+    assert first[1].count("\n") == 1
+    assert second[1] == ""
+
+
+def test_a_second_process_without_room_for_its_share_of_counting_ends_both_with_one_line(tmp_path: Path):
+    """No file of it may be larger than 1,000 blocks, of half a KiB or one."""
+    (tmp_path / "text.txt").write_text(sentences(30_000), encoding="utf-8")
+    command = ["-m", "rung", "train", "ngram", "text.txt", "--memory", "1M", "--quiet"]
+    first, second = two_by_variables(tmp_path, *command, second="ulimit -f 1000;")
+    assert first[0] != 0
+    assert second[0] == 2
+    assert second[1].startswith("rung: cannot write temporary files in ")
+    assert second[1].count("\n") == 1
+    assert first[1] == ""
 
 
 def test_started_twice_without_as_one_nobody_trains_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,7 @@ from rung.models import ngram_estimates as estimate
 from rung.models.add_k import check_add_k, note_of_chosen_k
 from rung.models.backoff_trie import ROOT, BackoffTrie, build_trie
 from rung.models.base import CountedModel
-from rung.models.ngram_counts import Grams, count_ngrams, keep_frequent
+from rung.models.ngram_counts import ALONE, Grams, Sharers, count_ngrams, keep_frequent
 from rung.models.trie_scan import compiled_scan
 from rung.models.trie_step import compiled_step
 from rung.models.workspace import Workspace, bytes_of
@@ -117,14 +117,19 @@ class NGram(CountedModel):
 
     @classmethod
     def fit(
-        cls, config: NGramConfig, stream: TokenStream, vocab_size: int, end: int
+        cls, config: NGramConfig, stream: TokenStream, vocab_size: int, end: int, sharers: Sharers = ALONE
     ) -> Iterator[Event | Self]:
-        """Count `stream`. The model's config has the order and the k chosen where none was given."""
+        """Count `stream`. The model's config has the order and the k chosen where none was given.
+
+        Sharers count it together, and only the first makes a model of it: the others yield nothing.
+        """
         if config.smoothing == IMPORTED:
             raise UserError(f"--smoothing {IMPORTED} can't be trained (known: {', '.join(SMOOTHINGS)})")
         space = Workspace(None if config.memory is None else bytes_of(config.memory))
         order = default_order(vocab_size) if config.order is None else config.order
-        levels = count_ngrams(stream.ids, vocab_size, end, order, space)
+        levels = count_ngrams(stream.ids, vocab_size, end, order, space, sharers)
+        if sharers.rank:
+            return
         add_k = config.add_k
         if config.smoothing == "add-k" and add_k is None:
             add_k = estimate.best_k(levels, space)

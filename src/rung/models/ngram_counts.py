@@ -6,7 +6,8 @@ Packed together with the token's position into 64 bits, a pair needs only a plai
 quicker than an argsort.
 
 Where the text is too long to sort at once, it is sorted in chunks, the chunks' counted pairs are merged into one
-row, and every token's pair is then looked up in it.
+row, and every token's pair is then looked up in it. Several processes share the work in just this way: each has a
+stretch of the stream, the first merges everyone's counted pairs, and everyone looks up its own.
 
 N-grams never cross documents: the mark may be their first token (a document begins) or their last (it ends).
 """
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, final
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from rung.models.sorted_runs import CountedKeys, Runs, merge
 from rung.models.workspace import UNBOUNDED_PIECE, Workspace
@@ -50,69 +53,177 @@ class Grams:
         return len(self.words)
 
 
-def count_ngrams(ids: np.ndarray, vocab_size: int, end: int, order: int, space: Workspace) -> list[Grams]:
+class Sharers(Protocol):
+    """Those that count a stream together, of whom this process is one. All make the same calls in the same order.
+
+    rank: this one's number; 0 is the first.
+    size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def to_first(self, *rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """To the first everyone's rows, its own first, one sharer's at a time; to the others nothing.
+
+        A row may differ in length, not in type. Nothing is sent unless this is iterated over.
+        """
+        ...
+
+    def from_first(self, row: np.ndarray) -> None:
+        """Put the first one's row into everyone's, which is as long."""
+        ...
+
+
+@final
+class Alone:
+    """Nobody to share with."""
+
+    rank = 0
+    size = 1
+
+    def to_first(self, *rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """The rows."""
+        yield rows
+
+    def from_first(self, row: np.ndarray) -> None:
+        """The row is there already."""
+
+
+ALONE = Alone()
+
+
+def count_ngrams(
+    ids: np.ndarray, vocab_size: int, end: int, order: int, space: Workspace, sharers: Sharers = ALONE
+) -> list[Grams]:
     """The n-grams of orders 1 to `order` of a stream `end d1 end d2 end ... dn end`.
 
     Of order 1 there are always V, seen or not, so that a token is its own number. An order longer than every
-    document has none.
+    document has none. Of several sharers the first gets them, the others an empty list.
     """
-    n = len(ids)
-    number_type = np.int32 if max(n, vocab_size) < np.iinfo(np.int32).max else np.int64
-    number = space.empty(n, number_type)  # of the n-gram of the current order that ends at each token
+    number_type = np.int32 if max(len(ids), vocab_size) < np.iinfo(np.int32).max else np.int64
+    # Rounded up, so that where there are fewer tokens than sharers, it is the last of them that have none.
+    longest = -((1 - len(ids)) // sharers.size)
+    before = min(longest * sharers.rank, len(ids) - 1)
+    ids = ids[before : before + longest + 1]
+    share = _Share(ids, space.empty(len(ids), number_type), longest, vocab_size, end, space, sharers)
     seen = np.zeros(vocab_size, np.int64)
-    for piece in space.pieces(n):
-        number[piece] = ids[piece]
+    for piece in space.pieces(len(ids)):
+        share.number[piece] = ids[piece]
         seen += np.bincount(ids[piece], minlength=vocab_size)
-    seen[end] -= 1  # the mark before the first document predicts nothing
+    seen[ids[0]] -= 1  # another's to count; or nobody's: the mark before the first document predicts nothing
+    total = sum((row for (row,) in sharers.to_first(seen)), np.zeros(vocab_size, np.int64))
     nothing = np.zeros(vocab_size, number_type)
-    ones = Grams(1, 1, np.arange(vocab_size), nothing, nothing, seen, np.zeros(vocab_size, bool))
-    levels = [ones]
-    for _ in range(2, order + 1):
-        levels.append(_count_level(ids, number, levels[-1], vocab_size, end, space))
-    return levels
+    levels = [Grams(1, 1, np.arange(vocab_size), nothing, nothing, total, np.zeros(vocab_size, bool))]
+    n_below = vocab_size
+    for k in range(2, order + 1):
+        pairs = _count_level(share, k, n_below, number_them=k < order)
+        if sharers.rank == 0:
+            levels.append(_grams_of(pairs, levels[-1], number_type, vocab_size, end, space))
+        n_below = len(pairs)
+    return [] if sharers.rank else levels
 
 
-def _count_level(
-    ids: np.ndarray, number: np.ndarray, below: Grams, vocab_size: int, end: int, space: Workspace
-) -> Grams:
-    """The n-grams one order above `below`; `number` (N,) changes from those of `below` to these."""
-    chunks = _chunks(len(ids), len(below) * vocab_size, space)
-    packed, bits = np.empty(0, np.int64), 0
+@dataclass(frozen=True)
+class _Share:
+    """A sharer's stretch of a stream. To it, as to the whole stream, belongs the token before the first that counts.
+
+    ids: (n + 1,) the tokens.
+    number: (n + 1,) of the n-gram of the current order that ends at each.
+    longest: the n of the longest share there is.
+    """
+
+    ids: np.ndarray
+    number: np.ndarray
+    longest: int
+    vocab_size: int
+    end: int
+    space: Workspace
+    sharers: Sharers
+
+
+def _count_level(share: _Share, order: int, n_below: int, *, number_them: bool) -> CountedKeys:
+    """The different pairs of an order; of several sharers all but the first learn only their keys.
+
+    `share.number` is that of the order below, of which there are `n_below`, and then, if need be, that of this order.
+    """
+    number, space, sharers = share.number, share.space, share.sharers
+    chunks = _chunks(len(number), share.longest, n_below * share.vocab_size, space)
+    packed, bits, mine = np.empty(0, np.int64), 0, None
     with Runs(space) as runs:
         for chunk in chunks:
             before = number[chunk.start - 1 : chunk.stop - 1]
-            packed, bits = _sorted_pairs(ids, before, chunk, below.order, vocab_size, end)
-            runs.add(_counted(packed, bits, number[chunk]))
+            packed, bits = _sorted_pairs(share, before, chunk, order)
+            mine = _counted(packed, bits, number[chunk])
+            _hand_in(mine, runs, sharers)
         merged = merge(runs.all(), space)
+    merged = CountedKeys(_keys_of_first(merged.keys, space, sharers), merged.counts, merged.tags)
+    if not number_them:
+        return merged
 
-    if len(chunks) == 1:
-        _renumber(number[chunks[0]], packed, bits, np.arange(len(merged)), merged.counts)
-    else:
-        last = number[:1].copy()  # of the order below, before the chunk's first token
-        for chunk in chunks:
+    last = number[:1].copy()  # of the order below, before the chunk's first token
+    for chunk in chunks:
+        if len(chunks) > 1:  # else its pairs are still at hand
             before = np.concatenate([last, number[chunk.start : chunk.stop - 1]])
             last = number[chunk.stop - 1 : chunk.stop].copy()
-            packed, bits = _sorted_pairs(ids, before, chunk, below.order, vocab_size, end)
-            pairs = _counted(packed, bits, number[chunk])
-            _renumber(number[chunk], packed, bits, np.searchsorted(merged.keys, pairs.keys), pairs.counts)
-    return _grams_of(merged, below, number.dtype, vocab_size, end, space)
+            packed, bits = _sorted_pairs(share, before, chunk, order)
+            mine = _counted(packed, bits, number[chunk])
+        assert mine is not None
+        all_mine = len(mine) == len(merged)
+        new = np.arange(len(merged)) if all_mine else np.searchsorted(merged.keys, mine.keys)
+        _renumber(number[chunk], packed, bits, new, mine.counts)
+    _pass_on(number, sharers)
+    return merged
 
 
-def _chunks(n: int, n_keys: int, space: Workspace) -> list[slice]:
-    """Slices that cover the tokens 1 to n - 1, so short that pair and position fit in 63 bits and memory holds."""
+def _hand_in(mine: CountedKeys, runs: Runs, sharers: Sharers) -> None:
+    """Have the first collect everyone's pairs."""
+    for rows in sharers.to_first(mine.keys, mine.counts, mine.tags):
+        runs.add(CountedKeys(*rows))
+
+
+def _keys_of_first(keys: np.ndarray, space: Workspace, sharers: Sharers) -> np.ndarray:
+    """The first one's keys, everywhere."""
+    if sharers.size == 1:
+        return keys
+    length = np.array([len(keys)])
+    sharers.from_first(length)
+    if sharers.rank:
+        keys = space.empty(int(length[0]), np.int64)
+    for piece in space.pieces(len(keys)):
+        sharers.from_first(keys[piece])
+    return keys
+
+
+def _pass_on(number: np.ndarray, sharers: Sharers) -> None:
+    """Give everyone the number of the token before its share, which is the last of the share before."""
+    lasts = np.empty(sharers.size, number.dtype)
+    for rank, (last,) in enumerate(sharers.to_first(number[-1:])):
+        lasts[rank] = last[0]
+    sharers.from_first(lasts)
+    if sharers.rank:
+        number[0] = lasts[sharers.rank - 1]
+
+
+def _chunks(n: int, longest_share: int, n_keys: int, space: Workspace) -> list[slice]:
+    """Slices that cover the tokens 1 to n - 1, so short that pair and position fit in 63 bits and memory holds.
+
+    All sharers have as many slices; the last ones of a shorter share may be empty.
+    """
     longest = 1 << min(63 - n_keys.bit_length(), 40)
     if space.memory is not None:
         longest = min(longest, max(space.memory // BYTES_A_TOKEN, 1))
-    return [slice(begin, min(begin + longest, n)) for begin in range(1, n, longest)] or [slice(1, 1)]
+    begins = range(1, max(longest_share, 1) + 1, longest)
+    return [slice(min(begin, n), min(begin + longest, n)) for begin in begins]
 
 
-def _sorted_pairs(
-    ids: np.ndarray, before: np.ndarray, chunk: slice, order_below: int, vocab_size: int, end: int
-) -> tuple[np.ndarray, int]:
+def _sorted_pairs(share: _Share, before: np.ndarray, chunk: slice, order: int) -> tuple[np.ndarray, int]:
     """The pairs of a chunk, sorted, (T,) int64, and a number of bits.
 
     A pair is (context * V + token) << bits | position in the chunk; tokens that no n-gram ends at have none.
+    before: (n,) the number of the (order - 1)-gram that ends before each token of the chunk.
     """
+    ids = share.ids
     n = chunk.stop - chunk.start
     bits = n.bit_length()
     pairs = np.empty(n, np.int64)
@@ -123,9 +234,9 @@ def _sorted_pairs(
         stop = min(begin + UNBOUNDED_PIECE, n)
         contexts = before[begin:stop].astype(np.int64)
         inside = contexts != NO_GRAM
-        if order_below > 1:  # nothing continues an n-gram that a document mark has closed
-            inside &= ids[chunk.start + begin - 1 : chunk.start + stop - 1] != end
-        contexts *= vocab_size
+        if order > 2:  # nothing continues an n-gram that a document mark has closed
+            inside &= ids[chunk.start + begin - 1 : chunk.start + stop - 1] != share.end
+        contexts *= share.vocab_size
         contexts += ids[chunk.start + begin : chunk.start + stop]
         contexts <<= bits
         contexts |= np.arange(begin, stop)
@@ -159,7 +270,7 @@ def _renumber(number: np.ndarray, packed: np.ndarray, bits: int, new: np.ndarray
 
 
 def _grams_of(
-    merged: CountedKeys, below: Grams, number_type: np.dtype, vocab_size: int, end: int, space: Workspace
+    merged: CountedKeys, below: Grams, number_type: DTypeLike, vocab_size: int, end: int, space: Workspace
 ) -> Grams:
     n = len(merged)
     words = space.empty(n, np.min_scalar_type(vocab_size - 1))

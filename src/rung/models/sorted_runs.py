@@ -30,7 +30,7 @@ def merge(runs: Sequence[CountedKeys], space: Workspace) -> CountedKeys:
     room = sum(len(run) for run in runs)
     merged = _room(room, space)
     length = 0
-    block = max(space.piece // len(runs), 1)
+    block = max(space.piece // max(len(runs), 1), 1)
     done = np.zeros(len(runs), np.int64)
     while any(done[i] < len(run) for i, run in enumerate(runs)):
         # All keys up to the smallest of the blocks' last ones are at hand; none of them can turn up later.
@@ -73,6 +73,7 @@ class Runs:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._held = []
         for file in self._files or []:
             file.close()
 
@@ -90,9 +91,9 @@ class Runs:
         """Every run, in order; those in files are mapped, not read."""
         if self._files is None:
             return self._held
-        stops = np.cumsum(self._lengths).tolist()
+        stops = np.cumsum([0, *self._lengths]).tolist()
         arrays = [mapped(file, stops[-1], np.int64) for file in self._files]
-        parts = [slice(stop - length, stop) for stop, length in zip(stops, self._lengths, strict=True)]
+        parts = [slice(stop - length, stop) for stop, length in zip(stops[1:], self._lengths, strict=True)]
         return [CountedKeys(*(array[part] for array in arrays)) for part in parts]
 
 

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m rung train gpt my.txt
 
-The first process leads: it alone reads the command line, prepares the text, counts, writes and speaks. The others wait
-for it to call. It calls when a torch network is to be trained; then all take the same steps:
+The first process leads: it alone reads the command line, prepares the text, writes and speaks. The others wait for it
+to call. It calls when a torch network is to be trained; then all take the same steps:
 
     rows         each takes its share of the rows of batch t, which is a function of (seed, t) as ever
     gradients    each divides its loss by the tokens of the whole batch, so that the sum of all gradients is the
@@ -13,6 +13,8 @@ for it to call. It calls when a torch network is to be trained; then all take th
 
 So N processes have the losses of one, up to the order in which numbers are added, and nothing that is written tells how
 many there were. Dropout differs from process to process.
+
+It calls too when n-grams are to be counted: each process sorts a share of the tokens (`rung.models.ngram_counts`).
 
 Why not DistributedDataParallel: it hooks into `forward`, where a network here is descended by `nats` and may carry a
 state; it averages where we weigh by tokens; it has no sparse gradients on every backend. What is left to do by hand is
@@ -26,7 +28,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -245,6 +247,34 @@ class Team:
         dist.all_gather(found, padded)
         return torch.cat([part[:n] for part, n in zip(found, counts.tolist(), strict=True)])
 
+    def to_first(self, *rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """To the first process everyone's rows, its own first, one process's at a time; to the others nothing.
+
+        A row may differ in length, not in type. Nothing is sent unless this is iterated over.
+        """
+        if self.rank == 0:
+            yield rows
+        if self.size == 1:
+            return
+        import torch
+        import torch.distributed as dist
+
+        if self.rank:
+            dist.send(torch.tensor([len(row) for row in rows]), 0)
+            for row in rows:
+                dist.send(torch.from_numpy(row), 0)
+        else:
+            for source in range(1, self.size):
+                yield _received(source, rows)
+
+    def from_first(self, row: np.ndarray) -> None:
+        """Put the first process's row into everyone's, which is as long."""
+        if self.size > 1:
+            import torch
+            import torch.distributed as dist
+
+            dist.broadcast(torch.from_numpy(row), 0)
+
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Put the sum of everyone's gradients in the place of each. Sparse ones, whose rows differ, stay sparse."""
         if self.size == 1:
@@ -325,6 +355,19 @@ def _cut(stream: TokenStream, at: int, context: int | None) -> tuple[int, int]:
     return begin + context, begin
 
 
+def _received(source: int, like: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Rows that another process sends, of these types."""
+    import torch
+    import torch.distributed as dist
+
+    lengths = torch.empty(len(like), dtype=torch.int64)
+    dist.recv(lengths, source)
+    rows = tuple(np.empty(n, row.dtype) for n, row in zip(lengths.tolist(), like, strict=True))
+    for row in rows:
+        dist.recv(torch.from_numpy(row), source)
+    return rows
+
+
 def _buckets(gradients: list[Tensor]) -> Iterable[list[Tensor]]:
     bucket: list[Tensor] = []
     size = 0
@@ -340,7 +383,7 @@ def _buckets(gradients: list[Tensor]) -> Iterable[list[Tensor]]:
 
 def _follow(team: Team) -> int:
     """Do what the first process calls for, until it has nothing more to do; its exit code."""
-    from rung.training.session import take_part
+    from rung.training.session import count_along, take_part
 
     with interruptible(tell=False) as stop:
         while True:
@@ -352,5 +395,7 @@ def _follow(team: Team) -> int:
             if do == "measure":
                 run, split = load(Path(arguments["folder"])), arguments["split"]
                 team.measure(run.model, run.corpus.stream(split), run.corpus.n_bytes(split), split)
+            elif do == "count":
+                count_along(team, **arguments)
             else:
                 take_part(team, stop=stop, **arguments)

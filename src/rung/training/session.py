@@ -26,6 +26,7 @@ from rung.measure import Measure, measure
 from rung.models import descends, rung_class
 from rung.models.base import CountedModel, LanguageModel
 from rung.models.mix import Mix, MixConfig
+from rung.models.ngram import NGram, NGramConfig
 from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, save_model, versions, write_recipe
 from rung.text.corpus import Corpus, open_corpus
 from rung.training import distributed
@@ -285,11 +286,14 @@ def _train(
     best: Evaluation | None = None
     with _Journal(run.folder / EVENTS) as journal:
         if not descends(described["rung"]):
-            fitting = (
-                model_class.fit(config, corpus.train, vocab_size, end)
-                if issubclass(model_class, CountedModel)
-                else _mix(config, corpus)
-            )
+            if issubclass(model_class, NGram):
+                team = distributed.team()
+                team.call("count", model=described, data=str(corpus.folder.absolute()))
+                fitting = model_class.fit(config, corpus.train, vocab_size, end, team)
+            elif issubclass(model_class, CountedModel):
+                fitting = model_class.fit(config, corpus.train, vocab_size, end)
+            else:
+                fitting = _mix(config, corpus)
             yield Phase(f"counting {corpus.train.n_tokens:,} tokens")
             for event in fitting:
                 if isinstance(event, Event):
@@ -411,6 +415,13 @@ def take_part(
             team=team,
         ):
             pass
+
+
+def count_along(team: Team, model: dict[str, Any], data: str) -> None:
+    """Count n-grams along with the first process, which has called for it and alone makes a model of the counts."""
+    stream, config = open_corpus(Path(data)).train, NGramConfig(**model["config"])
+    for _ in NGram.fit(config, stream, model["vocab_size"], model["end"], team):
+        pass
 
 
 def _new_network(recipe: dict[str, Any], team: Team) -> NeuralModel:
