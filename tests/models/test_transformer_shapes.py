@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rung.errors import UserError
 from rung.models.attention import Attention
-from rung.models.feed_forward import SquaredReLU, SwiGLU
-from rung.models.norms import PostNormBlock
-from rung.models.positions import Rotary
+from rung.models.feed_forward import SquaredReLU, SwiGLU, squared_relu
+from rung.models.norms import PostNormBlock, rms_norm
+from rung.models.positions import Rotary, turned
 from rung.models.presets import PRESETS
 from rung.models.transformer import GPT, CausalSelfAttention, GPTConfig
 from tests.conformance.check_model import check_model
@@ -197,6 +197,34 @@ def test_rms_norm_on_paper() -> None:
         norm.get_parameter("weight").fill_(1)
         out = norm(torch.tensor([3.0, 4.0]))
     torch.testing.assert_close(out, torch.tensor([3.0, 4.0]) / math.sqrt(12.5 + 1e-5))
+
+
+class TestGradientsWrittenOut:
+    """Against finite differences, and against torch's own function of the same name."""
+
+    def test_squared_relu(self) -> None:
+        x = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        assert torch.autograd.gradcheck(squared_relu, x.requires_grad_())
+
+    def test_turned(self) -> None:
+        x = torch.randn(2, 3, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        angles = torch.outer(torch.arange(4.0), torch.tensor([1.0, 0.5, 0.1])).double()
+        x = x.transpose(0, 1).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: turned(x, angles.cos(), angles.sin()), x)
+
+    @pytest.mark.parametrize("shape", [(5,), (2, 3, 5), (2, 3, 4, 5)])
+    def test_rms_norm(self, shape: tuple[int, ...]) -> None:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        weight = torch.randn(5, dtype=torch.float64, generator=generator).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-3), (x, weight))
+        torch.testing.assert_close(rms_norm(x, weight, 1e-3), F.rms_norm(x, (5,), weight, 1e-3))
+
+    def test_rms_norm_of_part_of_an_array(self) -> None:
+        x = torch.randn(2, 3, 9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        weight = torch.ones(5, dtype=torch.float64)
+        x = x.requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: rms_norm(x.split(4, dim=2)[0], weight, 1e-3), x)
 
 
 def test_post_norm_output_is_normed() -> None:

@@ -59,10 +59,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, length, width = x.shape
-        heads = self.qkv(x).view(rows, length, -1, self.head_size).transpose(1, 2)  # (B, H + 2 Hkv, T, D)
-        q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
+        heads = self.qkv(x).view(rows, length, -1, self.head_size)  # (B, T, H + 2 Hkv, D)
+        q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=2)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, H or Hkv, T, D)
         if self.rotary is not None:
             q, k = self.rotary(q, k)
         if self.n_kv_head < self.n_head:

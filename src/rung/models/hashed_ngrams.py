@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rung.models.norms import rms_norm
+
 MULTIPLIER = 6364136223846793005
 """Knuth's, of his linear congruential generator MMIX: odd, and its bits look random."""
 
@@ -50,7 +52,7 @@ class NgramEmbedding(nn.Module):
     def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
         """(B, P + T) int64, the whole window so far -> (B, T, C), for the T inputs from `past` = P on."""
         x = F.embedding(tokens[:, past:], self.tokens) + self.ngrams(tokens, past)
-        return self.dropout(F.rms_norm(x, (x.shape[-1],)))
+        return self.dropout(rms_norm(x, x.new_ones(x.shape[-1]), torch.finfo(x.dtype).eps))
 
 
 class HashedNgrams(nn.Module):

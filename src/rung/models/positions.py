@@ -14,6 +14,7 @@ Nothing here is stored: a few thousand sines cost less than their upkeep in chec
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +73,29 @@ class Rotary(nn.Module):
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """`x` (..., T, D), each place turned by its own angles (T, D/2)."""
-    first, second = x.chunk(2, dim=-1)  # the two coordinates of D/2 planes
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return _Turn.apply(x, cos, sin)
+
+
+class _Turn(torch.autograd.Function):
+    """With the gradient written out: what was turned one way is turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turn(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turn(grads[0], cos, sin, -1), None, None
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
+    out = torch.empty_like(x)
+    (first, second), (left, right) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)  # two coordinates of D/2 planes
+    torch.mul(first, cos, out=left).addcmul_(second, sin, value=-way)
+    torch.mul(second, cos, out=right).addcmul_(first, sin, value=way)
+    return out
 
 
 def _angles(past: int, length: int, exponents: Tensor, base: float) -> Tensor:

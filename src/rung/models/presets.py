@@ -45,7 +45,6 @@ _LLAMA = {
 _RUNG = {
     **GPT2,
     "bias": False,
-    "norm": "rms",
     "positions": "rotary",
     "feed_forward": "relu2",
     "qk_norm": True,
