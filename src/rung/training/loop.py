@@ -269,17 +269,17 @@ def _step(
         tokens = sum(int((targets != PADDING).sum()) for _, targets in parts)
     else:
         tokens = sum(batches.n_targets(t) for t in numbers)
-    total = 0.0
+    losses: list[torch.Tensor] = []
     with _seeded(_seed_of_step(seed, step, team.rank), device):
         for t, (inputs, targets) in zip(numbers, parts, strict=True):
             if isinstance(network, CarryingNetwork) and isinstance(batches, Lanes):
-                network.forget(torch.from_numpy(batches.fresh(t)).to(device))
+                network.forget(_sent(batches.fresh(t), device))
             with computing(config.precision, device):
-                loss = network.nats(torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device))
+                loss = network.nats(_sent(inputs, device), _sent(targets, device))
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
-            total += loss.item()
-    total = team.total(total)
+            losses.append(loss.detach())
+    total = team.total(math.fsum(torch.stack(losses).tolist()))  # asked for once: a GPU's queue runs dry meanwhile
     finite = math.isfinite(total)
     if finite:
         team.add_gradients(added_up)
@@ -291,6 +291,12 @@ def _step(
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total, tokens, finite
+
+
+def _sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """`array` on `device`; a GPU fetches it by itself, from memory that stays in place, while it computes."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @contextmanager
