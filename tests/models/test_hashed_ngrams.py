@@ -71,6 +71,7 @@ def test_the_sum_and_its_gradient_are_those_of_plain_lookups():
 def test_rows_are_dropped_in_training_only_and_their_mean_stays():
     torch.manual_seed(0)
     part = HashedNgrams(3, 64, 2, dropout=0.25)
+    part.dropping = True
     nn.init.normal_(part.table)
     tokens = torch.randint(0, 7, (1, 5))
     drawn = torch.stack([part(tokens) for _ in range(4000)]).detach()

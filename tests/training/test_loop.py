@@ -71,6 +71,18 @@ def test_accumulating_two_batches_is_one_batch_of_both(text: Path, tmp_path: Pat
         np.testing.assert_allclose(a[name], b[name], atol=2e-4)
 
 
+def test_rows_of_ngrams_are_dropped_from_the_second_epoch_on(text: Path, tmp_path: Path):
+    """One epoch, the same with and without dropout; a little more, not the same."""
+    one = api.train("ngram", text, out=tmp_path / "counted").corpus.train.n_tokens
+    for tokens, same in ((one - 64, True), (one + 640, False)):
+        runs = [
+            api.train("gpt", text, out=tmp_path / f"{tokens}-{share}", tokens=tokens, ngram_dropout=share, **TINY)
+            for share in (0.0, 0.5)
+        ]
+        a, b = (run.model.tensors() for run in runs)
+        assert all(np.array_equal(a[name], b[name]) for name in a) == same
+
+
 def test_patience_ends_a_training_that_no_longer_gets_better(text: Path, tmp_path: Path):
     events: list[Event] = []
     api.train(

@@ -38,7 +38,7 @@ class NgramEmbedding(nn.Module):
         rows: R, a power of two.
         n_embd: C.
         dropout: share of the sum that is dropped in training.
-        ngram_dropout: share of the n-grams' rows that are.
+        ngram_dropout: share of the n-grams' rows that are from the second epoch on.
     """
 
     def __init__(
@@ -62,20 +62,25 @@ class HashedNgrams(nn.Module):
         longest: N, 2 or more.
         rows: R, a power of two.
         n_embd: C.
-        dropout: share of the rows that are left out in training, row by row. From the second epoch on, a row of a rare
-            n-gram has seen what follows it here; a network that can't count on it learns to do without (docs/log.md).
+        dropout: share of the rows that are left out in training, row by row, while `dropping`.
+
+    Attributes:
+        dropping: whether rows are left out in training now. In a text's first epoch there is no need: a row has never
+            seen what follows here. From the second on, that of a rare n-gram has; a network that can't count on it
+            learns to do without (docs/log.md).
     """
 
     def __init__(self, longest: int, rows: int, n_embd: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.longest, self.rows, self.dropout = longest, rows, dropout
+        self.dropping = False
         self.table = nn.Parameter(torch.empty((longest - 1) * rows, n_embd))
 
     def forward(self, tokens: Tensor, past: int = 0) -> Tensor:
         """(B, P + T) int64, the whole window so far -> (B, T, C), for the T inputs from `past` = P on."""
         places = self.places(tokens, past)
         bags, kept = places.flatten(0, 1), None
-        if self.training and self.dropout:
+        if self.training and self.dropout and self.dropping:
             kept = (torch.rand(bags.shape, device=bags.device) >= self.dropout).to(self.table.dtype)
             kept /= 1 - self.dropout
         # A sum of rows in one call, whose gradient is the rows that were touched and not the whole table.

@@ -75,6 +75,9 @@ class Network(nn.Module, ABC):
             widened(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum"
         )
 
+    def has_seen(self, epochs: float) -> None:
+        """Told before each step of training: how many times over the training text was read."""
+
     @abstractmethod
     def draw(self, generator: torch.Generator) -> None:
         """Give every weight and buffer its first value, in place, with no other source of chance."""

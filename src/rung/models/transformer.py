@@ -215,6 +215,10 @@ class Transformer(Network):
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.head)  # (..., C) -> (..., V)
 
+    def has_seen(self, epochs: float) -> None:
+        if isinstance(self.embedding, NgramEmbedding):
+            self.embedding.ngrams.dropping = epochs >= 1
+
     def draw(self, generator: torch.Generator) -> None:
         """GPT-2's start: N(0, 0.02), and 1/sqrt(2L) of that where a block writes to the stream, so that its
         2L contributions add up to no more than one. Norms begin as the identity. The first loss is near ln V.

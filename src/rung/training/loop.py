@@ -175,6 +175,7 @@ def train_network(
         )
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
+        network.has_seen(progress.tokens / train.n_tokens)
         nats, tokens, finite = _step(
             network, optimizer, batches, progress.step, config, seed, model.device, team, added_up
         )
