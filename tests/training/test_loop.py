@@ -76,7 +76,9 @@ def test_rows_of_ngrams_are_dropped_from_the_second_epoch_on(text: Path, tmp_pat
     one = api.train("ngram", text, out=tmp_path / "counted").corpus.train.n_tokens
     for tokens, same in ((one - 64, True), (one + 640, False)):
         runs = [
-            api.train("gpt", text, out=tmp_path / f"{tokens}-{share}", tokens=tokens, ngram_dropout=share, **TINY)
+            api.train(
+                "gpt", text, out=tmp_path / f"{tokens}-{share}", tokens=tokens, ngram_dropout=share, **TINY
+            )
             for share in (0.0, 0.5)
         ]
         a, b = (run.model.tensors() for run in runs)

@@ -93,9 +93,12 @@ class NeuralModel(LanguageModel, Generic[N]):
         network: the torch module, in training mode when new, in evaluation mode when loaded. A trainer
             sets the mode it needs; inference never drops anything and leaves the mode as it finds it.
         training_choices: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
+        batch_tokens: where documents are short, so many rows are put in a batch that it has about this many tokens;
+            None = as many rows as for long ones.
     """
 
     training_choices: ClassVar[Mapping[str, Any]]
+    batch_tokens: ClassVar[int | None] = None
 
     def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
         super().__init__(config, vocab_size, end)

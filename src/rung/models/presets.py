@@ -49,7 +49,6 @@ _RUNG = {
     "feed_forward": "relu2",
     "qk_norm": True,
     "ngrams": 5,
-    "ngram_dropout": 0.25,
 }
 
 

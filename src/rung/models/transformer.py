@@ -33,7 +33,7 @@ from rung.models.attention import Attention
 from rung.models.base import State
 from rung.models.feed_forward import SquaredReLU, SwiGLU
 from rung.models.gpt_config import HEAD_SIZE, GPTConfig, Shape, heads_for
-from rung.models.hashed_ngrams import NgramEmbedding, draw_normed, rows_for
+from rung.models.hashed_ngrams import NgramEmbedding, draw_normed, dropout_for, rows_for
 from rung.models.kv_cache import KeyValueCache, Window
 from rung.models.lean_gpt import LeanGPT
 from rung.models.neural import Network, NeuralModel, next_log_probs
@@ -56,6 +56,7 @@ class GPT(NeuralModel["Transformer"]):
     rung = "gpt"
     config_class = GPTConfig
     training_choices: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
+    batch_tokens: ClassVar = 768
 
     def __init__(self, config: GPTConfig, vocab_size: int, end: int, network: Transformer) -> None:
         super().__init__(config, vocab_size, end, network)
@@ -72,6 +73,7 @@ class GPT(NeuralModel["Transformer"]):
                 n_head = heads_for(config.n_embd) if config.n_head is None else config.n_head
                 if config.n_embd // n_head % 2:
                     config = replace(config, positions="alibi")  # rotary turns pairs
+        share = config.ngram_dropout
         config = config.resolved()
         if config.context is not None and config.context > train_tokens:
             raise UserError(
@@ -90,6 +92,9 @@ class GPT(NeuralModel["Transformer"]):
             ngram_rows=rows_for(train_tokens)
             if config.ngram_rows is None and config.ngrams
             else config.ngram_rows,
+            ngram_dropout=dropout_for(train_tokens)
+            if share is None and config.ngrams
+            else config.ngram_dropout,
         )
 
     @classmethod

@@ -29,6 +29,7 @@ from rung.models.mix import Mix, MixConfig
 from rung.models.ngram import NGram, NGramConfig
 from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, save_model, versions, write_recipe
 from rung.text.corpus import Corpus, open_corpus
+from rung.text.stream import TokenStream
 from rung.training import distributed
 from rung.training.config import TrainingConfig
 from rung.training.diagnosis import diagnose
@@ -180,15 +181,27 @@ def _closed(
         train_tokens=corpus.train.n_tokens,
         longest_document=int(np.diff(corpus.train.starts).max()),
     )
+    choices = model_class.training_choices
     if not issubclass(model_class, ScratchModel):
         import torch
 
         from rung.training.precision import choose
 
+        if model_class.batch_tokens is not None:
+            window = training.window if training.window is not None else asdict(config).get("context", 64)
+            rows = _rows_of(model_class.batch_tokens, corpus.train, window)
+            choices = {**choices, "batch_size": max(choices["batch_size"], rows)}
+
         width = min(asdict(config).get("n_embd", 128), 2048)
         precision, told = choose(training.precision, torch.device(pick_device(device)), width)
         training = replace(training, precision=precision)
-    return config, training.resolved(model_class.training_choices), told
+    return config, training.resolved(choices), told
+
+
+def _rows_of(n_tokens: int, stream: TokenStream, window: int) -> int:
+    """About how many rows of at most `window` tokens of a document have `n_tokens`; no more than there are."""
+    n_rows = int((-(-np.diff(stream.starts) // window)).sum())
+    return min(n_rows, round(n_tokens * n_rows / stream.n_tokens))
 
 
 def _run(
