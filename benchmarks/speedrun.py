@@ -1,14 +1,17 @@
 """How soon a loss is reached, how many tokens a second, how low in a few minutes: the goals of the speed issue.
 
-    python benchmarks/speedrun.py [loss] [tokens] [minutes] [names]
+    python benchmarks/speedrun.py [loss] [tokens] [minutes] [names] [ladder]
 
 loss     the plain GPT-2 shape (4 layers, 4 heads, 128 wide, context 64, batch 12, AdamW at 1e-3, cosine, 2,000 steps)
          on character Shakespeare, then `rung train gpt` as it is by default for 1/16, 1/8, 1/4 of its seconds: which of
          them ends at or below its validation loss? Three rounds.
 tokens   training tokens a second of the default beside a plain float32 loop over transformers' GPT2 of the same
          sizes: 4 x 128 (context 64, batch 12) and 6 x 384 (context 256, batch 16). Medians of five and two rounds.
-minutes  ten minutes on character Shakespeare: `rung train gpt` alone and `rung train best`, validation and test.
-names    `rung train best names --minutes 5` and `rung train gpt names --minutes 5`.
+minutes  `rung train best` for ten minutes on character Shakespeare, validation and test, and of what it tried, the
+         transformer alone, which had about eight of them. Three rounds.
+names    the same for five minutes on names. Three rounds.
+ladder   each recipe of the names' ladder, and then `rung train gpt names` for a third of its seconds: does that end at
+         or below the published number?
 
 Everything runs on all threads there are; run it on a quiet machine, with nothing else.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +30,9 @@ import train as training_speed
 
 import rung
 from rung.events import Step
+from rung.models import descends
 from rung.runs import Run
+from rung.training.recipes import load_recipe, recipe_names
 
 PLAIN = {
     "preset": "plain",
@@ -120,21 +126,47 @@ def names() -> None:
 
 
 def _in_minutes(data: str, budget: float, **options: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {
-            "gpt": rung.train("gpt", data, out=f"{folder}/gpt", minutes=budget, **options),
-            "best": rung.train_best(data, out=f"{folder}/best", minutes=budget, **options),
-        }
-        for name, run in runs.items():
-            test = rung.evaluate(run)
-            print(
-                f"{data}, {budget:g} minutes, {name}: {_nats(run):.4f} nats per character of validation text, "
-                f"{test.nats_per_token:.4f} of test text ({test.bits_per_byte:.4f} bits per byte)",
-                flush=True,
+    for number in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            run = rung.train_best(data, out=f"{folder}/best", minutes=budget, seed=number, **options)
+            alone = min(Path(f"{folder}/best/parts").glob("gpt*"), key=lambda place: _nats(rung.load(place)))
+            for name, found in (("mixed", run), (alone.name, rung.load(alone))):
+                test = rung.evaluate(found)
+                print(
+                    f"round {number + 1}: {data}, {budget:g} minutes, {name}: {_nats(found):.4f} nats per character of "
+                    f"validation text, {test.nats_per_token:.4f} of test text ({test.bits_per_byte:.4f} bits per byte)",
+                    flush=True,
+                )
+            for entry in run.recipe["tried"]:
+                told = f"{entry['bits_per_byte']:.4f} bits per byte after {entry['train_seconds']:.0f} s"
+                print(f"  tried {entry['name']:<12} {told} {entry['settings']}", flush=True)
+
+
+def ladder() -> None:
+    """Each published number on names in a third of the time that its own recipe takes."""
+    recipes = [
+        recipe
+        for recipe in map(load_recipe, recipe_names())
+        if recipe.data == "names" and descends(recipe.rung)
+    ]
+    for recipe in sorted(recipes, key=lambda recipe: -recipe.published):
+        with tempfile.TemporaryDirectory() as folder:
+            clock = _Seconds()
+            own = rung.train_recipe(recipe.name, out=f"{folder}/own", on_event=clock)
+            seconds = clock.last_step
+            run = rung.train(
+                "gpt",
+                "names",
+                out=f"{folder}/ours",
+                split="80/10/10",
+                minutes=seconds / 3 / 60,
+                eval_every=10**9,
             )
-        for entry in runs["best"].recipe["tried"]:
+            reached = "reached" if _nats(run) <= recipe.published else "not reached"
             print(
-                f"  tried {entry['name']:<12} {entry['bits_per_byte']:.4f} bits per byte {entry['settings']}"
+                f"{recipe.name:<20} published {recipe.published:.3f}, recipe {_nats(own):.4f} after {seconds:.0f} s, "
+                f"default after {seconds / 3:.0f} s: {_nats(run):.4f}, {reached}",
+                flush=True,
             )
 
 
@@ -156,7 +188,7 @@ class _Seconds:
 def main() -> None:
     """Run what is named, by default everything."""
     print(f"threads {torch.get_num_threads()}, torch {torch.__version__}")
-    parts = {"loss": loss, "tokens": tokens, "minutes": minutes, "names": names}
+    parts = {"loss": loss, "tokens": tokens, "minutes": minutes, "names": names, "ladder": ladder}
     for name in sys.argv[1:] or parts:
         parts[name]()
 
