@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rung.errors import UserError
-from rung.models.hashed_ngrams import HashedNgrams, NgramEmbedding, rows_for
+from rung.models.hashed_ngrams import HashedNgrams, NgramEmbedding, dropout_for, rows_for
 from rung.models.transformer import GPT, GPTConfig
 from rung.training.optimizers import make_optimizer
 from rung.training.row_adagrad import RowAdagrad
@@ -140,3 +140,9 @@ def test_rows_grow_with_the_text_and_stay_a_power_of_two():
 def test_what_does_not_fit_is_one_line(fields: dict[str, object], told: str):
     with pytest.raises(UserError, match=told):
         GPTConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_the_longer_the_text_the_fewer_rows_are_dropped():
+    """Half way between 200,000 and 4,500,000 tokens, by their logarithm: their geometric mean."""
+    shares = [dropout_for(n) for n in (1, 200_000, 948_683, 4_500_000, 10**9)]
+    assert shares == pytest.approx([0.75, 0.75, 0.575, 0.4, 0.4], abs=0.006)

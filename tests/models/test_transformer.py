@@ -145,7 +145,8 @@ class TestConfig:
         plain = GPT.configured(GPTConfig(preset="plain"), **data)
         assert plain == GPTConfig(64, 4, 4, 128, preset="plain").resolved()
         default = GPT.configured(GPTConfig(), **data)
-        assert default == GPTConfig(64, 2, 4, 128, preset="rung", ngram_rows=32_768).resolved()
+        beside = {"preset": "rung", "ngram_rows": 32_768, "ngram_dropout": default.ngram_dropout}
+        assert default == GPTConfig(64, 2, 4, 128, **beside).resolved()
         large = GPT.configured(GPTConfig(size="large", n_head=2), **data)
         assert (large.n_layer, large.n_head, large.n_embd) == (4, 2, 128)
 
@@ -164,7 +165,10 @@ class TestConfig:
     def test_what_the_user_chose_stays(self) -> None:
         chosen = GPTConfig(10, 2, 3, 12, dropout=0.1, bias=False)
         configured = GPT.configured(chosen, vocab_size=9, train_tokens=100, longest_document=5)
-        assert configured == replace(chosen, preset="rung", ngram_rows=1024).resolved()
+        assert configured == replace(chosen, preset="rung", ngram_rows=1024, ngram_dropout=0.75).resolved()
+        assert GPT.configured(
+            replace(chosen, ngram_dropout=0.0), vocab_size=9, train_tokens=100, longest_document=5
+        ) == replace(configured, ngram_dropout=0.0)
 
     @given(n_head=st.none() | st.integers(1, 12), n_embd=st.none() | st.integers(1, 300))
     @settings(max_examples=50, deadline=None)

@@ -77,7 +77,7 @@ class GPTConfig:
     ngram_rows: int | None = None
     """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 32,768."""
     ngram_dropout: float | None = None
-    """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.25 for much."""
+    """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.4 for much."""
 
     def __post_init__(self) -> None:
         for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
