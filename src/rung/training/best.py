@@ -3,7 +3,7 @@
     1. count                 an n-gram and an infinigram: seconds, and often most of the way
     2. try                   a transformer in each of a few sizes, every one for a small share of the minutes
     3. train                 the largest that did about as well as the best of them, from the start, for the rest; or,
-                             where the text is too short to fill that time, several of the best from several seeds
+                             where the text is too short to fill that time, several of them from several seeds
     4. mix                   what there is, by weights that are learned on the validation text
 
 A trial is short, so it favours small models; hence "about". It also shows which sizes this machine can train at all,
@@ -20,6 +20,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +119,13 @@ def train_best(
     trials = [entry for entry in tried if entry["rung"] == "gpt"]
     kept = [*COUNTED]
     if trials:
-        chosen, members = plan(trials, 60 * left(), corpus.train.n_tokens)
-        told = f"{chosen['name']} promises most after {trial:.1f} minutes; "
-        told += (
-            f"it is trained for {left():.1f} now"
-            if members == 1
-            else f"{members} like it are trained from different seeds now, {left() / members:.1f} minutes each"
-        )
-        yield "gpt", Note(told)
-        for i in range(members):
+        members = plan(trials, 60 * left(), corpus.train.n_tokens)
+        told = ", ".join(f"{like['name']} for {seconds / 60:.1f} minutes" for like, seconds in members)
+        yield "gpt", Note(f"after trials of {trial:.1f} minutes each, trained from the start: {told}")
+        for i, (like, seconds) in enumerate(members):
             name = "gpt" if i == 0 else f"gpt-seed-{seed + i}"
-            budget = max(left() / (members - i), trial)
-            yield from attempt(name, "gpt", chosen["settings"], budget, seed + i)
+            budget = left() if i == len(members) - 1 else seconds / 60
+            yield from attempt(name, "gpt", like["settings"], max(budget, trial), seed + i)
             kept.append(name)
         # On little text the long training may have learned it by heart, and a trial be what is best.
         lowest = min(
@@ -157,13 +153,24 @@ def train_best(
     write_recipe(folder, recipe | {"tried": tried})
 
 
-def plan(trials: list[dict[str, Any]], seconds: float, n_tokens: int) -> tuple[dict[str, Any], int]:
-    """Which trial to repeat for the `seconds` that are left, and from how many seeds, on a text of `n_tokens`."""
-    best = min(trials, key=lambda entry: entry["bits_per_byte"])
-    members = round(best["train_tokens"] / best["train_seconds"] * seconds / n_tokens / EPOCHS)
-    if members > 1:
-        return best, min(members, MOST)
-    return [entry for entry in trials if entry["bits_per_byte"] <= best["bits_per_byte"] * (1 + LEAD)][-1], 1
+def plan(trials: list[dict[str, Any]], seconds: float, n_tokens: int) -> list[tuple[dict[str, Any], float]]:
+    """Which trials to repeat at length on a text of `n_tokens`, and for how many of the `seconds` that are left.
+
+    One: the largest that is about as good as the best. But if the best could go through the text twice `EPOCHS` times,
+    several, the best first, of all sizes that are about as good, each for as many epochs as the others.
+    """
+    by_loss = sorted(trials, key=lambda entry: entry["bits_per_byte"])
+    near = [entry for entry in by_loss if entry["bits_per_byte"] <= by_loss[0]["bits_per_byte"] * (1 + LEAD)]
+    needed = [EPOCHS * n_tokens * entry["train_seconds"] / entry["train_tokens"] for entry in near]
+    if seconds < 2 * needed[0]:
+        return [(max(near, key=trials.index), seconds)]
+    members: list[tuple[dict[str, Any], float]] = []
+    total = 0.0
+    for like, time in islice(cycle(zip(near, needed, strict=True)), MOST):
+        if total + time <= seconds:
+            members.append((like, time))
+            total += time
+    return [(like, time * seconds / total) for like, time in members]
 
 
 def _outcome(name: str, run: Run, settings: dict[str, str]) -> dict[str, Any]:

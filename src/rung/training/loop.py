@@ -96,13 +96,14 @@ def train_network(
         network.carry(rows)
     cut_batches = Lanes if carrying else Batches
     batches = cut_batches(train, window, config.batch_size, seed, network.history, mine)
+    parameters = list(network.parameters())
     if config.shard:
         from rung.training.sharding import cut_like, left_whole, unsharded, whole
 
         added_up = left_whole(network)  # what is cut up is added up where it is
     else:
         cut_like, unsharded, whole = _itself, None, torch.Tensor.detach
-        added_up = list(network.parameters())
+        added_up = parameters
     optimizer = make_optimizer(
         config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
@@ -177,7 +178,7 @@ def train_network(
             group["lr"] = group["peak"] * factor
         network.has_seen(progress.tokens / train.n_tokens)
         nats, tokens, finite = _step(
-            network, optimizer, batches, progress.step, config, seed, model.device, team, added_up
+            network, optimizer, batches, progress.step, config, seed, model.device, team, parameters, added_up
         )
         clock.agree()
         if not finite:
@@ -257,6 +258,7 @@ def _step(
     seed: int,
     device: torch.device,
     team: Team,
+    parameters: list[torch.nn.Parameter],
     added_up: list[torch.nn.Parameter],
 ) -> tuple[float, int, bool]:
     """One optimiser step: (total nats, tokens, whether loss and gradient were finite). Weights change only if so.
@@ -287,9 +289,9 @@ def _step(
     if finite:
         team.add_gradients(added_up)
     if config.l1 or config.l2:
-        add_penalties(network.parameters(), config.l1, config.l2)
+        add_penalties(parameters, config.l1, config.l2)
     if finite and config.clip:
-        finite = math.isfinite(_clip(network, config.clip, team if config.shard else ALONE))
+        finite = math.isfinite(_clip(parameters, config.clip, team if config.shard else ALONE))
     if finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -321,13 +323,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
-def _clip(network: Network, largest: float, sharers: Team) -> float:
+def _clip(parameters: list[torch.nn.Parameter], largest: float, sharers: Team) -> float:
     """Shrink the gradient to the norm `largest` if it is longer; its norm before (Pascanu et al. 2013).
 
     Rows of hashed tables are left out: Adagrad's steps don't depend on how long their gradients are. Where each of
     the `sharers` has a share of the gradient, the norm is that of the whole.
     """
-    gradients = [p.grad for p in network.parameters() if p.grad is not None and not p.grad.is_sparse]
+    gradients = [p.grad for p in parameters if p.grad is not None and not p.grad.is_sparse]
     if sharers.size > 1:
         from rung.training.sharding import share_of
 
