@@ -42,13 +42,13 @@ def trials(*losses: float) -> list[dict[str, Any]]:
 
 
 def test_the_largest_that_did_about_as_well_as_the_best_is_trained():
-    ((chosen, seconds),) = best.plan(trials(2.03, 2.0, 2.03, 2.05), 100, n_tokens=100_000)
+    ((chosen, seconds),) = best.plan(trials(2.03, 2.0, 2.03, 2.09), 100, n_tokens=100_000)
     assert (chosen["name"], seconds) == ("gpt-3", 100)
 
 
 def test_a_text_that_is_too_short_for_the_time_is_gone_through_eight_times_by_each_of_several():
     """At 1,000, 500 and 333 tokens a second, 8 times 1,000 tokens take 8, 16 and 24 seconds: 16 + 8 + 24 + 16 of 70."""
-    members = best.plan(trials(2.03, 2.0, 2.03, 2.05), 70, n_tokens=1000)
+    members = best.plan(trials(2.03, 2.0, 2.03, 2.09), 70, n_tokens=1000)
     assert [like["name"] for like, _ in members] == ["gpt-2", "gpt-1", "gpt-3", "gpt-2"]
     assert [seconds for _, seconds in members] == pytest.approx(
         [16 * 70 / 64, 8 * 70 / 64, 24 * 70 / 64, 16 * 70 / 64]
