@@ -42,8 +42,8 @@ TRIAL_SHARE = 0.06
 """The share of the minutes that each size is tried for."""
 
 LEAD = 0.04
-"""How far, as a share, a larger model may be behind in its trial and still be chosen: it has further to go. On Shakespeare
-a medium one is 2.3 % behind a small one after 36 seconds, and ahead after eight minutes (docs/log.md)."""
+"""How far, as a share, a larger model may be behind in its trial and still be chosen: it has further to go. On
+Shakespeare a medium one is 2.3 % behind a small one after 36 seconds, and ahead after eight minutes (docs/log.md)."""
 
 TRIED = ("small", "medium", "large")
 """The sizes of transformer that are tried."""
