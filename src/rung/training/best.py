@@ -121,8 +121,8 @@ def train_best(
     kept = [*COUNTED]
     if trials:
         members = plan(trials, 60 * left(), corpus.train.n_tokens)
-        told = ", ".join(f"{like['name']} for {seconds / 60:.1f} minutes" for like, seconds in members)
-        yield "gpt", Note(f"after trials of {trial:.1f} minutes each, trained from the start: {told}")
+        told = ", ".join(f"{like['name']} for {seconds:.0f} s" for like, seconds in members)
+        yield "gpt", Note(f"after trials of {60 * trial:.0f} s each, trained from the start: {told}")
         for i, (like, seconds) in enumerate(members):
             name = "gpt" if i == 0 else f"gpt-seed-{seed + i}"
             budget = left() if i == len(members) - 1 else seconds / 60
