@@ -63,11 +63,12 @@ class _RMSNorm(torch.autograd.Function):
         return y * weight
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (grad,) = grads
         y, inverse, weight = ctx.saved_tensors
         width = y.shape[-1]
         scaled = grad * y
         mean = (scaled.reshape(-1, width) @ (weight / -width)).view(inverse.shape)
         dx = (grad * weight).addcmul_(y, mean).mul_(inverse)
-        return dx, scaled.reshape(-1, width).sum(0), None
+        wanted = ctx.needs_input_grad[1]  # not where nothing scales: the weight is ones then
+        return dx, scaled.reshape(-1, width).sum(0) if wanted else None, None

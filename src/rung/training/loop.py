@@ -282,9 +282,8 @@ def _step(
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
             losses.append(loss.detach())
-    total = team.total(
-        math.fsum(torch.stack(losses).tolist())
-    )  # asked for once: a GPU's queue runs dry meanwhile
+    # Asked for once, at the end: a GPU's queue runs dry meanwhile.
+    total = team.total(sum(torch.stack(losses).tolist()))
     finite = math.isfinite(total)
     if finite:
         team.add_gradients(added_up)
