@@ -29,13 +29,13 @@ import numpy as np
 import torch
 import transformers
 
-from rung.export.hugging_face_weights import transformers_of
+from rung.exchange.hugging_face_weights import transformers_of
 from rung.generation import speculative
 from rung.generation.sampling import Step, generate, steps
 from rung.generation.settings import Sampling
 from rung.models.base import fitted
-from rung.models.ngram import NGram, NGramConfig
-from rung.models.transformer import GPT, GPTConfig
+from rung.models.counting.ngram import NGram, NGramConfig
+from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.text.corpus import Corpus, prepare
 from rung.text.tokenizers import Tokenizer
 from rung.training.config import TrainingConfig

@@ -20,8 +20,8 @@ import numpy as np
 
 from rung.inspection.passages import PassageIndex, build_passages
 from rung.models.base import CountedModel, fitted
-from rung.models.infinigram import InfiniGram, InfiniGramConfig
-from rung.models.ngram import NGram, NGramConfig
+from rung.models.counting.infinigram import InfiniGram, InfiniGramConfig
+from rung.models.counting.ngram import NGram, NGramConfig
 from rung.text.corpus import Corpus, prepare
 
 ROUNDS = 3

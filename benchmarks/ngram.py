@@ -27,10 +27,10 @@ import numpy as np
 from rung import runs
 from rung.evaluation.evaluate import evaluate
 from rung.evaluation.filter import Scoring
-from rung.export.arpa import import_arpa
-from rung.models.arpa import write_arpa
+from rung.exchange.arpa import import_arpa
+from rung.exchange.arpa_format import write_arpa
 from rung.models.base import fitted
-from rung.models.ngram import NGram, NGramConfig
+from rung.models.counting.ngram import NGram, NGramConfig
 from rung.tensors import load_tensors, save_tensors
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream

@@ -35,8 +35,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rung.models.gpt_config import GPTConfig
-from rung.models.transformer import GPT
+from rung.models.transformer.config import GPTConfig
+from rung.models.transformer.decoder import GPT
 from rung.scratch.activations import ReLU, Tanh
 from rung.scratch.language import Perceptron, Transformer
 from rung.scratch.layers import Linear, Sequential

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, RepetitionPenaltyLogitsProcessor
 
 from rung.errors import UserError
-from rung.export.hugging_face_weights import model_of
+from rung.exchange.hugging_face_weights import model_of
 from rung.generation.beam import Beams, beam_search
 from rung.generation.sampling import Sampling, generate
 from rung.models.base import LanguageModel, fitted
-from rung.models.bigram import Bigram, BigramConfig
+from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.text.stream import TokenStream
 from tests.generation.letters import Letters
 

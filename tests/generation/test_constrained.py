@@ -21,8 +21,8 @@ from rung.generation.sampling import Sample, generate
 from rung.generation.settings import Sampling
 from rung.generation.speculative import steps
 from rung.models.base import LanguageModel, fitted
-from rung.models.ngram import NGram, NGramConfig
-from rung.models.transformer import GPT, GPTConfig
+from rung.models.counting.ngram import NGram, NGramConfig
+from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.text.tokenizers import Tokenizer, train_tokenizer
 
 TEXTS = [

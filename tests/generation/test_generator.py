@@ -17,9 +17,9 @@ from rung.generation.prompts import generate_each, read_prompts
 from rung.generation.sampling import Sample, Sampling, generate, generate_many, stream
 from rung.models import RUNGS, rung_class
 from rung.models.base import CountedModel, LanguageModel, State, fitted
-from rung.models.bigram import Bigram, BigramConfig
+from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.models.mix import Mix, MixConfig
-from rung.models.neural import NeuralModel
+from rung.models.networks.network import NeuralModel
 from rung.text.stream import TokenStream
 from tests.generation.letters import Letters
 

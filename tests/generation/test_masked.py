@@ -10,10 +10,10 @@ import pytest
 from rung.errors import UserError
 from rung.generation.masked import accuracy, fill, wilson
 from rung.models.base import LanguageModel, fitted
-from rung.models.bigram import Bigram, BigramConfig
-from rung.models.ngram import NGram, NGramConfig
-from rung.models.recurrent import GRU, RecurrentConfig
-from rung.models.transformer import GPT, GPTConfig
+from rung.models.counting.bigram import Bigram, BigramConfig
+from rung.models.counting.ngram import NGram, NGramConfig
+from rung.models.networks.recurrent import GRU, RecurrentConfig
+from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import Tokenizer, train_tokenizer
 from tests.generation.letters import Letters

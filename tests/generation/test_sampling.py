@@ -12,7 +12,7 @@ from rung.errors import UserError
 from rung.generation.pipeline import draw
 from rung.generation.sampling import Sampling, generate, stream
 from rung.models.base import LanguageModel, fitted
-from rung.models.bigram import Bigram, BigramConfig
+from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, train_tokenizer
 

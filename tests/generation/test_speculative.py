@@ -18,9 +18,9 @@ from rung.generation.drafts import Draft, LookupDraft, NGramDraft, Proposal
 from rung.generation.settings import Sampling
 from rung.generation.speculative import Speculation, open_draft, steps
 from rung.models.base import LanguageModel, fitted
-from rung.models.bigram import Bigram, BigramConfig
-from rung.models.ngram import NGram, NGramConfig
-from rung.models.transformer import GPT, GPTConfig
+from rung.models.counting.bigram import Bigram, BigramConfig
+from rung.models.counting.ngram import NGram, NGramConfig
+from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import Tokenizer, train_tokenizer
 from tests.generation.letters import Letters

@@ -10,10 +10,10 @@ from scipy.optimize import minimize
 
 from rung.errors import UserError
 from rung.models.base import LanguageModel, fitted
-from rung.models.bigram import Bigram, BigramConfig
+from rung.models.counting.bigram import Bigram, BigramConfig
+from rung.models.counting.ngram import NGram, NGramConfig
 from rung.models.mix import Mix, MixConfig, expectation_maximisation
-from rung.models.neural_bigram import NeuralBigram, NeuralBigramConfig
-from rung.models.ngram import NGram, NGramConfig
+from rung.models.networks.neural_bigram import NeuralBigram, NeuralBigramConfig
 from rung.text.stream import TokenStream
 from tests.conformance.check_model import check_model
 

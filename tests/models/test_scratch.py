@@ -19,11 +19,10 @@ from torch.nn.functional import cross_entropy
 import rung
 from rung.errors import UserError
 from rung.events import Step
-from rung.models.gpt_config import GPTConfig
-from rung.models.mlp import MLP, MLPConfig
-from rung.models.neural import CarryingNetwork, NeuralModel
-from rung.models.neural_bigram import NeuralBigram, NeuralBigramConfig
-from rung.models.recurrent import RNN, RecurrentConfig
+from rung.models.networks.mlp import MLP, MLPConfig
+from rung.models.networks.network import NeuralModel, RecurrentNetwork
+from rung.models.networks.neural_bigram import NeuralBigram, NeuralBigramConfig
+from rung.models.networks.recurrent import RNN, RecurrentConfig
 from rung.models.scratch import (
     ScratchBigram,
     ScratchBigramConfig,
@@ -36,7 +35,8 @@ from rung.models.scratch import (
     ScratchRNNConfig,
     train_scratch,
 )
-from rung.models.transformer import GPT
+from rung.models.transformer.config import GPTConfig
+from rung.models.transformer.decoder import GPT
 from rung.scratch.tape import Tape
 from rung.text.stream import TokenStream
 from rung.training.batches import Lanes
@@ -164,11 +164,11 @@ def test_same_curve(pair: Pair, optimizer: str, tmp_path: Path) -> None:
     network = theirs.network
     batches = ours.batches(stream(), 8, 4, 3)
     stepper = OPTIMIZERS[optimizer](network, lr=0.01, weight_decay=0.1, beta2=config.beta2)
-    state = network.blank(4) if isinstance(network, CarryingNetwork) else None
+    state = network.initial_state(4) if isinstance(network, RecurrentNetwork) else None
     expected = []
     for t in range(100):
         inputs, targets = (torch.tensor(part) for part in batches.batch(t))
-        if isinstance(network, CarryingNetwork) and isinstance(batches, Lanes) and state is not None:
+        if isinstance(network, RecurrentNetwork) and isinstance(batches, Lanes) and state is not None:
             state[:, :, torch.tensor(batches.fresh(t))] = 0
             hidden, state = network.run(inputs, state)
             state, logits = state.detach(), network.logits(hidden)

@@ -27,14 +27,15 @@ from rung.errors import UserError
 from rung.events import Evaluation, Event, Step
 from rung.models import rung_class
 from rung.models.base import LanguageModel, fitted
-from rung.models.mlp import MLP, MLPConfig
-from rung.models.ngram import NGram, NGramConfig
-from rung.models.recurrent import RNN, RecurrentConfig
-from rung.models.transformer import GPT, GPTConfig
+from rung.models.counting.ngram import NGram, NGramConfig
+from rung.models.networks.mlp import MLP, MLPConfig
+from rung.models.networks.recurrent import RNN, RecurrentConfig
+from rung.models.transformer.decoder import GPT, GPTConfig
+from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.stream import TokenStream
 from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.config import TrainingConfig
-from rung.training.distributed import ALONE, Team, as_one, share
+from rung.training.distributed import as_one, share
 from rung.training.loop import train_network
 from rung.training.sharding import check_shardable
 from tests.text_made import sentences
@@ -145,11 +146,11 @@ def noted_shard(folder: Path) -> Callable[..., None]:
 
     original = sharding.shard
 
-    def noted(network: Any, device: Any, team: Team) -> None:
-        original(network, device, team)
+    def noted(network: Any, device: Any, group: ProcessGroup) -> None:
+        original(network, device, group)
         cut = [p for p in network.parameters() if isinstance(p, DTensor)]
         counts = [sum(p.to_local().numel() for p in cut), sum(p.numel() for p in cut)]
-        (folder / f"share-{team.rank}.json").write_text(json.dumps(counts))
+        (folder / f"share-{group.rank}.json").write_text(json.dumps(counts))
 
     return noted
 
@@ -160,8 +161,10 @@ def second_failing() -> None:
 
     original = session.take_part
 
-    def take_part(team: Team, folder: str, *arguments: Any, stop: Callable[[], bool], **more: Any) -> None:
-        original(team, folder, *arguments, stop=Failing() if folder.endswith("failing") else stop, **more)
+    def take_part(
+        group: ProcessGroup, folder: str, *arguments: Any, stop: Callable[[], bool], **more: Any
+    ) -> None:
+        original(group, folder, *arguments, stop=Failing() if folder.endswith("failing") else stop, **more)
 
     session.take_part = take_part
 
@@ -302,13 +305,15 @@ def test_what_processes_cannot_share_is_said_before_they_begin(
 ):
     model_class: Any = rung_class(rung_name)
     stream = made_stream([30, 40])
-    config = model_class.configured(
+    config = model_class.resolve_config(
         model_class.config_class(), vocab_size=7, train_tokens=72, longest_document=41
     )
     model = model_class.initialise(config, 7, 0, 0)
-    training = TrainingConfig(**how).resolved(model_class.training_choices)
+    training = TrainingConfig(**how).resolved(model_class.training_defaults)
     with pytest.raises(UserError, match=message):
-        next(train_network(model, stream, training, tmp_path, seed=0, evaluate=None, team=Team(0, 2)))
+        next(
+            train_network(model, stream, training, tmp_path, seed=0, evaluate=None, group=ProcessGroup(0, 2))
+        )
 
 
 @pytest.mark.parametrize(
@@ -318,7 +323,7 @@ def test_what_processes_cannot_share_is_said_before_they_begin(
 def test_what_does_not_go_with_shard_is_said(model: int, how: dict[str, Any], message: str):
     network: Any = MODELS[model]
     with pytest.raises(UserError, match=message):
-        check_shardable(network.network, TrainingConfig(shard=True, **how), Team(0, 2))
+        check_shardable(network.network, TrainingConfig(shard=True, **how), ProcessGroup(0, 2))
 
 
 def test_what_the_second_process_did_is_nowhere_to_be_seen(both: Path):
@@ -420,7 +425,7 @@ def test_shard_without_torchrun_says_how_to_start(tmp_path: Path):
 
 def test_alone_there_is_nothing_to_join():
     assert as_one(lambda: 7) == 7
-    assert ALONE.rows(5) == slice(None)
+    assert SINGLE_PROCESS.shard(5) == slice(None)
 
 
 lengths_of_documents = st.lists(st.integers(0, 90), min_size=1, max_size=8)

@@ -59,7 +59,7 @@ def test_a_fresh_rung_begins_as_it_should(text: Path, tmp_path: Path):
 
 
 def test_a_head_that_begins_too_large_is_told(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from rung.models.neural_bigram import Table
+    from rung.models.networks.neural_bigram import Table
 
     monkeypatch.setattr(
         Table, "draw", lambda self, generator: self.weight.normal_(0, 10, generator=generator)

@@ -22,11 +22,11 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
 
     opened = api.load(run)
     if format == "hf":
-        from rung.export.hugging_face import export_hf
+        from rung.exchange.hugging_face import export_hf
 
         export_hf(opened, out, force=force)
     else:
-        from rung.export.arpa import export_arpa
+        from rung.exchange.arpa import export_arpa
 
         export_arpa(opened, out)
     print(f"written: {out}")
@@ -51,7 +51,7 @@ def import_(
 
     folder = out if out is not None else runs.free_folder("imported")
     if format == "hf":
-        from rung.export.hugging_face import import_hf
+        from rung.exchange.hugging_face import import_hf
 
         run = import_hf(path, folder, force=force)
         reason = run.recipe["data"].get("no_tokenizer")
@@ -61,7 +61,7 @@ def import_(
             )
             return 0
     else:
-        from rung.export.arpa import import_arpa
+        from rung.exchange.arpa import import_arpa
 
         run = import_arpa(path, folder, force=force)
     print(f"run: {run.folder}\nnext: rung score {run.folder} FILE")

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rung.models.backoff_trie import ROOT, BackoffTrie
 from rung.models.base import LanguageModel
-from rung.models.ngram import NGram
+from rung.models.counting.backoff_trie import ROOT, BackoffTrie
+from rung.models.counting.ngram import NGram
 
 LONGEST_MATCH = 8
 UNLIKELY = 0.45
@@ -177,7 +177,7 @@ def _state(trie: BackoffTrie, child: int, token: int, end: int, n_inner: int) ->
 def draft_of(model: LanguageModel) -> Draft | None:
     """The quick draft that a model has in it, where it has one."""
     if model.rung == "infinigram":
-        from rung.models.infinigram import InfiniGram  # loads what compiles its walk
+        from rung.models.counting.infinigram import InfiniGram  # loads what compiles its walk
 
         assert isinstance(model, InfiniGram)
         return NGramDraft(model.ngram)

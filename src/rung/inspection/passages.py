@@ -7,7 +7,7 @@ Both are exact and know nothing of tokens: they look into the UTF-8 bytes of the
 documents in a row, the byte FF before and after each. That byte is no part of any text, so nothing is found
 across documents; and as no character's bytes stand inside another's, bytes match only where characters do.
 
-The index (`rung.models.suffix_array`, about 11 bytes a byte of text) takes half a second a megabyte to make,
+The index (`rung.models.counting.suffix_array`, about 11 bytes a byte of text) takes half a second a megabyte to make,
 at the first question, and is kept in the run's data folder, from where it is mapped.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.suffix_array import LONGEST_SHARED, PlaceIndex, build_index, read_only
+from rung.models.counting.suffix_array import LONGEST_SHARED, PlaceIndex, build_index, read_only
 from rung.runs import DATA, Run
 from rung.tensors import load_tensors, save_tensors
 from rung.text.corpus import Corpus
@@ -184,7 +184,7 @@ class PassageIndex:
 
         Both begins and ends rise: no such passage is inside another.
         """
-        from rung.models.place_walk import NO_MARK, left_edge, right_edge, walk
+        from rung.models.counting.suffix_walk import NO_MARK, left_edge, right_edge, walk
 
         ranges, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
         state = np.array([0, self.places.n_places, 0])

@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from rung.models.base import LanguageModel
 
 RUNGS = {
-    "bigram": ("rung.models.bigram:Bigram", "counted pairs, add-k smoothing"),
-    "ngram": ("rung.models.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
+    "bigram": ("rung.models.counting.bigram:Bigram", "counted pairs, add-k smoothing"),
+    "ngram": ("rung.models.counting.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
     "infinigram": (
-        "rung.models.infinigram:InfiniGram",
+        "rung.models.counting.infinigram:InfiniGram",
         "n-grams of any length over a suffix array of the text",
     ),
     "neural-bigram": (
-        "rung.models.neural_bigram:NeuralBigram",
+        "rung.models.networks.neural_bigram:NeuralBigram",
         "one table of logits, learned by gradient descent",
     ),
-    "mlp": ("rung.models.mlp:MLP", "a perceptron over the last few tokens, Bengio et al. 2003"),
-    "wavenet": ("rung.models.wavenet:WaveNet", "neighbours fused pair by pair, WaveNet's hierarchy"),
-    "rnn": ("rung.models.recurrent:RNN", "a recurrent network, Elman 1990"),
-    "lstm": ("rung.models.recurrent:LSTM", "a recurrent network with long short-term memory"),
-    "gru": ("rung.models.recurrent:GRU", "a recurrent network with gated units"),
+    "mlp": ("rung.models.networks.mlp:MLP", "a perceptron over the last few tokens, Bengio et al. 2003"),
+    "wavenet": ("rung.models.networks.wavenet:WaveNet", "neighbours fused pair by pair, WaveNet's hierarchy"),
+    "rnn": ("rung.models.networks.recurrent:RNN", "a recurrent network, Elman 1990"),
+    "lstm": ("rung.models.networks.recurrent:LSTM", "a recurrent network with long short-term memory"),
+    "gru": ("rung.models.networks.recurrent:GRU", "a recurrent network with gated units"),
     "gpt": (
-        "rung.models.transformer:GPT",
+        "rung.models.transformer.decoder:GPT",
         "a transformer beside rows for n-grams; --preset plain: GPT-2's shape",
     ),
     "scratch-bigram": (

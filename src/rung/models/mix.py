@@ -27,9 +27,9 @@ from typing import Any, Self
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.backoff_trie import BackoffTrie
 from rung.models.base import LanguageModel, State
-from rung.models.ngram import NGram
+from rung.models.counting.backoff_trie import BackoffTrie
+from rung.models.counting.ngram import NGram
 from rung.text.stream import TokenStream
 
 PRIOR = 100.0

@@ -8,7 +8,8 @@ and checkpoints. Tensors have the names and shapes of the torch rung's: what `te
 `from_tensors` takes in the other. Everything runs on the CPU, whatever `--device` says.
 
 Window policies. scratch-bigram and scratch-mlp read a block of exactly the last C inputs, marks filling it before a
-document's beginning. scratch-rnn has no window. scratch-gpt has that of `gpt` (`rung.models.neural`): with stride
+document's beginning. scratch-rnn has no window. scratch-gpt has that of `gpt` (`rung.models.networks.network`): with
+stride
 S = C - C // 2, window k sees the inputs k S to k S + C - 1 and answers for those that no earlier one holds.
 """
 
@@ -54,10 +55,10 @@ class ScratchModel(LanguageModel, Generic[N]):
 
     Attributes:
         network: the modules.
-        training_choices: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
+        training_defaults: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
     """
 
-    training_choices: ClassVar[Mapping[str, Any]]
+    training_defaults: ClassVar[Mapping[str, Any]]
     history = 0
 
     def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
@@ -80,8 +81,8 @@ class ScratchModel(LanguageModel, Generic[N]):
         """The mean -log p, in nats, of the targets of batch t, and how many there are."""
 
     @classmethod
-    def configured(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
-        """`config` with each field that was left open set to what suits the data; see `NeuralModel.configured`."""
+    def resolve_config(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
+        """`config` with each field that was left open set to what suits the data; see `NeuralModel.resolve_config`."""
         return config
 
     @classmethod
@@ -201,7 +202,7 @@ class ScratchBigram(SlidingScratch[Table]):
 
     rung = "scratch-bigram"
     config_class = ScratchBigramConfig
-    training_choices: ClassVar = {"lr": 0.1, "weight_decay": 0.0, "batch_size": 64, "steps": 3000}
+    training_defaults: ClassVar = {"lr": 0.1, "weight_decay": 0.0, "batch_size": 64, "steps": 3000}
 
     @classmethod
     def reach(cls, config: Any) -> int:
@@ -239,7 +240,7 @@ class ScratchMLP(SlidingScratch[Perceptron]):
 
     rung = "scratch-mlp"
     config_class = ScratchMLPConfig
-    training_choices: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
+    training_defaults: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 
     @classmethod
     def reach(cls, config: ScratchMLPConfig) -> int:
@@ -275,7 +276,7 @@ class ScratchRNN(ScratchModel[Reader]):
 
     rung = "scratch-rnn"
     config_class = ScratchRNNConfig
-    training_choices: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
+    training_defaults: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
     carried: np.ndarray | None = None
 
     @classmethod
@@ -320,7 +321,7 @@ class ScratchRNN(ScratchModel[Reader]):
 
 @dataclass(frozen=True)
 class ScratchGPTConfig:
-    """The shape. `ScratchGPT.configured` fits an open context to the data."""
+    """The shape. `ScratchGPT.resolve_config` fits an open context to the data."""
 
     context: int | None = None
     """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
@@ -344,7 +345,7 @@ class ScratchGPT(ScratchModel[Transformer]):
 
     rung = "scratch-gpt"
     config_class = ScratchGPTConfig
-    training_choices: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
+    training_defaults: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 12}
     context: int
 
     @classmethod
@@ -361,7 +362,7 @@ class ScratchGPT(ScratchModel[Transformer]):
         return Transformer(vocab_size, *shape, rng, dtype)
 
     @classmethod
-    def configured(
+    def resolve_config(
         cls, config: ScratchGPTConfig, *, vocab_size: int, train_tokens: int, longest_document: int
     ) -> ScratchGPTConfig:
         """Raises UserError when the context is longer than the whole training text."""

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from rung.errors import UserError
-from rung.models.neural import NeuralModel
+from rung.models.networks.network import NeuralModel
 from rung.training.batches import PADDING
 from rung.training.config import TrainingConfig
 

@@ -25,8 +25,9 @@ import torch
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
-from rung.models.mlp import BatchNorm
-from rung.models.neural import CarryingNetwork, Network, NeuralModel
+from rung.models.networks.mlp import BatchNorm
+from rung.models.networks.network import Network, NeuralModel, RecurrentNetwork
+from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tensors import load_tensors, save_tensors
 from rung.text.stream import TokenStream
 from rung.training import health
@@ -34,7 +35,6 @@ from rung.training.averaging import Average
 from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
-from rung.training.distributed import ALONE, Team
 from rung.training.optimizers import add_penalties, make_optimizer
 from rung.training.precision import computing
 from rung.training.schedules import SCHEDULES, Schedule
@@ -59,7 +59,7 @@ def train_network(
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
     schedule: Schedule | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Train `model.network` in place; when it ends, the model holds the weights of the best evaluation.
 
@@ -74,7 +74,7 @@ def train_network(
         stop: asked after every step; True saves a checkpoint and ends with reason "interrupted".
         resume: go on from `checkpoints/last.safetensors` instead of from the start.
         schedule: the learning rate's, instead of the one that `config` names.
-        team: the processes that train together; when it ends, the first one's model holds what was trained.
+        group: the processes that train together; when it ends, the first one's model holds what was trained.
 
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is not
     finite: it ends with reason "diverged", the best weights so far in the model and the last checkpoint kept.
@@ -86,14 +86,14 @@ def train_network(
     window = config.window if config.window is not None else model.window
     if model.max_window is not None and window > model.max_window:
         raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
-    _check_team(network, config, team)
-    mine = team.rows(config.batch_size)
+    _check_group(network, config, group)
+    mine = group.shard(config.batch_size)
     longest = min(window, int(np.diff(train.starts).max()))
     rows = len(range(config.batch_size)[mine])
     health.check_memory(rows, longest, model.vocab_size, model.device)
-    carrying = isinstance(network, CarryingNetwork)
+    carrying = isinstance(network, RecurrentNetwork)
     if carrying:
-        network.carry(rows)
+        network.start_carrying(rows)
     cut_batches = Lanes if carrying else Batches
     batches = cut_batches(train, window, config.batch_size, seed, network.history, mine)
     parameters = list(network.parameters())
@@ -113,7 +113,7 @@ def train_network(
 
     def restore() -> Progress:
         if carrying:
-            network.carry(config.batch_size)
+            network.start_carrying(config.batch_size)
         found = load_checkpoint(folder / LAST, network, optimizer, average, cut_like=cut_like)
         if carrying:
             assert network.carried is not None
@@ -121,9 +121,9 @@ def train_network(
         return found
 
     progress = restore() if resume else Progress()
-    clock = _Clock(progress.seconds, team)
+    clock = _Clock(progress.seconds, group)
     saved_at = clock()
-    writing = team.rank == 0
+    writing = group.rank == 0
     evaluation_seconds = 0.0
     reason = "budget"
     if config.overfit_one_batch:
@@ -137,7 +137,7 @@ def train_network(
     def keep() -> Checkpoint:
         nonlocal saved_at
         progress.seconds = saved_at = clock()
-        with _all_carried(network, team):
+        with _all_carried(network, group):
             if writing or config.shard:
                 save_checkpoint(
                     folder / LAST, network, optimizer, progress, average, whole=whole, write=writing
@@ -174,11 +174,20 @@ def train_network(
         factor = schedule(
             min(1.0, share + _share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr
         )
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-        network.has_seen(progress.tokens / train.n_tokens)
+        for param_group in optimizer.param_groups:
+            param_group["lr"] = param_group["peak"] * factor
+        network.set_epochs(progress.tokens / train.n_tokens)
         nats, tokens, finite = _step(
-            network, optimizer, batches, progress.step, config, seed, model.device, team, parameters, added_up
+            network,
+            optimizer,
+            batches,
+            progress.step,
+            config,
+            seed,
+            model.device,
+            group,
+            parameters,
+            added_up,
         )
         clock.agree()
         if not finite:
@@ -196,7 +205,7 @@ def train_network(
         yield Step(
             progress.step, nats / tokens, config.lr * factor, progress.tokens, clock(), min(1.0, share)
         )
-        if share < 1 and team.any(stop()):
+        if share < 1 and group.any(stop()):
             reason = "interrupted"
             yield keep()
             break
@@ -257,7 +266,7 @@ def _step(
     config: TrainingConfig,
     seed: int,
     device: torch.device,
-    team: Team,
+    group: ProcessGroup,
     parameters: list[torch.nn.Parameter],
     added_up: list[torch.nn.Parameter],
 ) -> tuple[float, int, bool]:
@@ -268,29 +277,29 @@ def _step(
     first = 0 if config.overfit_one_batch else step * config.accumulate
     numbers = range(first, first + (1 if config.overfit_one_batch else config.accumulate))
     parts = [batches.batch(t) for t in numbers]
-    if team.size == 1:
+    if group.world_size == 1:
         tokens = sum(int((targets != PADDING).sum()) for _, targets in parts)
     else:
         tokens = sum(batches.n_targets(t) for t in numbers)
     losses: list[torch.Tensor] = []
-    with _seeded(_seed_of_step(seed, step, team.rank), device):
+    with _seeded(_seed_of_step(seed, step, group.rank), device):
         for t, (inputs, targets) in zip(numbers, parts, strict=True):
-            if isinstance(network, CarryingNetwork) and isinstance(batches, Lanes):
-                network.forget(_sent(batches.fresh(t), device))
+            if isinstance(network, RecurrentNetwork) and isinstance(batches, Lanes):
+                network.reset_rows(_sent(batches.fresh(t), device))
             with computing(config.precision, device):
-                loss = network.nats(_sent(inputs, device), _sent(targets, device))
+                loss = network.loss(_sent(inputs, device), _sent(targets, device))
             # Weighted by tokens: the sum over all parts is the mean over all their tokens.
             (loss / tokens).backward()
             losses.append(loss.detach())
     # Asked for once, at the end: a GPU's queue runs dry meanwhile.
-    total = team.total(sum(torch.stack(losses).tolist()))
+    total = group.sum(sum(torch.stack(losses).tolist()))
     finite = math.isfinite(total)
     if finite:
-        team.add_gradients(added_up)
+        group.all_reduce_gradients(added_up)
     if config.l1 or config.l2:
         add_penalties(parameters, config.l1, config.l2)
     if finite and config.clip:
-        finite = math.isfinite(_clip(parameters, config.clip, team if config.shard else ALONE))
+        finite = math.isfinite(_clip(parameters, config.clip, group if config.shard else SINGLE_PROCESS))
     if finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -322,20 +331,20 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
-def _clip(parameters: list[torch.nn.Parameter], largest: float, sharers: Team) -> float:
+def _clip(parameters: list[torch.nn.Parameter], largest: float, group: ProcessGroup) -> float:
     """Shrink the gradient to the norm `largest` if it is longer; its norm before (Pascanu et al. 2013).
 
     Rows of hashed tables are left out: Adagrad's steps don't depend on how long their gradients are. Where each of
-    the `sharers` has a share of the gradient, the norm is that of the whole.
+    the `group` has a share of the gradient, the norm is that of the whole.
     """
     gradients = [p.grad for p in parameters if p.grad is not None and not p.grad.is_sparse]
-    if sharers.size > 1:
+    if group.world_size > 1:
         from rung.training.sharding import share_of
 
         gradients = [share_of(gradient) for gradient in gradients]
     norm = torch.nn.utils.get_total_norm(gradients).item()
-    if sharers.size > 1:
-        norm = math.sqrt(sharers.total(norm**2))
+    if group.world_size > 1:
+        norm = math.sqrt(group.sum(norm**2))
     if norm > largest:
         for gradient in gradients:
             gradient.mul_(largest / (norm + 1e-6))
@@ -346,15 +355,15 @@ def _seed_of_step(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, 1, *[rank] * (rank > 0)]).generate_state(1)[0])
 
 
-def _check_team(network: Network, config: TrainingConfig, team: Team) -> None:
+def _check_group(network: Network, config: TrainingConfig, group: ProcessGroup) -> None:
     """Raises UserError for what several processes can't do together."""
     assert config.batch_size is not None
-    if config.batch_size < team.size:
+    if config.batch_size < group.world_size:
         raise UserError(
-            f"--batch-size {config.batch_size} leaves some of the {team.size} processes without a row: "
-            f"give {team.size} or more"
+            f"--batch-size {config.batch_size} leaves some of the {group.world_size} processes without a row: "
+            f"give {group.world_size} or more"
         )
-    if team.size > 1 and any(isinstance(part, BatchNorm) for part in network.modules()):
+    if group.world_size > 1 and any(isinstance(part, BatchNorm) for part in network.modules()):
         raise UserError(
             "--batch-norm takes its averages over the whole batch, which no process sees alone: "
             "turn it off with --batch-norm=false, or train with one process"
@@ -366,13 +375,13 @@ def _itself(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _all_carried(network: Network, team: Team) -> Iterator[None]:
+def _all_carried(network: Network, group: ProcessGroup) -> Iterator[None]:
     """Inside, the state that a network carries is that of all rows of the batch, as one process would have it."""
-    if team.size == 1 or not isinstance(network, CarryingNetwork) or network.carried is None:
+    if group.world_size == 1 or not isinstance(network, RecurrentNetwork) or network.carried is None:
         yield
         return
     own = network.carried
-    network.carried = team.gather(own.movedim(2, 0).contiguous()).movedim(0, 2)
+    network.carried = group.all_gather(own.movedim(2, 0).contiguous()).movedim(0, 2)
     yield
     network.carried = own
 
@@ -424,15 +433,15 @@ class _Clock:
     done next, and all must do the same.
     """
 
-    def __init__(self, before: float, team: Team) -> None:
+    def __init__(self, before: float, group: ProcessGroup) -> None:
         self._began = time.monotonic() - before
-        self._team = team
+        self._group = group
         self._agreed = before
 
     def __call__(self) -> float:
-        return time.monotonic() - self._began if self._team.size == 1 else self._agreed
+        return time.monotonic() - self._began if self._group.world_size == 1 else self._agreed
 
     def agree(self) -> None:
         """All processes call this; one alone has nobody to agree with."""
-        if self._team.size > 1:
-            self._agreed = self._team.of_first(time.monotonic() - self._began)
+        if self._group.world_size > 1:
+            self._agreed = self._group.broadcast_value(time.monotonic() - self._began)

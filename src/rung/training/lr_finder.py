@@ -22,7 +22,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.events import Event, Step
 from rung.files import atomic_path
-from rung.models.neural import NeuralModel
+from rung.models.networks.network import NeuralModel
 from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network

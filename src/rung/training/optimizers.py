@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from rung.models.hashed_ngrams import HashedNgrams
+from rung.models.transformer.hashed_ngrams import HashedNgrams
 from rung.training.muon import Together, hidden_matrices, muon_and_adamw
 from rung.training.row_adagrad import RowAdagrad
 

@@ -25,18 +25,18 @@ from rung.files import atomic_path, cannot_write, read_json
 from rung.measure import Measure, measure
 from rung.models import descends, rung_class
 from rung.models.base import CountedModel, LanguageModel
+from rung.models.counting.ngram import NGram, NGramConfig
 from rung.models.mix import Mix, MixConfig
-from rung.models.ngram import NGram, NGramConfig
+from rung.process_group import ProcessGroup
 from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, save_model, versions, write_recipe
 from rung.text.corpus import Corpus, open_corpus
 from rung.text.stream import TokenStream
 from rung.training import distributed
 from rung.training.config import TrainingConfig
 from rung.training.diagnosis import diagnose
-from rung.training.distributed import Team
 
 if TYPE_CHECKING:
-    from rung.models.neural import NeuralModel
+    from rung.models.networks.network import NeuralModel
     from rung.training.lr_finder import Sweep
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -141,7 +141,7 @@ def sweep(
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event | Sweep]:
     """Try learning rates on a new model instead of training it: Steps, and last what was found."""
-    from rung.models.neural import NeuralModel
+    from rung.models.networks.network import NeuralModel
     from rung.training import lr_finder
     from rung.training.health import memory_told
 
@@ -172,16 +172,16 @@ def _closed(
         if training.shard:
             raise UserError("--shard is there for gpt alone; leave it out: other rungs fit into any process")
     else:
-        from rung.models.neural import NeuralModel
+        from rung.models.networks.network import NeuralModel
 
         assert issubclass(model_class, NeuralModel)
-    config = model_class.configured(
+    config = model_class.resolve_config(
         config,
         vocab_size=corpus.tokenizer.vocab_size,
         train_tokens=corpus.train.n_tokens,
         longest_document=int(np.diff(corpus.train.starts).max()),
     )
-    choices = model_class.training_choices
+    choices = model_class.training_defaults
     if not issubclass(model_class, ScratchModel):
         import torch
 
@@ -300,9 +300,9 @@ def _train(
     with _Journal(run.folder / EVENTS) as journal:
         if not descends(described["rung"]):
             if issubclass(model_class, NGram):
-                team = distributed.team()
-                team.call("count", model=described, data=str(corpus.folder.absolute()))
-                fitting = model_class.fit(config, corpus.train, vocab_size, end, team)
+                group = distributed.process_group()
+                group.call("count", model=described, data=str(corpus.folder.absolute()))
+                fitting = model_class.fit(config, corpus.train, vocab_size, end, group)
             elif issubclass(model_class, CountedModel):
                 fitting = model_class.fit(config, corpus.train, vocab_size, end)
             else:
@@ -327,8 +327,8 @@ def _train(
                 from rung.training.health import memory_told
                 from rung.training.loop import train_network
 
-                team = distributed.team()
-                team.call(
+                group = distributed.process_group()
+                group.call(
                     "train",
                     folder=str(run.folder.absolute()),
                     recipe=run.recipe,
@@ -336,12 +336,12 @@ def _train(
                     resume=resume and (run.folder / LAST).exists(),
                 )
                 with memory_told(training):
-                    network = _new_network(run.recipe, team)
-                learn, watched = partial(train_network, network, team=team), memory_told(training)
+                    network = _new_network(run.recipe, group)
+                learn, watched = partial(train_network, network, group=group), memory_told(training)
                 if training.shard:
                     sample = None  # generation reads whole weights
-                if team.size > 1 and corpus.validation is not None:
-                    evaluate = _shared_validation(network, corpus, team, training)
+                if group.world_size > 1 and corpus.validation is not None:
+                    evaluate = _shared_validation(network, corpus, group, training)
             model = network
             resume = resume and (run.folder / LAST).exists()
             journal.rewind(_checkpoint_step(run.folder / LAST) if resume else None)
@@ -406,7 +406,13 @@ def _train(
 
 
 def take_part(
-    team: Team, folder: str, recipe: dict[str, Any], data: str, resume: bool, *, stop: Callable[[], bool]
+    group: ProcessGroup,
+    folder: str,
+    recipe: dict[str, Any],
+    data: str,
+    resume: bool,
+    *,
+    stop: Callable[[], bool],
 ) -> None:
     """Train along with the first process, which has called for it: the same steps, nothing said or written."""
     from rung.training.health import memory_told
@@ -415,62 +421,64 @@ def take_part(
     corpus = open_corpus(Path(data))
     training = TrainingConfig(**recipe["training"])
     with memory_told(training):
-        model = _new_network(recipe, team)
+        model = _new_network(recipe, group)
         for _ in train_network(
             model,
             corpus.train,
             training,
             Path(folder),
             seed=recipe["seed"],
-            evaluate=None if corpus.validation is None else _shared_validation(model, corpus, team, training),
+            evaluate=None
+            if corpus.validation is None
+            else _shared_validation(model, corpus, group, training),
             stop=stop,
             resume=resume,
-            team=team,
+            group=group,
         ):
             pass
 
 
-def count_along(team: Team, model: dict[str, Any], data: str) -> None:
+def count_along(group: ProcessGroup, model: dict[str, Any], data: str) -> None:
     """Count n-grams along with the first process, which has called for it and alone makes a model of the counts."""
     stream, config = open_corpus(Path(data)).train, NGramConfig(**model["config"])
-    for _ in NGram.fit(config, stream, model["vocab_size"], model["end"], team):
+    for _ in NGram.fit(config, stream, model["vocab_size"], model["end"], group):
         pass
 
 
-def _new_network(recipe: dict[str, Any], team: Team) -> NeuralModel:
-    """An untrained model on its device, or, with `shard`, the team's share of one."""
+def _new_network(recipe: dict[str, Any], group: ProcessGroup) -> NeuralModel:
+    """An untrained model on its device, or, with `shard`, the group's share of one."""
     import torch
 
-    from rung.models.neural import NeuralModel
+    from rung.models.networks.network import NeuralModel
 
     described = recipe["model"]
     model_class = rung_class(described["rung"])
     assert issubclass(model_class, NeuralModel)
     config = model_class.config_class(**described["config"])
     device = pick_device(recipe["device"])
-    team.check_device(device)
+    group.check_device(device)
     model = model_class.initialise(config, described["vocab_size"], described["end"], recipe["seed"])
     training = TrainingConfig(**recipe["training"])
     if not training.shard:
         return model.to(device)
     from rung.training import sharding
 
-    sharding.check_shardable(model.network, training, team)
-    sharding.shard(model.network, torch.device(device), team)
+    sharding.check_shardable(model.network, training, group)
+    sharding.shard(model.network, torch.device(device), group)
     return model
 
 
 def _shared_validation(
-    model: NeuralModel, corpus: Corpus, team: Team, training: TrainingConfig
+    model: NeuralModel, corpus: Corpus, group: ProcessGroup, training: TrainingConfig
 ) -> Callable[[], Measure]:
     """Each process measures a share of the validation split."""
     assert corpus.validation is not None
     split = corpus.validation, corpus.n_bytes("validation"), "validation"
     if not training.shard:
-        return lambda: team.measure(model, *split)
+        return lambda: distributed.measure_together(group, model, *split)
     from rung.training import sharding
 
-    return lambda: sharding.measure(model, *split, team)
+    return lambda: sharding.measure(model, *split, group)
 
 
 def _mix(config: MixConfig, corpus: Corpus) -> Iterator[Event | Mix]:

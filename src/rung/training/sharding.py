@@ -25,17 +25,18 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rung.errors import UserError
 from rung.measure import Measure
-from rung.models.hashed_ngrams import HashedNgrams
-from rung.models.neural import Network, NeuralModel
-from rung.models.transformer import Transformer
+from rung.models.networks.network import Network, NeuralModel
+from rung.models.transformer.decoder import Transformer
+from rung.models.transformer.hashed_ngrams import HashedNgrams
+from rung.process_group import ProcessGroup
 from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
-from rung.training.distributed import Team
+from rung.training.distributed import measure_together
 
 
-def check_shardable(network: Network, config: TrainingConfig, team: Team) -> None:
+def check_shardable(network: Network, config: TrainingConfig, group: ProcessGroup) -> None:
     """Raises UserError for what does not go with `--shard`."""
-    if team.size == 1:
+    if group.world_size == 1:
         raise UserError(
             "--shard spreads the weights over several processes: start them with 'torchrun --nproc-per-node N -m rung'"
         )
@@ -49,10 +50,10 @@ def check_shardable(network: Network, config: TrainingConfig, team: Team) -> Non
         raise UserError(f"--shard needs torch 2.9 or later, and this is {torch.__version__}")
 
 
-def shard(network: Network, device: torch.device, team: Team) -> None:
+def shard(network: Network, device: torch.device, group: ProcessGroup) -> None:
     """Cut up the weights of a transformer, in place, and move the shares to `device`."""
     assert isinstance(network, Transformer)
-    mesh = init_device_mesh(device.type, (team.size,))
+    mesh = init_device_mesh(device.type, (group.world_size,))
     tables = set(left_whole(network))
     for table in tables:
         table.data = table.data.to(device)
@@ -93,27 +94,29 @@ def cut_like(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def measure(model: NeuralModel, stream: TokenStream, n_bytes: int, split: str, team: Team) -> Measure:
-    """`Team.measure`: all processes gather every block together, though some have more to score than others."""
-    with _in_step(model.network, team) as catch_up:
-        return team.measure(model, stream, n_bytes, split, between=catch_up)
+def measure(
+    model: NeuralModel, stream: TokenStream, n_bytes: int, split: str, group: ProcessGroup
+) -> Measure:
+    """`ProcessGroup.measure`: all processes gather every block together, though some have more to score than others."""
+    with _in_step(model.network, group) as catch_up:
+        return measure_together(group, model, stream, n_bytes, split, between=catch_up)
 
 
 @contextmanager
-def _in_step(network: Network, team: Team) -> Iterator[Callable[[], None]]:
+def _in_step(network: Network, group: ProcessGroup) -> Iterator[Callable[[], None]]:
     """Inside, `network.hidden` waits until all call it; who has nothing left to read calls what this yields."""
     assert isinstance(network, FSDPModule)
     read = network.hidden
 
     def hidden(tokens: Tensor) -> Tensor:
-        team.total(1.0)
+        group.sum(1.0)
         return read(tokens)
 
     def catch_up() -> None:
         # Gathering blocks that others need; what is read meanwhile is of no interest.
         nothing = torch.zeros(1, 1, dtype=torch.int64, device=next(network.parameters()).device)
         with torch.inference_mode():
-            while team.total(0.0):
+            while group.sum(0.0):
                 read(nothing)
 
     network.unshard()

@@ -1,0 +1,40 @@
+"""Runs to ARPA files and back: how a counted model travels to KenLM, SRILM and recognisers, and theirs come here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rung.errors import UserError
+from rung.exchange.arpa_format import END, UNKNOWN, arpa_tokens, read_arpa, write_arpa
+from rung.models.counting.ngram import NGram
+from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
+from rung.text.tokenizers import WhitespaceTokenizer
+
+
+def export_arpa(run: Run, path: Path) -> None:
+    """Write an n-gram run as an ARPA file (.gz by suffix). A token is named by its text, a space in it as U+2581.
+
+    Raises UserError when the run is no n-gram model.
+    """
+    if not isinstance(run.model, NGram):
+        raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
+    tokenizer = run.tokenizer
+    imported = isinstance(tokenizer, WhitespaceTokenizer)
+    names = [*tokenizer.words, END] if imported else arpa_tokens(tokenizer.token_bytes)
+    write_arpa(run.model, names, path)
+
+
+def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
+    """Read an ARPA file into a run that scores and samples like any other.
+
+    Text is cut at white space, as the tools that write ARPA files do; a word that the file doesn't have is its
+    `<unk>`. So this tokeniser, unlike Rung's own, is not lossless.
+    """
+    model, names = read_arpa(path)
+    check_free(folder, force=force)
+    clear(folder)
+    tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNKNOWN))
+    tokenizer.save(folder / TOKENIZER)
+    save_model(folder, model)
+    write_imported(folder, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})
+    return load(folder)

@@ -1,0 +1,135 @@
+"""Runs as folders of transformers and back: config.json, model.safetensors, tokenizer.json.
+
+What goes out, AutoModelForCausalLM and AutoTokenizer load, and greedy decoding gives the text that our run gives, as
+far as the context reaches (beyond it transformers stops, and we slide; see
+`rung.models.networks.network`). Only safetensors
+are read: a pickle can run anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.exchange.hugging_face_tokenizers import MARK, library_json, tokenizer_of
+from rung.exchange.hugging_face_weights import architecture_of, model_of, transformers_of
+from rung.files import atomic_path, read_json, write_json
+from rung.models.transformer.decoder import GPT
+from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
+from rung.tensors import save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
+    """Write a gpt run as a folder for transformers.
+
+    Raises UserError when the run is no transformer, has a shape that transformers lacks, or the folder is taken.
+    """
+    if not isinstance(run.model, GPT):
+        raise UserError(f"{run.folder} is a {run.rung}; only gpt runs can be written for transformers")
+    config, weights = transformers_of(run.model)
+    tokenizer = library_json(run.tokenizer)
+    if not force and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; choose another --out, or give --force to write into it")
+    marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
+    write_json(folder / "config.json", config)
+    write_json(
+        folder / "generation_config.json",
+        {"bos_token_id": run.model.end, "eos_token_id": run.model.end, "pad_token_id": run.model.end},
+    )
+    with atomic_path(folder / "tokenizer.json") as temporary:
+        temporary.write_text(tokenizer, encoding="utf-8")
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": run.model.context,
+            **marks,
+        },
+    )
+    save_tensors(folder / WEIGHTS, weights, {"format": "pt"})
+
+
+def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
+    """Make a run of a folder from transformers.
+
+    The run has the folder's tokeniser when that is a byte-level BPE; else `recipe["data"]["no_tokenizer"]` says why
+    it has none, and the run knows ids, not text.
+
+    Raises UserError when there is no such folder, its architecture is not supported or its weights don't fit.
+    """
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}; give one with a config.json and a {WEIGHTS}")
+    config = read_json(path / "config.json")
+    if not isinstance(config, dict):
+        raise UserError(f"{path / 'config.json'} is no JSON object")
+    try:
+        architecture_of(config)  # said before the weights are read
+        model = model_of(config, _weights(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
+    found = tokenizer_of(path, model.end, model.vocab_size)
+    check_free(folder, force=force)
+    clear(folder)
+    data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}
+    if isinstance(found, str):
+        data["no_tokenizer"] = found
+    else:
+        tokenizer, order = found
+        model = _reordered(model, order)
+        tokenizer.save(folder / TOKENIZER)
+    save_model(folder, model)
+    write_imported(folder, model, None if isinstance(found, str) else found[0].kind, data)
+    return load(folder)
+
+
+def _reordered(model: GPT, order: np.ndarray) -> GPT:
+    """The model whose id i was `order[i]`; the last id is the mark."""
+    tensors = model.tensors()
+    for name in ("embedding.tokens", "free_head"):
+        if name in tensors:
+            tensors[name] = tensors[name][order]
+    return GPT.from_tensors(model.config, model.vocab_size, model.vocab_size - 1, tensors)
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a folder, from one file or several."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if (path / WEIGHTS).exists():
+        names = [WEIGHTS]
+    elif (path / INDEX).exists():
+        names = sorted(set(read_json(path / INDEX)["weight_map"].values()))
+    else:
+        pickles = sorted(
+            found.name for suffix in ("bin", "pt", "pth", "ckpt") for found in path.glob(f"*.{suffix}")
+        )
+        if pickles:
+            raise UserError(
+                f"the weights are a pickle ({pickles[0]}), which may run anything when it is read; Rung reads only"
+                f" {WEIGHTS}: load the model where you trust it and call its save_pretrained"
+            )
+        raise UserError(f"there is no {WEIGHTS}")
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        if Path(name).name != name:
+            raise UserError(f"{INDEX} points out of the folder, to {name!r}")
+        try:
+            weights |= load_file(path / name)
+        except FileNotFoundError:
+            raise UserError(f"{name}, which {INDEX} lists, is missing") from None
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{name} is no whole safetensors file ({error})") from error
+    return weights

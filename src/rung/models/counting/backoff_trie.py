@@ -1,0 +1,246 @@
+"""N-grams with probabilities and backoff weights, laid out for scoring whole texts by array operations.
+
+Every n-gram w1 .. wk is a node; its parent is w1 .. w(k-1), its suffix w2 .. wk. Node 0 is the empty n-gram,
+node 1 + w the token w; then come all 2-grams, all 3-grams and so on, each level sorted by parent and then by
+last token. So the children of a node lie side by side, sorted, and one array of `first_child` tells where.
+
+    log P(w | h) = log_prob[h w]                            when the n-gram h w is kept
+                   log_backoff[h] + log P(w | h')           otherwise; h' is h less its first token,
+                                                            and the backoff of an n-gram not kept is 0
+
+Every suffix of a kept n-gram is kept, so the longest kept suffix of a history says all there is to know: one
+node is the whole state, and suffix links lead to the shorter ones (as in Aho and Corasick 1975).
+
+The document mark begins histories and ends documents, so after the mark nothing older matters. That needs no
+special case in scoring: an n-gram that ends with the mark has no children and a backoff of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rung.models.counting.ngram_counts import Grams
+from rung.models.counting.trie_scan import Scan
+from rung.models.counting.trie_step import Step
+from rung.models.counting.workspace import Workspace
+
+ROOT = 0
+MISSING = -1
+TOKENS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class BackoffTrie:
+    """The arrays of a backoff model. M nodes, of which I are of an order below the highest; V tokens.
+
+    level_start: (N + 2,) the k-grams are nodes level_start[k] to level_start[k + 1]; N is the order.
+    words: (M,) the last token of each n-gram.
+    log_prob: (M,) its log-probability in nats, given the tokens before it.
+    suffix: (M,) the n-gram less its first token.
+    first_child: (I + 1,) the children of node i are nodes first_child[i] to first_child[i + 1].
+    log_backoff: (I,) what a token pays, in nats, to be predicted from the suffix instead.
+    """
+
+    level_start: np.ndarray
+    words: np.ndarray
+    log_prob: np.ndarray
+    suffix: np.ndarray
+    first_child: np.ndarray
+    log_backoff: np.ndarray
+
+    @property
+    def order(self) -> int:
+        return len(self.level_start) - 2
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.level_start[2] - 1)
+
+    def child(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """The node of `nodes[i]`, an inner one, followed by `tokens[i]`, or MISSING, (n,)."""
+        low = self.first_child[nodes].astype(np.int64)
+        high = self.first_child[nodes + 1].astype(np.int64)
+        stop = high
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) >> 1
+            # `middle` can reach a row's end only when low == high: that row has been decided.
+            right = (low < high) & (self.words[np.minimum(middle, len(self.words) - 1)] < tokens)
+            low = np.where(right, middle + 1, low)
+            high = np.where(right, high, middle)
+        found = (low < stop) & (self.words[np.minimum(low, len(self.words) - 1)] == tokens)
+        return np.where(found, low, MISSING)
+
+    def step(self, nodes: np.ndarray, tokens: np.ndarray, end: int) -> np.ndarray:
+        """The longest kept suffix of each history after one more token, (B,)."""
+        if self.order == 1:
+            return np.zeros_like(nodes)
+        after = np.where(tokens == end, 1 + end, MISSING)
+        context = nodes
+        while (open_rows := np.flatnonzero(after == MISSING)).size:
+            after[open_rows] = self.child(context[open_rows], tokens[open_rows])
+            context = self.suffix[context]  # the root is its own suffix and has every token for a child
+        return np.where(after >= self.level_start[self.order], self.suffix[after], after)
+
+    def next_log_probs(self, nodes: np.ndarray) -> np.ndarray:
+        """The log-probabilities of every token after each history, (B,) -> (B, V)."""
+        contexts: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # longest first: nodes (B,), backoff paid on the way there (B,)
+        paid = np.zeros(len(nodes), np.float32)
+        while nodes.any():
+            contexts.append((nodes, paid))
+            paid = paid + np.where(nodes != ROOT, self.log_backoff[nodes], np.float32(0))
+            nodes = self.suffix[nodes]
+        out = self.log_prob[1 : 1 + self.vocab_size] + paid[:, None]
+        for context, so_far in reversed(contexts):
+            rows, children = self._children(context)
+            out[rows, self.words[children]] = self.log_prob[children] + so_far[rows]
+        return out
+
+    def compiled_step(
+        self, nodes: np.ndarray, tokens: np.ndarray, end: int, step: Step
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B,), (B, T) -> what `next_log_probs` gives after the last token, (B, V), and the states, (B,)."""
+        nodes = nodes.copy()
+        out = np.empty((len(nodes), self.vocab_size), np.float32)
+        step(nodes, np.ascontiguousarray(tokens), end, *self._arrays, out)
+        return out, nodes
+
+    def log_probs(self, ids: np.ndarray) -> np.ndarray:
+        """The log-probability of every token of `ids` given those before it, (T,) -> (T,) float32."""
+        out = np.empty(len(ids), np.float32)
+        for begin in range(0, len(ids), TOKENS_AT_ONCE):
+            margin = min(begin, self.order - 1)
+            chunk = np.asarray(ids[begin - margin : begin + TOKENS_AT_ONCE]).astype(np.int64)
+            out[begin : begin + TOKENS_AT_ONCE] = self._chunk_log_probs(chunk)[margin:]
+        return out
+
+    def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Scan) -> np.ndarray:
+        """What `log_probs` gives, to the bit, by `trie_scan`'s walk from token to token."""
+        out = np.empty(len(ids), np.float32)
+        node = ROOT
+        for begin in range(0, len(ids), TOKENS_AT_ONCE):
+            chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
+            node = scan(chunk, node, end, *self._arrays, out[begin : begin + TOKENS_AT_ONCE])
+        return out
+
+    def matched(self, ids: np.ndarray) -> np.ndarray:
+        """The longest kept n-gram that ends at each token, as a node, (T,) -> (T,)."""
+        longest = 1 + ids
+        for at, _, child in self._matches(ids):
+            hit = child != MISSING
+            longest[at[hit]] = child[hit]
+        return longest
+
+    def histories(self, ids: np.ndarray, end: int) -> np.ndarray:
+        """The state after each token, as `step` gives it: the longest kept n-gram that can be looked on from, (T,)."""
+        if self.order == 1:
+            return np.zeros(len(ids), np.int64)
+        longest = self.matched(ids.astype(np.int64))
+        longest = np.where(longest >= self.level_start[self.order], self.suffix[longest], longest)
+        return np.where(ids == end, 1 + end, longest)
+
+    def lengths(self, nodes: np.ndarray) -> np.ndarray:
+        """How many tokens the n-gram of each node has, (n,)."""
+        return np.searchsorted(self.level_start, nodes, side="right") - 1
+
+    @cached_property
+    def _arrays(self) -> list[np.ndarray]:
+        """What compiled functions take, in their order."""
+        arrays = (self.words, self.log_prob, self.suffix, self.first_child, self.log_backoff)
+        return [_read_only(array) for array in arrays]
+
+    def _chunk_log_probs(self, ids: np.ndarray) -> np.ndarray:
+        out = self.log_prob[1 + ids]
+        for at, context, child in self._matches(ids):
+            hit = child != MISSING
+            out[at[hit]] = self.log_prob[child[hit]]
+            out[at[~hit]] += self.log_backoff[context[~hit]]
+        return out
+
+    def _matches(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """By rising order k: positions, the (k-1)-gram before each, and its child or MISSING, each (n,)."""
+        nodes = 1 + ids
+        at = np.arange(1, len(ids))
+        for _ in range(2, self.order + 1):
+            context = nodes[at - 1]
+            child = self.child(context, ids[at])
+            yield at, context, child
+            hit = child != MISSING
+            nodes[at[hit]] = child[hit]
+            at = at[hit] + 1  # a longer n-gram can only end right after one of these
+            at = at[at < len(ids)]
+
+    def _children(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every child of every node that isn't the root: the row it comes from, and its own node."""
+        begin = self.first_child[nodes].astype(np.int64)
+        n = np.where(nodes != ROOT, self.first_child[nodes + 1] - begin, 0)
+        rows = np.repeat(np.arange(len(nodes)), n)
+        return rows, np.arange(len(rows)) + np.repeat(begin - (np.cumsum(n) - n), n)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """One kind of array, mapped from a file or made here: functions are compiled for each kind it meets."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def build_trie(
+    levels: Sequence[Grams],
+    log_prob: Sequence[np.ndarray],
+    log_backoff: Sequence[np.ndarray],
+    kept: Sequence[np.ndarray] | None,
+    space: Workspace,
+) -> BackoffTrie:
+    """Lay out counted levels in one row.
+
+    Args:
+        levels: for each order, its n-grams sorted by parent and then by last token.
+        log_prob: for each order, (G,).
+        log_backoff: for each order k, of the (k-1)-grams, (H,); that of the empty one is not used.
+        kept: for each order, which n-grams (G,) to take, their parents and suffixes among them; None = all.
+        space: where the arrays go.
+    """
+    sizes = [len(grams) if kept is None else int(kept[i].sum()) for i, grams in enumerate(levels)]
+    level_start = np.cumsum([0, 1, *sizes])  # the root is a level of its own
+    n_nodes, n_inner = int(level_start[-1]), int(level_start[-2])
+    node_type = np.int32 if n_nodes < np.iinfo(np.int32).max else np.int64
+    trie = BackoffTrie(
+        level_start=level_start,
+        words=space.zeros(n_nodes, np.min_scalar_type(len(levels[0]) - 1)),
+        log_prob=space.zeros(n_nodes, np.float32),
+        suffix=space.zeros(n_nodes, node_type),
+        first_child=space.zeros(n_inner + 1, node_type),
+        log_backoff=space.zeros(n_inner, np.float32),
+    )
+    node_of = np.zeros(1, node_type)  # of every n-gram one order lower
+    for level, grams in enumerate(levels):
+        at = int(level_start[level + 1])
+        above = node_of
+        node_of = space.empty(len(grams), node_type)
+        for piece in space.pieces(len(grams)):
+            keep = np.ones(piece.stop - piece.start, bool) if kept is None else kept[level][piece]
+            nodes = np.cumsum(keep) + (at - 1)
+            node_of[piece] = nodes
+            row = slice(at, int(nodes[-1]) + 1)
+            trie.words[row] = grams.words[piece][keep]
+            trie.log_prob[row] = log_prob[level][piece][keep]
+            trie.suffix[row] = above[grams.suffix[piece][keep]]
+            parents = above[grams.parent[piece][keep]]
+            if len(parents):
+                first, last = int(parents[0]), int(parents[-1])
+                trie.first_child[first + 1 : last + 2] += np.bincount(parents - first).astype(node_type)
+            if level + 1 < len(levels):
+                trie.log_backoff[row] = log_backoff[level + 1][piece][keep]
+            at = row.stop
+    so_far = 1
+    for piece in space.pieces(n_inner + 1):  # from how many children each node has to where they begin
+        sums = np.cumsum(trie.first_child[piece]) + so_far
+        trie.first_child[piece] = sums
+        so_far = int(sums[-1])
+    return trie

@@ -1,0 +1,212 @@
+"""The shape of a transformer: sizes, and which of several ways each of its parts is made in.
+
+None leaves a field open: to the preset, if one is named, else to GPT-2's way (`presets.GPT2`); sizes that
+neither settles are fitted to the data by `GPT.resolve_config`. What is given explicitly always holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from rung.errors import UserError, nearest
+from rung.models.transformer.presets import GPT2, PRESETS, SIZES
+
+ALLOWED = {
+    "preset": tuple(PRESETS),
+    "size": tuple(SIZES),
+    "norm": ("layer", "rms"),
+    "positions": ("learned", "sinusoidal", "alibi", "rotary", "none"),
+    "feed_forward": ("gelu", "swiglu", "relu2"),
+}
+"""What the fields that are words can be."""
+
+AT_THE_DOOR = ("learned", "sinusoidal")
+"""The positions that are added to what is looked up."""
+
+HEAD_SIZE = 32
+"""How wide a head is if nothing says otherwise: nanoGPT's, for a CPU."""
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape. `GPT.resolve_config` replaces None by what suits the data."""
+
+    context: int | None = None
+    """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
+    n_layer: int | None = None
+    """Blocks; None = 2, or 4 outside preset rung."""
+    n_head: int | None = None
+    """Attention heads a block, a divisor of n_embd; None = about one for every 32 of n_embd."""
+    n_embd: int | None = None
+    """Width; None = 32 a head, so 128."""
+    dropout: float | None = None
+    """The share of activations dropped in training; None = 0."""
+    bias: bool | None = None
+    """Whether linear layers and LayerNorms add a bias; None = yes. On the command line --bias=false."""
+    preset: str | None = None
+    """rung (None), plain (GPT-2's manner), or a published shape, such as gpt1, gpt2 or llama-7b; llama is the manner
+    alone. Other flags go before it."""
+    size: str | None = None
+    """small, medium, large or xl: layers, heads and width in one word, where neither flag nor preset gives them."""
+    norm: str | None = None
+    """layer (None) or rms."""
+    norm_first: bool | None = None
+    """Whether norms stand before each part (None = yes) or after it; then --norm-first=false."""
+    norm_eps: float | None = None
+    """What norms add to a variance before they divide; None = 1e-5."""
+    positions: str | None = None
+    """How a token's place is told: learned (None), sinusoidal, alibi, rotary or none."""
+    rotary_base: float | None = None
+    """How slow the slowest rotary turn is; None = 10,000."""
+    feed_forward: str | None = None
+    """gelu (None), swiglu or relu2."""
+    n_hidden: int | None = None
+    """Width inside the feed-forward; None = 4 n_embd, for swiglu 8/3 of it (as many weights), up to a multiple of 8."""
+    n_kv_head: int | None = None
+    """Heads that keys and values have, a divisor of n_head; None = n_head."""
+    qk_norm: bool | None = None
+    """Whether queries and keys are normed head by head; None = no."""
+    local: int | None = None
+    """How many inputs a position attends to, itself and those right before it; None = all of the context."""
+    tied: bool | None = None
+    """Whether the head is the token embedding; None = yes. On the command line --tied=false."""
+    ngrams: int | None = None
+    """The longest n-gram of tokens that is looked up as such, beside its last token; None = none but in preset rung."""
+    ngram_rows: int | None = None
+    """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 32,768."""
+    ngram_dropout: float | None = None
+    """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.4 for much."""
+
+    def __post_init__(self) -> None:
+        for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
+            _check(self, name, lambda value: type(value) is int and value >= 1, "a whole number, 1 or more")
+        _check(self, "ngrams", lambda value: type(value) is int and 0 <= value <= 16, "0 (none), or 2 to 16")
+        _check(
+            self,
+            "ngram_rows",
+            lambda value: type(value) is int and value >= 2 and value & (value - 1) == 0,
+            "a power of two, such as 65536",
+        )
+        for name in ("bias", "norm_first", "qk_norm", "tied"):
+            _check(self, name, lambda value: type(value) is bool, "true or false")
+        for name in ("norm_eps", "rotary_base"):
+            _check(self, name, lambda value: _number(value) and 0 < value < math.inf, "a number above 0")
+        for name in ("dropout", "ngram_dropout"):
+            _check(
+                self,
+                name,
+                lambda value: _number(value) and 0 <= value < 1,
+                "a number from 0 up to, not with, 1",
+            )
+        for name, allowed in ALLOWED.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                near = nearest(value, allowed) if isinstance(value, str) else ""
+                raise UserError(f"{_flag(name)} {value!r} is unknown{near} (known: {', '.join(allowed)})")
+        if self.ngrams == 1:
+            raise UserError(
+                "--ngrams 1 is not allowed: single tokens have their rows anyway; give 0, or 2 to 16"
+            )
+        if self.ngrams and self.positions in AT_THE_DOOR:
+            raise UserError(
+                f"--ngrams {self.ngrams} does not go with --positions {self.positions}: both change what is looked up"
+                " at the door; give --positions rotary, alibi or none, or --ngrams 0"
+            )
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        if self.n_head is None:
+            return
+        if self.n_embd is not None and self.n_embd % self.n_head:
+            below = self.n_embd // self.n_head * self.n_head
+            near = [str(width) for width in (below, below + self.n_head) if width]
+            raise UserError(
+                f"--n-head {self.n_head} does not divide --n-embd {self.n_embd}: heads share the width"
+                f" equally; try --n-embd {' or '.join(near)}, or --n-head {heads_for(self.n_embd)}"
+            )
+        if self.n_kv_head is not None and self.n_head % self.n_kv_head:
+            divisors = [str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0]
+            raise UserError(
+                f"--n-kv-head {self.n_kv_head} does not divide --n-head {self.n_head}: as many heads share each"
+                f" key; try --n-kv-head {' or '.join(divisors)}"
+            )
+        if self.positions == "rotary" and self.n_embd is not None and self.n_embd // self.n_head % 2:
+            raise UserError(
+                f"--positions rotary turns pairs, and a head of {self.n_embd // self.n_head} is odd: make"
+                f" --n-embd an even multiple of --n-head, such as {self.n_head * (self.n_embd // self.n_head + 1)}"
+            )
+
+    def resolved(self) -> GPTConfig:
+        """The same shape with everything said that the preset or GPT-2's way settles."""
+        settled = {**GPT2, **(PRESETS[self.preset] if self.preset is not None else {})}
+        if self.size is not None:
+            settled = {**SIZES[self.size], **settled}
+        if self.positions in AT_THE_DOOR:
+            settled["ngrams"] = 0  # which are looked up there too
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value for name, value in settled.items() if known[name] is None})
+
+    def shape(self) -> Shape:
+        """The shape with nothing open. Raises ValueError when a size still is: only the data can settle those."""
+        config = self.resolved()
+        values = {field.name: getattr(config, field.name) for field in fields(Shape)}
+        if config.n_embd is not None and config.n_hidden is None:
+            gated = config.feed_forward == "swiglu"
+            values["n_hidden"] = -(-config.n_embd // 3) * 8 if gated else 4 * config.n_embd
+        if config.n_kv_head is None:
+            values["n_kv_head"] = config.n_head
+        still_open = [
+            name for name, value in values.items() if value is None and name not in ("local", "ngram_rows")
+        ]
+        if still_open:
+            raise ValueError(
+                f"{', '.join(still_open)} left open; pass the config through GPT.resolve_config first"
+            )
+        return Shape(**values)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A `GPTConfig` in which everything is said; only `local` may be None."""
+
+    context: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float
+    bias: bool
+    norm: str
+    norm_first: bool
+    norm_eps: float
+    positions: str
+    rotary_base: float
+    feed_forward: str
+    n_hidden: int
+    n_kv_head: int
+    qk_norm: bool
+    local: int | None
+    tied: bool
+    ngrams: int
+    ngram_rows: int | None
+    ngram_dropout: float
+
+
+def heads_for(n_embd: int) -> int:
+    """As many heads as divide the width, each at least HEAD_SIZE wide."""
+    return next(heads for heads in range(max(1, n_embd // HEAD_SIZE), 0, -1) if n_embd % heads == 0)
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _check(config: GPTConfig, name: str, accepts: Any, allowed: str) -> None:
+    value = getattr(config, name)
+    if value is not None and not accepts(value):
+        raise UserError(f"{_flag(name)} {value!r} is not allowed: give {allowed}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,321 @@
+"""A few tokens of one history through a small transformer, compiled: door, blocks, head, all in one call.
+
+The arithmetic is that of the modules in `transformer`, `attention`, `feed_forward`, `norms`, `positions` and
+`hashed_ngrams`. A part that a network lacks is one that changes nothing here: biases and slopes of zero, a table of no
+rows, no pairs to turn. So the only choices are a norm's mean, the bend, and whether queries are normed.
+
+Each row of a matrix is read once for all tokens, so a draft of a few costs little more than one token. All compiled
+functions stand in this one file, as numba's cache of a function doesn't notice a change to another file.
+
+Shapes: T tokens, L layers, C = n_embd, H heads of queries, Hkv of keys and values, D = C / H, F inside the
+feed-forward, V vocabulary; n-grams of orders 2 to N, R rows of the table each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from rung.models.transformer.hashed_ngrams import MULTIPLIER
+
+# Sums may be taken in any order, so that they are taken several at a time.
+_compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+
+
+class Sizes(NamedTuple):
+    """What the arrays don't tell.
+
+    Attributes:
+        n_head, n_kv_head: H, Hkv.
+        local: how many keys a query hears, its own included.
+        longest: N.
+        rows: R.
+        eps, door_eps: what norms add to a variance, in the blocks and behind the n-grams.
+        centred: norms take the mean off first, as LayerNorm does and RMSNorm doesn't.
+        gelu: the bend is GELU, by its tanh formula; else max(u, 0)^2.
+    """
+
+    n_head: int
+    n_kv_head: int
+    local: int
+    longest: int
+    rows: int
+    eps: float
+    door_eps: float
+    centred: bool
+    gelu: bool
+
+
+class Weights(NamedTuple):
+    """float32 arrays, read-only; those of blocks begin with L."""
+
+    tokens: np.ndarray  # (V, C)
+    places: np.ndarray  # (context, C)
+    ngrams: np.ndarray  # ((N - 1) R, C), or no rows
+    cos: np.ndarray  # (context, pairs), none where nothing is turned
+    sin: np.ndarray
+    slopes: np.ndarray  # (H,), ALiBi's
+    norm_1: np.ndarray  # (L, C)
+    norm_1_bias: np.ndarray
+    qkv: np.ndarray  # (L, (H + 2 Hkv) D, C)
+    qkv_bias: np.ndarray  # (L, (H + 2 Hkv) D)
+    query_norm: np.ndarray  # (L, D), or (L, 0): neither queries nor keys are normed
+    key_norm: np.ndarray
+    project: np.ndarray  # (L, C, C)
+    project_bias: np.ndarray
+    norm_2: np.ndarray
+    norm_2_bias: np.ndarray
+    expand: np.ndarray  # (L, F, C)
+    expand_bias: np.ndarray
+    narrow: np.ndarray  # (L, C, F)
+    narrow_bias: np.ndarray
+    norm: np.ndarray  # (1, C)
+    norm_bias: np.ndarray
+    head: np.ndarray  # (V, C)
+
+
+@_compiled
+def read_on(inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, sizes: Sizes) -> np.ndarray:
+    """Log-probabilities (T, V) after each input behind the first `past`.
+
+    Args:
+        inputs: (past + T,) int64, all of the window so far.
+        keys_values: (L, 2, 1, Hkv, context, D), written from `past` on.
+    """
+    length = len(inputs) - past
+    x = _embedded(inputs, past, w, sizes)  # (T, C)
+    n_head, n_kv_head, size = sizes.n_head, sizes.n_kv_head, keys_values.shape[-1]
+    normed, added = np.empty_like(x), np.empty_like(x)
+    heads = np.empty((length, n_head + 2 * n_kv_head, size), np.float32)
+    flat = heads.reshape(length, -1)
+    wide = np.empty((length, w.expand.shape[1]), np.float32)
+    scores, no_bias = np.empty(len(inputs), np.float32), np.zeros(size, np.float32)
+    for layer in range(len(w.qkv)):
+        _norm(x, w.norm_1[layer], w.norm_1_bias[layer], sizes.eps, sizes.centred, normed)
+        _product(w.qkv[layer], normed, w.qkv_bias[layer], flat)
+        keys, values = keys_values[layer, 0, 0], keys_values[layer, 1, 0]  # (Hkv, context, D)
+        for t in range(length):
+            place = past + t
+            queries, offered = heads[t, :n_head], heads[t, n_head : n_head + n_kv_head]
+            if w.query_norm.shape[1]:
+                _norm(queries, w.query_norm[layer], no_bias, sizes.eps, False, queries)
+                _norm(offered, w.key_norm[layer], no_bias, sizes.eps, False, offered)
+            _turn(queries, w.cos[place], w.sin[place])
+            _turn(offered, w.cos[place], w.sin[place])
+            for h in range(n_kv_head):
+                keys[h, place] = offered[h]
+                values[h, place] = heads[t, n_head + n_kv_head + h]
+            first = max(0, place + 1 - sizes.local)
+            for h in range(n_head):
+                read = h * n_kv_head // n_head
+                _listen(
+                    queries[h],
+                    keys[read, first : place + 1],
+                    values[read, first : place + 1],
+                    w.slopes[h],
+                    scores,
+                    normed[t, h * size : (h + 1) * size],
+                )
+        _product(w.project[layer], normed, w.project_bias[layer], added)
+        x += added
+        _norm(x, w.norm_2[layer], w.norm_2_bias[layer], sizes.eps, sizes.centred, normed)
+        _product(w.expand[layer], normed, w.expand_bias[layer], wide)
+        _bend(wide, sizes.gelu)
+        _product(w.narrow[layer], wide, w.narrow_bias[layer], added)
+        x += added
+    _norm(x, w.norm[0], w.norm_bias[0], sizes.eps, sizes.centred, normed)
+    out = np.empty((length, len(w.head)), np.float32)
+    _product(w.head, normed, np.zeros(len(w.head), np.float32), out)
+    _log_softmax(out)
+    return out
+
+
+@_compiled
+def ngram_places(inputs: np.ndarray, place: int, longest: int, rows: int, out: np.ndarray) -> None:
+    """`HashedNgrams.places` of the input at `place`: the rows (N - 1,) of the n-grams that end there."""
+    bits = 0
+    while 1 << bits < rows:
+        bits += 1
+    hashed = inputs[place] + 1
+    for n in range(2, longest + 1):
+        first = place + 1 - n
+        before = inputs[first] + 1 if first >= 0 else 0  # 0 stands for what is before the window
+        hashed = hashed * MULTIPLIER + before  # modulo 2^64
+        mixed = (hashed ^ (hashed >> 29)) * MULTIPLIER
+        out[n - 2] = ((mixed >> (63 - bits)) & (rows - 1)) + (n - 2) * rows
+
+
+@_compiled
+def _embedded(inputs: np.ndarray, past: int, w: Weights, sizes: Sizes) -> np.ndarray:
+    """(T, C): what each token is, and where it stands or what it is together with those before it."""
+    width = w.tokens.shape[1]
+    x = np.empty((len(inputs) - past, width), np.float32)
+    for t in range(len(x)):
+        x[t] = w.tokens[inputs[past + t]] + w.places[past + t]
+    if len(w.ngrams):
+        found = np.empty(sizes.longest - 1, np.int64)
+        for t in range(len(x)):
+            ngram_places(inputs, past + t, sizes.longest, sizes.rows, found)
+            for place in found:
+                x[t] += w.ngrams[place]
+        _norm(x, np.ones(width, np.float32), np.zeros(width, np.float32), sizes.door_eps, False, x)
+    return x
+
+
+@_compiled
+def _norm(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, centred: bool, out: np.ndarray
+) -> None:
+    """Each row over its standard deviation, or the root of its mean square; `out` may be x itself."""
+    width = x.shape[1]
+    for t in range(len(x)):
+        mean = np.float32(0)
+        if centred:
+            for i in range(width):
+                mean += x[t, i]
+            mean /= np.float32(width)
+        variance = np.float32(0)
+        for i in range(width):
+            variance += (x[t, i] - mean) ** 2
+        scale = np.float32(1 / np.sqrt(variance / width + eps))
+        for i in range(width):
+            out[t, i] = (x[t, i] - mean) * scale * weight[i] + bias[i]
+
+
+@_compiled
+def _product(matrix: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    """out = x matrix + bias, the matrix transposed; (O, I), (T, I) -> (T, O)."""
+    length, width = x.shape
+    fours = length - length % 4
+    for o in range(len(matrix)):
+        for t in range(0, fours, 4):  # four sums side by side wait less for one another
+            first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for i in range(width):
+                weight = matrix[o, i]
+                first += weight * x[t, i]
+                second += weight * x[t + 1, i]
+                third += weight * x[t + 2, i]
+                fourth += weight * x[t + 3, i]
+            out[t, o] = first + bias[o]
+            out[t + 1, o] = second + bias[o]
+            out[t + 2, o] = third + bias[o]
+            out[t + 3, o] = fourth + bias[o]
+        for t in range(fours, length):
+            total = np.float32(0)
+            for i in range(width):
+                total += matrix[o, i] * x[t, i]
+            out[t, o] = total + bias[o]
+
+
+@_compiled
+def _turn(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+    """Rotary: each head (n, D) in place, its pairs (i, i + D/2) by the angles (D/2,)."""
+    half = len(cos)
+    for h in range(len(heads)):
+        for i in range(half):
+            first, second = heads[h, i], heads[h, i + half]
+            heads[h, i] = first * cos[i] - second * sin[i]
+            heads[h, i + half] = second * cos[i] + first * sin[i]
+
+
+@_compiled
+def _listen(
+    query: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    slope: np.float32,
+    scores: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """out (D,) = softmax(keys query / sqrt(D) - slope distance) values, over keys and values (n, D)."""
+    n, size = keys.shape
+    scale = np.float32(1 / np.sqrt(size))
+    fours = n - n % 4  # as in `_product`, four keys side by side
+    highest = np.float32(-np.inf)
+    for t in range(0, fours, 4):
+        first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for d in range(size):
+            first += query[d] * keys[t, d]
+            second += query[d] * keys[t + 1, d]
+            third += query[d] * keys[t + 2, d]
+            fourth += query[d] * keys[t + 3, d]
+        scores[t] = first * scale - slope * np.float32(n - 1 - t)
+        scores[t + 1] = second * scale - slope * np.float32(n - 2 - t)
+        scores[t + 2] = third * scale - slope * np.float32(n - 3 - t)
+        scores[t + 3] = fourth * scale - slope * np.float32(n - 4 - t)
+        highest = max(highest, max(max(scores[t], scores[t + 1]), max(scores[t + 2], scores[t + 3])))
+    for t in range(fours, n):
+        score = np.float32(0)
+        for d in range(size):
+            score += query[d] * keys[t, d]
+        scores[t] = score * scale - slope * np.float32(n - 1 - t)
+        highest = max(highest, scores[t])
+    total = np.float32(0)
+    for t in range(n):
+        share = _exp(scores[t] - highest)
+        scores[t] = share
+        total += share
+    for d in range(size):
+        out[d] = 0
+    for t in range(0, fours, 4):
+        first, second, third, fourth = scores[t], scores[t + 1], scores[t + 2], scores[t + 3]
+        for d in range(size):
+            out[d] += (
+                first * values[t, d]
+                + second * values[t + 1, d]
+                + third * values[t + 2, d]
+                + fourth * values[t + 3, d]
+            )
+    for t in range(fours, n):
+        for d in range(size):
+            out[d] += scores[t] * values[t, d]
+    for d in range(size):
+        out[d] /= total
+
+
+@_compiled
+def _bend(wide: np.ndarray, gelu: bool) -> None:
+    """In place."""
+    for t in range(len(wide)):
+        row = wide[t]
+        if gelu:
+            for i in range(len(row)):
+                u = row[i]
+                # 0.5 (1 + tanh z) is 1 / (1 + exp(-2 z)).
+                z = np.float32(0.7978845608) * (u + np.float32(0.044715) * u * u * u)
+                row[i] = u / (np.float32(1) + _exp(np.float32(-2) * z))
+        else:
+            for i in range(len(row)):
+                row[i] = max(row[i], np.float32(0)) ** 2
+
+
+@_compiled
+def _log_softmax(out: np.ndarray) -> None:
+    """Each row, in place."""
+    for t in range(len(out)):
+        highest = out[t].max()
+        total = np.float32(0)
+        for v in range(out.shape[1]):
+            total += _exp(out[t, v] - highest)
+        out[t] -= highest + np.log(total)
+
+
+@_compiled
+def _exp(x: np.float32) -> np.float32:
+    """np.exp to a few of its last bits, and unlike it, taken several at a time.
+
+    2^n e^r with |r| <= ln 2 / 2, and e^r by the polynomial of Cephes (Moshier); 0 and infinity are left out.
+    """
+    x = min(max(x, np.float32(-87)), np.float32(88))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.69314718)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n, bit by bit
+    return (p * r * r + r + np.float32(1)) * power

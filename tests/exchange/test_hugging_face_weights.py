@@ -1,0 +1,205 @@
+"""Weights of transformers: in with the same logits, out again, and clear words where they do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
+)
+
+from rung.errors import UserError
+from rung.exchange.hugging_face_weights import model_of, transformers_of
+from rung.models.transformer.decoder import GPT, GPTConfig
+from tests.models.networks.test_network import lively
+
+IDS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
+SMALL: dict[str, Any] = {"vocab_size": 37, "n_positions": 16, "n_embd": 24, "n_layer": 3, "n_head": 4, **IDS}
+LLAMA: dict[str, Any] = {
+    "vocab_size": 37,
+    "max_position_embeddings": 16,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    **IDS,
+}
+THEIRS = {
+    "gpt1": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(**SMALL)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**SMALL)),
+    "gpt2 inner, free head": lambda: GPT2LMHeadModel(
+        GPT2Config(**SMALL, n_inner=10, tie_word_embeddings=False, activation_function="relu2")
+    ),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
+    "llama shared keys": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            **LLAMA,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+            rms_norm_eps=1e-3,
+            attention_bias=True,
+            mlp_bias=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 123.0},
+        )
+    ),
+}
+
+
+def random_weights(network: Any) -> Any:
+    """Biases and norms too: fresh ones are all 0 and 1."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.normal_(0, 0.3, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_logits_are_those_of_transformers_both_ways(name: str) -> None:
+    theirs = random_weights(THEIRS[name]())
+    ours = model_of(theirs.config.to_dict(), theirs.state_dict())
+    tokens = torch.randint(37, (5, 16), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = theirs(tokens).logits
+        torch.testing.assert_close(ours.network(tokens), expected, atol=1e-5, rtol=1e-5)
+    assert ours.n_parameters == sum(weight.numel() for weight in theirs.parameters())
+
+    # The same through the contract: a first token given the mark, then its followers.
+    history = np.concatenate([np.full((5, 1), ours.end), tokens[:, :15].numpy()], axis=1)
+    with torch.no_grad():
+        log_probs = torch.log_softmax(theirs(torch.tensor(history)).logits, dim=-1)
+    picked = log_probs.gather(-1, tokens[..., None])[..., 0].numpy()
+    np.testing.assert_allclose(ours.score(tokens.numpy()), picked, atol=1e-4)
+    np.testing.assert_allclose(ours.advance(ours.start(5), history)[0], log_probs[:, -1].numpy(), atol=1e-4)
+
+    config, weights = transformers_of(ours)
+    again = type(theirs)(type(theirs.config)(**config))
+    again.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=False)
+    again.eval()
+    assert {key for key in theirs.state_dict() if key != "lm_head.weight"} <= set(weights)
+    with torch.no_grad():
+        torch.testing.assert_close(again(tokens).logits, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("network", "fields"),
+    [
+        (GPT2LMHeadModel, {}),
+        (GPT2LMHeadModel, {"bias": False, "tied": False}),
+        (OpenAIGPTLMHeadModel, {"norm_first": False}),
+        (OpenAIGPTLMHeadModel, {"norm_first": False, "bias": False}),
+        (LlamaForCausalLM, {"preset": "llama", "n_kv_head": 1}),
+        (LlamaForCausalLM, {"preset": "llama", "bias": True, "tied": True}),
+    ],
+    ids=str,
+)
+def test_ours_go_out_with_the_same_logits(network: Any, fields: dict[str, Any]) -> None:
+    ours = lively(GPTConfig(8, 2, 2, 8, **fields))
+    config, weights = transformers_of(ours)
+    theirs = network(network.config_class(**config)).eval()
+    missing, unexpected = theirs.load_state_dict(
+        {key: torch.from_numpy(value) for key, value in weights.items()}, strict=False
+    )
+    assert set(missing) <= {"lm_head.weight"}
+    assert unexpected == []
+    tokens = torch.arange(8)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(tokens).logits, ours.network(tokens), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"positions": "alibi"}, "positions alibi"),
+        ({"n_kv_head": 1}, "n-kv-head 1"),
+        ({"qk_norm": True}, "qk-norm True"),
+        ({"local": 2}, "local 2"),
+        ({"preset": "llama", "feed_forward": "gelu"}, "LlamaForCausalLM has no feed-forward gelu"),
+        ({"norm_first": False, "n_hidden": 5}, "norm-first False"),
+    ],
+)
+def test_a_shape_that_transformers_lacks_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError) as raised:
+        transformers_of(GPT.initialise(GPTConfig(8, 1, 2, 8, **fields), 11, 10, 0))
+    assert named in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model_type": "bert"}, "model_type 'bert'; supported: GPT2LMHeadModel (gpt2), OpenAIGPT"),
+        ({"model_type": None}, "model_type None"),
+        ({"architectures": ["GPT2ForSequenceClassification"]}, "GPT2ForSequenceClassification"),
+        (
+            {"activation_function": "gelu"},
+            "activation_function 'gelu', which is not supported (supported: 'gelu_new'",
+        ),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True"),
+        ({"n_embd": 32}, "wte.weight is (37, 24) where config.json says (37, 32)"),
+        ({"n_layer": 4}, "lack h.3.ln_1.weight"),
+        ({"n_layer": 2}, "have a h.2."),
+        ({"n_head": 5}, "--n-head 5 does not divide --n-embd 24"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: dict[str, Any], named: str) -> None:
+    theirs = GPT2LMHeadModel(GPT2Config(**SMALL))
+    with pytest.raises(UserError) as raised:
+        model_of({**theirs.config.to_dict(), **change}, theirs.state_dict())
+    assert named in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
+            "rotary positions of type 'llama3'",
+        ),
+        ({"head_dim": 8}, "6 heads of 8 in a width of 24"),
+        ({"attention_bias": True}, "mlp_bias False, which is not supported (supported: True)"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+    ],
+)
+def test_settings_of_llama_that_we_lack(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError) as raised:
+        model_of({**LlamaConfig(**LLAMA).to_dict(), **change}, {})
+    assert named in str(raised.value)
+
+
+def test_a_file_of_the_bare_body_will_do() -> None:
+    """As the published gpt2 has it: no prefix, a mask stored beside the weights, settings left to their defaults."""
+    theirs = random_weights(GPT2LMHeadModel(GPT2Config(**SMALL)))
+    bare = {name.removeprefix("transformer."): weight for name, weight in theirs.state_dict().items()}
+    bare["h.0.attn.bias"] = torch.ones(1, 1, 16, 16)
+    del bare["lm_head.weight"]
+    config = {"model_type": "gpt2", "vocab_size": 37, "n_ctx": 16, "n_embd": 24, "n_layer": 3, "n_head": 4}
+    ours = model_of(config, bare)
+    tokens = torch.arange(16)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(ours.network(tokens), theirs(tokens).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ids", "mark"),
+    [
+        ({"eos_token_id": 5, "bos_token_id": 3}, 5),
+        ({"eos_token_id": [7, 5]}, 7),
+        ({"eos_token_id": None, "bos_token_id": 3}, 3),
+        ({"eos_token_id": None, "bos_token_id": None}, 36),
+        ({"eos_token_id": 50256}, 36),
+    ],
+)
+def test_the_document_mark_is_their_end_of_text(ids: dict[str, Any], mark: int) -> None:
+    theirs = GPT2LMHeadModel(GPT2Config(**SMALL))
+    config = {**theirs.config.to_dict(), "bos_token_id": None, **ids}
+    assert model_of(config, theirs.state_dict()).end == mark
