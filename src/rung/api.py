@@ -11,13 +11,13 @@ rung.climb("my.txt", minutes=1)["best"]
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.errors import UserError, nearest
-from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
+from rung.errors import UserError
+from rung.evaluation.compare import DEFAULT_MINUTES
 from rung.evaluation.compare import climb as _climb
-from rung.evaluation.evaluate import Score, score_texts
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event
 from rung.generation.beam import Beams
@@ -29,15 +29,17 @@ from rung.generation.sampling import Sample, Sampling
 from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
 from rung.measure import Measure
-from rung.models import descends, rung_class
-from rung.models.base import LanguageModel
 from rung.models.mix import MixConfig
-from rung.runs import RECIPE, Run, free_folder, load, prepare_run, shared_tokenizer
-from rung.text.corpus import Corpus
-from rung.text.options import DataOptions, prepare_corpus
-from rung.training import best, distributed, session
-from rung.training.config import TrainingConfig, setting_names
+from rung.process_group import launched
+from rung.runs import RECIPE, Run, load, prepare_run, shared_tokenizer
+from rung.tasks import task_of
+from rung.tasks.language import Score, score_texts
+from rung.text.options import DataOptions, ReadOptions
+from rung.training import best, restarts, torchrun
+from rung.training.config import TrainingConfig
+from rung.training.experiment import Experiment, RunOptions, split_settings, task_from
 from rung.training.recipes import load_recipe
+from rung.training.trainers import Job, trainer_of
 
 if TYPE_CHECKING:
     from rung.training.lr_finder import Sweep
@@ -53,123 +55,83 @@ __all__ = [
     "resume",
     "score",
     "train",
+    "train_best",
     "train_recipe",
 ]
 
+Watch = Callable[[Event], None]
+Stop = Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
+
 
 def train(
-    rung: str,
-    data: str | Path,
-    *,
-    out: str | Path | None = None,
-    force: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    on_event: Callable[[Event], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    **settings: Any,
+    rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
 ) -> Run:
-    """Train one rung on a text and return its run.
+    """Train one rung on data and return its run.
 
     Args:
         rung: its name: bigram, ngram, neural-bigram, gpt, ...
         data: a built-in text (shakespeare, names), a file, folder, glob, https URL, or - for standard input.
-        out: the run's folder; None = the next free `runs/RUNG`.
-        force: overwrite the run that is there.
-        seed: of weights, batches and dropout.
-        device: auto, cpu, cuda or mps.
         on_event: called with every event as it happens.
         stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
-        settings: fields of the rung's configuration, of `TrainingConfig` and of `DataOptions`, by name.
+        settings: by name, fields of the rung's configuration, of `TrainingConfig`, of the task's options
+            (`DataOptions`; with `label`, `LabelOptions`) and of `RunOptions`: out, seed, device, force.
 
     Raises UserError when something in the input is at fault.
     """
-    model_class = rung_class(rung)
-    config, training, options = split_settings(
-        settings, model_class.config_class, TrainingConfig, DataOptions
-    )
-    # A budget never hurts where nothing is descended, so that one call serves every rung.
-    wrong = [name for name in training if name not in ("steps", "tokens", "minutes")]
-    if wrong and not descends(rung):
-        raise UserError(f"{rung} is not trained by gradient descent: it has no setting {wrong[0]!r}")
-    folder = Path(out) if out is not None else free_folder(rung)
-    return train_run(
-        rung,
-        data,
-        folder,
-        config=model_class.config_class(**config),
-        training=TrainingConfig(**training),
-        options=DataOptions(**options),
-        force=force,
-        seed=seed,
-        device=device,
-        on_event=on_event,
-        stop=stop,
-    )
+    return run_experiment(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
 
 
-def train_run(
-    rung: str,
-    data: str | Path,
-    folder: Path,
-    *,
-    config: Any,
-    training: TrainingConfig,
-    options: DataOptions,
-    force: bool,
-    seed: int,
-    device: str,
-    on_event: Callable[[Event], None] | None,
-    stop: Callable[[], bool],
-) -> Run:
-    """`train` with its settings already sorted into configurations."""
-    tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
-    corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options, tokenizer), force=force)
-    for event in session.start(
-        rung,
+def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
+    """`train`, with its settings already sorted into configurations."""
+    folder = experiment.run.folder(experiment.rung)
+    corpus = _prepared(experiment, folder)
+    events = restarts.start(
+        experiment.rung,
         corpus,
         folder,
-        config=config,
-        training=training,
-        seed=seed,
-        device=device,
-        sample=short_sample,
+        task=experiment.task,
+        config=experiment.config,
+        training=experiment.training,
+        seed=experiment.run.seed,
+        device=experiment.run.device,
+        sample=_sampler(experiment.task),
         stop=stop,
-    ):
-        if on_event is not None:
-            on_event(event)
+    )
+    _watch(events, on_event)
     return load(folder)
 
 
 def train_best(
     data: str | Path,
     *,
-    out: str | Path | None = None,
-    force: bool = False,
-    seed: int = 0,
-    device: str = "auto",
     on_event: Callable[[str, Event], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = _never,
     **settings: Any,
 ) -> Run:
     """Spend `minutes` (by default 10) on the lowest loss this text allows: count, try sizes, train, mix.
 
-    `settings` are the fields of `TrainingConfig` and `DataOptions`, by name; the rest is as in `train`, but `on_event`
-    gets the part at work too. What was tried stands in the run's `run.json`; see `rung.training.best`.
+    `settings` are the fields of `TrainingConfig`, `DataOptions` and `RunOptions`, by name; the rest is as in `train`,
+    but `on_event` gets the part at work too. What was tried stands in the run's `run.json`; see `rung.training.best`.
 
     Raises UserError when something in the input is at fault, or a part was stopped before it was finished.
     """
-    training, options = split_settings(settings, TrainingConfig, DataOptions)
-    folder = Path(out) if out is not None else free_folder("best")
+    training, options, where = split_settings(settings, TrainingConfig, DataOptions, RunOptions)
+    run = RunOptions(**where)
+    folder = run.folder("best")
+    task = task_of("language")
     corpus = prepare_run(
-        folder, lambda place: prepare_corpus(data, place, DataOptions(**options)), force=force
+        folder, lambda place: task.prepare(data, place, DataOptions(**options)), force=run.force
     )
     for name, event in best.train_best(
         corpus,
         folder,
         training=TrainingConfig(**training),
-        seed=seed,
-        device=device,
+        seed=run.seed,
+        device=run.device,
         sample=short_sample,
         stop=stop,
     ):
@@ -181,53 +143,34 @@ def train_best(
 def train_recipe(
     name: str,
     *,
-    out: str | Path | None = None,
-    force: bool = False,
     minutes: float | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    on_event: Callable[[Event], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: Watch | None = None,
+    stop: Stop = _never,
+    **settings: Any,
 ) -> Run:
     """Reproduce a published result (`rung.training.recipes`); a run that was begun in `out` is resumed.
 
     Args:
         name: the recipe's.
-        out: the run's folder; None = the next free `runs/NAME`.
         minutes: the most minutes it may take; the learning rate's schedule is squeezed into them.
-        force, seed, device, on_event, stop: as in `train`.
+        on_event, stop: as in `train`.
+        settings: the fields of `RunOptions`; `out` is by default the next free `runs/NAME`.
 
     Raises UserError when there is no such recipe.
     """
     recipe = load_recipe(name)
-    folder = Path(out) if out is not None else free_folder(name)
-    if not force and (folder / RECIPE).exists() and load(folder).recipe["status"] != "finished":
+    (where,) = split_settings(settings, RunOptions)
+    run = RunOptions(**where)
+    folder = run.folder(name)
+    if not run.force and (folder / RECIPE).exists() and load(folder).recipe["status"] != "finished":
         return resume(folder, on_event=on_event, stop=stop)
     limit = {} if minutes is None else {"minutes": minutes}
-    return train(
-        recipe.rung,
-        recipe.data,
-        out=folder,
-        force=force,
-        seed=seed,
-        device=device,
-        on_event=on_event,
-        stop=stop,
-        **recipe.settings | limit,
-    )
+    experiment = Experiment.of(recipe.rung, recipe.data, recipe.settings | limit)
+    return run_experiment(replace(experiment, run=replace(run, out=folder)), on_event=on_event, stop=stop)
 
 
 def find_lr(
-    rung: str,
-    data: str | Path,
-    *,
-    out: str | Path | None = None,
-    force: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    on_event: Callable[[Event], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    **settings: Any,
+    rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
 ) -> Sweep | None:
     """Sweep the learning rate over a hundred steps and suggest one; nothing is trained. None when stopped.
 
@@ -235,78 +178,66 @@ def find_lr(
 
     Raises UserError when something in the input is at fault or the loss never falls.
     """
-    model_class = rung_class(rung)
-    config, training, options = split_settings(
-        settings, model_class.config_class, TrainingConfig, DataOptions
-    )
-    return find_lr_run(
-        rung,
-        data,
-        Path(out) if out is not None else free_folder(f"{rung}-lr"),
-        config=model_class.config_class(**config),
-        training=TrainingConfig(**training),
-        options=DataOptions(**options),
-        force=force,
-        seed=seed,
-        device=device,
-        on_event=on_event,
-        stop=stop,
-    )
+    return find_lr_of(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
 
 
-def find_lr_run(
-    rung: str,
-    data: str | Path,
-    folder: Path,
-    *,
-    config: Any,
-    training: TrainingConfig,
-    options: DataOptions,
-    force: bool,
-    seed: int,
-    device: str,
-    on_event: Callable[[Event], None] | None,
-    stop: Callable[[], bool],
-) -> Sweep | None:
-    """`find_lr` with its settings already sorted into configurations."""
-    if not descends(rung):
+def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Sweep | None:
+    """`find_lr`, with its settings already sorted into configurations."""
+    rung, model_class = experiment.rung, experiment.model_class
+    if not trainer_of(model_class).by_gradient:
         raise UserError(f"{rung} is not trained by gradient descent: it has no learning rate to find")
-    from rung.training import lr_finder
+    if model_class.trained_by != "torch":
+        raise UserError(
+            f"--find-lr is not there for {rung}; leave it out, or sweep the torch rung it mirrors"
+        )
+    from rung.training import gradient, lr_finder
 
-    corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options), force=force)
-    for event in session.sweep(
-        rung, corpus, config=config, training=training, seed=seed, device=device, stop=stop
-    ):
+    folder = experiment.run.folder(f"{rung}-lr")
+    corpus = _prepared(experiment, folder)
+    recipe, _ = restarts.session.describe(
+        rung,
+        corpus,
+        task=experiment.task,
+        config=experiment.config,
+        training=experiment.training,
+        seed=experiment.run.seed,
+        device=experiment.run.device,
+    )
+    for event in gradient.sweep(Job(Run(folder, recipe), corpus, stop=stop)):
         if isinstance(event, lr_finder.Sweep):
-            lr_finder.draw(event, folder / lr_finder.PICTURE)
+            lr_finder.plot(event, folder / lr_finder.PICTURE)
             return event
         if on_event is not None:
             on_event(event)
     return None
 
 
-def resume(
-    path: str | Path,
-    *,
-    on_event: Callable[[Event], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Run:
+def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
     """Go on with a run that was stopped, killed or crashed, from its last checkpoint.
 
     Raises UserError when there is no such run or it has finished.
     """
-    for event in session.resume(load(path), sample=short_sample, stop=stop):
-        if on_event is not None:
-            on_event(event)
+    run = load(path)
+    _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
     return load(path)
 
 
 def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) -> Measure:
-    """`rung.evaluation.evaluate.evaluate`, for a run or its folder."""
+    """Measure a run on a split of its own data, or on the whole of other data.
+
+    Args:
+        run: a finished run or its folder.
+        data: any source; None = the run's own.
+        how: `split`: train, validation or test, of the run's own; the fields of `ReadOptions`: how to read `data`.
+
+    Raises UserError when the split or the data aren't there.
+    """
     run = _opened(run)
-    if data is None and distributed.launched():
-        return distributed.measure_run(run, how.get("split", "test"))
-    return _evaluate(run, data, **how)
+    split = how.pop("split", "test")
+    (options,) = split_settings(how, ReadOptions)
+    if data is None and launched():
+        return torchrun.measure_run(run, split)
+    return _evaluate(run, data, split=split, options=ReadOptions(**options))
 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
@@ -354,53 +285,73 @@ def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) 
 def climb(
     data: str | Path,
     *,
-    out: str | Path | None = None,
-    force: bool = False,
-    rungs: Iterable[str] = LADDER,
-    seed: int = 0,
-    device: str = "auto",
+    rungs: Iterable[str] | None = None,
     on_event: Callable[[str, Event], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = _never,
+    command: str = "",
     **settings: Any,
 ) -> dict[str, Any]:
-    """Train every rung on one text under one budget each, compare them, and write `report.html` and `report.json`.
+    """Train every rung on the same data under one budget each, compare them, write `report.html` and `report.json`.
 
-    `settings` are the fields of `TrainingConfig` and `DataOptions`, by name; without a budget each rung gets a minute.
+    Args:
+        data: as in `train`.
+        rungs: names from the ladder; None = the task's own choice.
+        on_event: called with the rung's name and each event.
+        stop: asked after every step; True ends the climb with the rungs finished so far.
+        command: what was typed, for the report.
+        settings: the fields of `TrainingConfig`, of the task's options and of `RunOptions`, by name; without a budget
+            each rung gets a minute.
+
     Returns what `report.json` says.
     """
-    training, options = split_settings(settings, TrainingConfig, DataOptions)
-    if not {"steps", "tokens", "minutes"} & training.keys():
-        training["minutes"] = DEFAULT_MINUTES
+    settings = dict(settings)
+    task = task_of(settings.pop("task", None) or task_from(None, settings))
+    training, options, where = split_settings(settings, TrainingConfig, task.options_class, RunOptions)
+    how = TrainingConfig(**training)
+    if how.steps is None and how.tokens is None and how.minutes is None:
+        how = replace(how, minutes=DEFAULT_MINUTES)
+    run = RunOptions(**where)
     return _climb(
         data,
-        Path(out) if out is not None else free_folder("climb"),
-        rungs=tuple(rungs),
-        options=DataOptions(**options),
-        training=TrainingConfig(**training),
-        force=force,
-        seed=seed,
-        device=device,
-        sample=short_sample,
+        run.folder("climb"),
+        task=task,
+        rungs=task.ladder if rungs is None else tuple(rungs),
+        options=task.options_class(**options),
+        training=how,
+        run=run,
+        sample=_sampler(task.name),
         on_event=on_event,
         stop=stop,
+        command=command,
     )
 
 
-def split_settings(settings: dict[str, Any], *configs: type) -> list[dict[str, Any]]:
-    """Sort settings by which configuration has a field of that name. Raises UserError for one that none has."""
-    known = [name for config in configs for name in setting_names(config)]
-    for name in settings:
-        if name not in known:
-            raise UserError(
-                f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})"
-            )
-    return [{k: v for k, v in settings.items() if k in setting_names(config)} for config in configs]
+def short_sample(model: Any, corpus: Any) -> str:
+    """A line or two from the beginning of a document, to watch training by."""
+    return _generate(model, corpus.tokenizer, "", Sampling(max_tokens=120, temperature=0.8))[0].text
+
+
+def _sampler(task: str) -> Callable[[Any, Any], str] | None:
+    return short_sample if task_of(task).writes else None
+
+
+def _prepared(experiment: Experiment, folder: Path) -> Any:
+    """The experiment's data, read into the run's folder."""
+    config = experiment.config
+    tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
+    task = task_of(experiment.task)
+    return prepare_run(
+        folder,
+        lambda place: task.prepare(experiment.data, place, experiment.options, tokenizer),
+        force=experiment.run.force,
+    )
+
+
+def _watch(events: Iterable[Event], on_event: Watch | None) -> None:
+    for event in events:
+        if on_event is not None:
+            on_event(event)
 
 
 def _opened(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else load(run)
-
-
-def short_sample(model: LanguageModel, corpus: Corpus) -> str:
-    """A line or two from the beginning of a document, to watch training by."""
-    return _generate(model, corpus.tokenizer, "", Sampling(max_tokens=120, temperature=0.8))[0].text

@@ -1,13 +1,16 @@
 """What training says while it works. Progress bars, metrics files, plots and tests are consumers of these.
 
 Training yields events and prints nothing. Each is one JSON line in a run's `events.jsonl`.
-Losses are in nats per token; `seconds` is training time since the run began, pauses between resumes left out.
+Losses are in nats per target (a token, a label); `seconds` is training time since the run began, pauses between
+resumes left out.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from rung.measure import Measure
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,30 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Evaluation(Event):
-    """The whole validation split measured. `train_nats_per_token` is the mean loss since the last evaluation."""
+    """The whole validation split measured. `train_nats_per_target` is the mean loss since the last evaluation.
+
+    In JSON the losses have the names of what is predicted and measured: `nats_per_token`, `bits_per_byte`.
+    """
 
     step: int
-    nats_per_token: float
-    bits_per_byte: float
-    train_nats_per_token: float | None
+    nats_per_target: float
+    bits_per_unit: float
+    train_nats_per_target: float | None
     seconds: float
     best: bool
+    measure: Measure | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        target, unit = ("token", "byte") if self.measure is None else (self.measure.target, self.measure.unit)
+        return {
+            "kind": "evaluation",
+            "step": self.step,
+            f"nats_per_{target}": self.nats_per_target,
+            f"bits_per_{unit}": self.bits_per_unit,
+            f"train_nats_per_{target}": self.train_nats_per_target,
+            "seconds": self.seconds,
+            "best": self.best,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,71 +1,104 @@
-"""One unit for every rung: bits per byte of the raw UTF-8 text.
+"""One unit for every task: bits, of what is predicted.
 
-    bits per byte = total nats / (ln 2 x bytes)
+    bits per unit = total nats / (ln 2 x units)
 
-over the whole split, every token and every document's closing mark counted. Bytes are those of the documents' text;
-what stood between documents (the line ends of a list of names) is spelled by the mark and not counted. It compares
-models whose tokenisers differ, which nats per token and perplexity can't.
+over the whole split. A target is what a model predicts (a token, a label, a tag); a unit is what it is reckoned by, so
+that models which cut differently compare: the bytes of a text, whatever its tokens; an example, whatever its length.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from rung.errors import UserError
-from rung.models.base import LanguageModel
-from rung.text.stream import TokenStream
 
 
 @dataclass(frozen=True)
 class Measure:
     """How well a model predicts a split.
 
+    Beside its fields it has by name what the task speaks of: `bits_per_byte`, `nats_per_token`, `tokens`, `bytes` and
+    each of the `figures` and `counts`.
+
     Attributes:
-        bits_per_byte: total nats / (ln 2 x bytes).
-        nats_per_token: mean negative log-likelihood, natural logarithm, per token of this run's tokeniser.
-        perplexity: exp(nats_per_token), per token of this run's tokeniser.
-        tokens: how many tokens were predicted, closing marks included.
-        bytes: UTF-8 bytes of the documents' text.
-        documents: how many documents.
+        nats: the sum of -log p over all targets, natural logarithm.
+        targets: how many predictions that was.
+        units: how many units they are reckoned by.
         split: train, validation, test, or the name of the file.
+        target, unit: what they are called, one of each.
+        figures: the field's own figures: perplexity; accuracy, macro-F1.
+        counts: what else there is to count: documents; labels.
+        task: its name.
     """
 
-    bits_per_byte: float
-    nats_per_token: float
-    perplexity: float
-    tokens: int
-    bytes: int
-    documents: int
+    nats: float
+    targets: int
+    units: int
     split: str
+    target: str = "token"
+    unit: str = "byte"
+    figures: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    task: str = "language"
 
-    @staticmethod
-    def total(nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
-        """From the sum of -log p. Raises UserError when there is nothing to measure."""
-        if tokens == 0 or n_bytes == 0:
-            raise UserError(f"{split}: no text to measure")
-        per_token = nats / tokens
-        return Measure(
-            bits_per_byte=nats / (math.log(2) * n_bytes),
-            nats_per_token=per_token,
-            perplexity=math.exp(per_token) if per_token < 700 else math.inf,
-            tokens=tokens,
-            bytes=n_bytes,
-            documents=documents,
-            split=split,
-        )
+    def __post_init__(self) -> None:
+        if self.targets == 0 or self.units == 0:
+            raise UserError(f"{self.split}: no text to measure")
+
+    @property
+    def nats_per_target(self) -> float:
+        """The mean loss."""
+        return self.nats / self.targets
+
+    @property
+    def bits_per_unit(self) -> float:
+        """The measure itself."""
+        return self.nats / (math.log(2) * self.units)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` and `run.json` say."""
+        own = self.target == self.unit
+        return {
+            **({} if self.task == "language" else {"task": self.task}),
+            f"bits_per_{self.unit}": self.bits_per_unit,
+            **({} if own else {f"nats_per_{self.target}": self.nats_per_target}),
+            **self.figures,
+            **({} if own else {f"{self.target}s": self.targets}),
+            f"{self.unit}s": self.units,
+            **self.counts,
+            "split": self.split,
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in (said := self.to_json()):
+            return said[name]
+        raise AttributeError(f"a measure of {self.task} has no {name!r}")
 
 
-def measure(model: LanguageModel, stream: TokenStream, n_bytes: int, split: str) -> Measure:
-    """Score the whole stream, each document from its own beginning, with the model's full context.
+def perplexity(nats_per_target: float) -> float:
+    """exp of the mean loss: how many equally likely targets would surprise as much."""
+    return math.exp(nats_per_target) if nats_per_target < 700 else math.inf
 
-    Args:
-        model: any rung.
-        stream: the split's tokens.
-        n_bytes: the UTF-8 bytes of its documents' text.
-        split: its name.
-    """
-    nats = -float(np.sum(model.score_stream(stream), dtype=np.float64))
-    return Measure.total(nats, stream.n_tokens, n_bytes, stream.n_documents, split)
+
+def bits_of(measured: Mapping[str, Any]) -> float:
+    """The measure itself, of what `Measure.to_json` said."""
+    return next(value for key, value in measured.items() if key.startswith("bits_per_"))
+
+
+def unit_of(measured: Mapping[str, Any]) -> str:
+    """What that measure is reckoned by: byte, example."""
+    return next(key.removeprefix("bits_per_") for key in measured if key.startswith("bits_per_"))
+
+
+def in_words(measured: Mapping[str, Any], digits: int) -> str:
+    """`1.2345 nats per token (1.7810 bits per byte)`, or the bits alone where there is but one unit."""
+    words = {
+        key: f"{value:.{digits}f} {key.replace('_', ' ')}"
+        for key, value in measured.items()
+        if key.startswith(("bits_per_", "nats_per_"))
+    }
+    bits, *nats = words.values()
+    return f"{nats[0]} ({bits})" if nats else bits

@@ -237,6 +237,26 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup()
+_current = SINGLE_PROCESS
+
+
+def current_group() -> ProcessGroup:
+    """The processes that work together: this one alone unless `use_group` was called.
+
+    Raises UserError when several were started that don't know of each other.
+    """
+    if _current is SINGLE_PROCESS and launched():
+        raise UserError(
+            f"{os.environ['WORLD_SIZE']} processes were started, each of which would train alone; in Python, hand the "
+            "call to rung.training.torchrun.run_as_one"
+        )
+    return _current
+
+
+def use_group(group: ProcessGroup) -> None:
+    """From now on this process works in `group`; as torch's own, there is one a process."""
+    global _current
+    _current = group
 
 
 def _received(source: int, like: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

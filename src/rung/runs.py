@@ -21,16 +21,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rung import __version__
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
 from rung.models import rung_class
-from rung.models.base import LanguageModel
+from rung.models.base import Model
+from rung.tasks import task_of
+from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
-from rung.text.corpus import Corpus, open_corpus
 from rung.text.tokenizers import Tokenizer, load_tokenizer
+
+D = TypeVar("D", bound=Dataset)
 
 RECIPE = "run.json"
 MODEL = "model.safetensors"
@@ -68,12 +71,31 @@ class Run:
     def rung(self) -> str:
         return self.recipe["model"]["rung"]
 
+    @property
+    def task(self) -> Task[Any]:
+        """What it predicts from what."""
+        return task_of(self.recipe.get("task", "language"))
+
+    @property
+    def model_class(self) -> Any:
+        return rung_class(self.rung, self.task.name)
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.model_class.config_class(**self.recipe["model"]["config"])
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What the model knows of the data (`Model.shape`)."""
+        return {key: value for key, value in self.recipe["model"].items() if key not in ("rung", "config")}
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.folder / TOKENIZER)
 
     @cached_property
-    def model(self) -> LanguageModel:
+    def model(self) -> Any:
         """The model, its arrays mapped from disk. Raises UserError when the run is unfinished or damaged."""
         path = self.folder / MODEL
         if not path.exists():
@@ -82,22 +104,19 @@ class Run:
                 f"'rung train --resume {self.folder}'"
             )
         tensors, _ = load_tensors(path)
-        described = self.recipe["model"]
         try:
-            model = rung_class(described["rung"])
-            config = model.config_class(**described["config"])
-            return model.from_tensors(config, described["vocab_size"], described["end"], tensors)
+            return self.model_class.from_tensors(self.config, tensors=tensors, **self.shape)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{path} does not fit {self.folder / RECIPE}: {error}") from error
 
     @cached_property
-    def corpus(self) -> Corpus:
-        """The tokenised text it was trained on. Raises UserError when `data/` is not there (any more)."""
+    def corpus(self) -> Any:
+        """The tokenised data it was trained on. Raises UserError when `data/` is not there (any more)."""
         if not (self.folder / DATA).exists():
             raise UserError(
                 f"{self.folder} came without its own text ({DATA}/); give a text: rung evaluate RUN DATA"
             )
-        return open_corpus(self.folder / DATA)
+        return self.task.open(self.folder / DATA)
 
     def bytes_on_disk(self) -> int:
         """The size of what is needed to use the model: weights, tokeniser and recipe."""
@@ -150,7 +169,7 @@ def check_free(folder: Path, *, force: bool) -> None:
         raise cannot_write(folder, error) from error
 
 
-def prepare_run(folder: Path, prepare: Callable[[Path], Corpus], *, force: bool) -> Corpus:
+def prepare_run(folder: Path, prepare: Callable[[Path], D], *, force: bool) -> D:
     """Make `folder` ready for a new run: the corpus that `prepare` writes into its `data/`, and nothing else of ours.
 
     An older run there goes only once the new corpus is complete, so a mistyped source costs nothing.
@@ -196,7 +215,7 @@ def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
     write_json(folder / RECIPE, recipe)
 
 
-def write_imported(folder: Path, model: LanguageModel, tokenizer: str | None, data: dict[str, Any]) -> None:
+def write_imported(folder: Path, model: Model, tokenizer: str | None, data: dict[str, Any]) -> None:
     """Write the `run.json` of a model that was trained elsewhere.
 
     Args:
@@ -227,7 +246,7 @@ def write_imported(folder: Path, model: LanguageModel, tokenizer: str | None, da
     write_recipe(folder, recipe)
 
 
-def save_model(folder: Path, model: LanguageModel) -> None:
+def save_model(folder: Path, model: Model) -> None:
     """Write `model.safetensors`."""
     save_tensors(folder / MODEL, model.tensors(), {"rung": model.rung})
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Step
 from rung.events import Sample as SampleEvent
+from rung.measure import Measure, bits_of, unit_of
+from rung.tasks import task_of
 
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
@@ -68,7 +71,8 @@ class Progress:
             case Step() if self._live:
                 self._step(rung, event)
             case Evaluation() if self._live:
-                self._validation = f"validation {event.bits_per_byte:.3f} bits/byte"
+                unit = "byte" if event.measure is None else event.measure.unit
+                self._validation = f"validation {event.bits_per_unit:.3f} bits/{unit}"
             case SampleEvent() if self._live:
                 first = " / ".join(line for line in event.text.splitlines() if line.strip())[:90]
                 self._bar.console.print(
@@ -200,15 +204,18 @@ def climb_table(report: dict[str, Any]) -> None:
         console.width = 100
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rung", no_wrap=True)
-    for heading in ("bits/byte", "95% interval", "nats/tok", "numbers", "train s", "tok/s", "on disk"):
+    task = task_of(report.get("task", "language"))
+    columns = [column for column in task.columns if column.short]
+    own = [column.short for column in columns]
+    for heading in (f"bits/{task.unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in report["rungs"]:
         interval = row["ci95"]
         table.add_row(
             row["name"],
-            f"{row['bits_per_byte']:.3f}",
+            f"{bits_of(row):.3f}",
             f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "-",
-            f"{row['nats_per_token']:.3f}",
+            *(format(row[column.key], column.format) for column in columns),
             count(row["parameters"]),
             f"{row['train_seconds']:.1f}",
             count(row["tokens_per_second"]),
@@ -216,7 +223,7 @@ def climb_table(report: dict[str, Any]) -> None:
             style="bold green" if row["name"] == report["best"] else None,
         )
     console.print(
-        f"\n{report['data']['name']}: {report['bytes']:,} bytes of held-out {report['split']} text, "
+        f"\n{report['data']['name']}: {task.size_of(report, 'held-out ' + report['split'] + ' ')}, "
         f"{report['tokenizer']['kind']} tokens, {report['budget']}\n",
         markup=False,
     )
@@ -224,6 +231,34 @@ def climb_table(report: dict[str, Any]) -> None:
     console.print()
     for step in report["steps"]:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
+
+
+def measured(result: Mapping[str, Any], tokenizer: str) -> str:
+    """A measure in words: `2.145 bits per byte (1.487 nats per char token)`."""
+    bits = f"{bits_of(result):.3f} bits per {unit_of(result)}"
+    if "nats_per_token" in result:
+        return f"{bits} ({result['nats_per_token']:.3f} nats per {tokenizer} token)"
+    return f"{bits} (accuracy {result['accuracy']:.4f}, macro-F1 {result['macro_f1']:.4f})"
+
+
+def measure_in_full(measure: Measure, tokenizer: str) -> str:
+    """A measure as `rung evaluate` shows it, on a few lines."""
+    said = measure.to_json()
+    lines = [f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"]
+    if measure.task == "language":
+        lines += [
+            f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {tokenizer} token"
+        ]
+    elif measure.figures:
+        lines += [", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measure.figures.items())]
+    counts = {key: value for key, value in said.items() if isinstance(value, int)}
+    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
+    return "\n".join(lines)
+
+
+def next_step(run: Path | str, *, writes: bool) -> str:
+    """The command that somebody with a new run would want."""
+    return f"rung {'sample' if writes else 'evaluate'} {run}"
 
 
 def tried_table(tried: Sequence[dict[str, Any]]) -> None:

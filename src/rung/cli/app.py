@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -22,7 +22,10 @@ from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
 from rung.cli.training import climb, recipes, train, train_best, train_command
 from rung.errors import Stopped, UserError
-from rung.models import RUNGS, rung_class
+from rung.models import RUNGS, tasks_with
+
+if TYPE_CHECKING:
+    from rung.tasks.base import Task
 
 HELP = """Train, measure, compare and use small language models on your own text.
 
@@ -56,11 +59,17 @@ def app_for(arguments: list[str]) -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    if arguments[:1] == ["climb"]:
-        from rung.text.options import DataOptions
+    if arguments[:1] in (["climb"], ["train"]):
         from rung.training.config import TrainingConfig
+        from rung.training.experiment import RunOptions
 
-        flatten(climb, training=TrainingConfig, options=DataOptions)
+        flatten(train, run=RunOptions)
+    if arguments[:1] == ["climb"]:
+        flatten(climb, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions)
+    if arguments[:1] == ["evaluate"]:
+        from rung.text.options import ReadOptions
+
+        flatten(evaluate, options=ReadOptions)
     if arguments[:1] == ["sample"]:
         from rung.generation.beam import Beams
         from rung.generation.form import Form
@@ -79,27 +88,36 @@ def app_for(arguments: list[str]) -> App:
     )
     app.command(trainer)
     if arguments[:2] == ["train", "best"]:
-        from rung.text.options import DataOptions
-        from rung.training.config import TrainingConfig
-
-        flatten(train_best, training=TrainingConfig, options=DataOptions)
-    trainer.command(
-        train_best if arguments[:2] == ["train", "best"] else _listed_only,
-        name="best",
-        help="the lowest loss for the minutes: counts, transformers of some sizes, and their mixture",
-        sort_key=len(RUNGS),
-    )
-    for name, (_, summary) in RUNGS.items():
-        if arguments[:2] == ["train", name]:
-            trainer.command(train_command(name), name=name)
-        else:
-            place = list(RUNGS).index(name)  # help lists them as they stand on the ladder
+        flatten(
+            train_best, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions
+        )
+    summaries = {
+        **{name: summary for rungs in RUNGS.values() for name, (_, summary) in rungs.items()},
+        "best": "the lowest loss for the minutes: counts, transformers of some sizes, and their mixture",
+    }
+    for place, (name, summary) in enumerate(
+        summaries.items()
+    ):  # help lists them as they stand on the ladders
+        if arguments[:2] != ["train", name]:
             trainer.command(_listed_only, name=name, help=summary, sort_key=place)
+        elif name == "best":
+            trainer.command(train_best, name=name)
+        else:
+            trainer.command(train_command(name, task_typed(arguments, name).name), name=name)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     app.command("rung.cli.filling:fill", name="fill")
     app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
+
+
+def task_typed(arguments: list[str], rung: str | None = None) -> Task[Any]:
+    """The task that is meant, by the flags that only one has."""
+    from rung.tasks import task_of
+    from rung.training.experiment import task_from
+
+    flags = {part.split("=")[0] for part in arguments if part.startswith("--")}
+    return task_of(task_from(rung, {flag[2:]: True for flag in flags}))
 
 
 def _listed_only() -> None:
@@ -133,9 +151,9 @@ def wait_politely() -> None:
 def _guarded(arguments: list[str], debug: bool) -> int:
     try:
         if "WORLD_SIZE" in os.environ:  # torchrun's: several processes, one of which does as it is told
-            from rung.training.distributed import as_one
+            from rung.training.torchrun import run_as_one
 
-            result = as_one(lambda: _obey(arguments))
+            result = run_as_one(lambda: _obey(arguments))
         else:
             result = _obey(arguments)
         sys.stdout.flush()
@@ -170,7 +188,7 @@ def _obey(arguments: list[str]) -> Any:
         and not arguments[1].startswith("-")
         and arguments[1] != "best"
     ):
-        rung_class(arguments[1])  # an unknown name is told what is near it
+        tasks_with(arguments[1])  # an unknown name is told what is near it
     return app_for(arguments)(arguments)
 
 

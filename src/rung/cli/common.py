@@ -6,6 +6,7 @@ import json as json_library
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -23,6 +24,11 @@ def flatten(function: Callable[..., Any], **classes: type) -> None:
         function.__annotations__[parameter] = Annotated[cls, Parameter(name="*")]
     defaults = {name: cls() for name, cls in classes.items()}
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
+
+
+def settings_of(*configs: Any) -> dict[str, Any]:
+    """Configurations as the settings, by name, that they are made of."""
+    return {field.name: getattr(config, field.name) for config in configs for field in fields(config)}
 
 
 def no_option(data: str) -> None:

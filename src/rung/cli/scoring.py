@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from rung.cli.common import Dashed, no_option, show_json
+from rung.cli.common import Dashed, no_option, settings_of, show_json
 from rung.errors import UserError
 
 
 def evaluate(
-    run: Path,
-    data: Dashed = None,
-    *,
-    split: str = "test",
-    documents: str = "auto",
-    field: str | None = None,
-    sha256: str | None = None,
-    json: bool = False,
+    run: Path, data: Dashed = None, *, split: str = "test", options: Any, json: bool = False
 ) -> int:
-    """Measure a run in bits per byte: on the test split of its own text, or on all of DATA.
+    """Measure a run in bits: on the test split of its own data, or on all of DATA.
 
     A document longer than a finite context is scored with the window policy that the rung's help states; each
     document starts afresh.
@@ -30,28 +23,20 @@ def evaluate(
 
     Args:
         run: a run's folder.
-        data: any text; by default the run's own.
-        split: train, validation or test, of the run's own text.
-        documents: what a document of DATA is: lines, paragraphs, files or auto.
-        field: which JSON field or column of DATA holds the text.
-        sha256: the hash that an https DATA must have.
+        data: any text, or table of texts and labels; by default the run's own.
+        split: train, validation or test, of the run's own data.
         json: print the measure as one JSON object, nothing else.
     """
-    from rung import api
+    from rung import api, terminal
 
     if data is not None:
         no_option(data)
     opened = api.load(run)
-    measure = api.evaluate(opened, data, split=split, documents=documents, field=field, sha256=sha256)
+    measure = api.evaluate(opened, data, split=split, **settings_of(options))
     if json:
-        show_json({"run": str(run), **asdict(measure)})
-        return 0
-    print(
-        f"{opened.rung} on {measure.split}: {measure.bits_per_byte:.4f} bits per byte\n"
-        f"{measure.nats_per_token:.4f} nats per token, perplexity {measure.perplexity:,.4g} per "
-        f"{opened.tokenizer.kind} token\n"
-        f"{measure.tokens:,} tokens, {measure.bytes:,} bytes, {measure.documents:,} documents"
-    )
+        show_json({"run": str(run), **measure.to_json()})
+    else:
+        print(f"{opened.rung} on {terminal.measure_in_full(measure, opened.tokenizer.kind)}")
     return 0
 
 

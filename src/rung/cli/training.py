@@ -10,69 +10,53 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from rung.cli.common import Text, flatten, no_option, show_json, stopped
+from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
 from rung.errors import UserError
 from rung.interrupts import interruptible
 from rung.models import RUNGS, rung_class
 
 if TYPE_CHECKING:
     from rung.runs import Run
+    from rung.training.experiment import Experiment, RunOptions
     from rung.training.lr_finder import Sweep
 
 
 def climb(
     data: Text,
     *,
-    out: Path | None = None,
     rungs: str | None = None,
     training: Any,
     options: Any,
-    seed: int = 0,
-    device: str = "auto",
-    force: bool = False,
+    run: Any,
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Train the ladder's rungs on one text, compare them, say what each step up buys.
+    """Train the ladder's rungs on the same data, compare them, say what each step up buys.
 
     Example: rung climb my.txt --minutes 2
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
-        out: where the runs and the report go; by default runs/climb.
         rungs: which rungs, comma-separated; by default bigram,ngram,infinigram,neural-bigram,gpt,mix.
-        seed: of weights, batches, dropout and the bootstrap.
-        device: auto, cpu, cuda or mps.
-        force: overwrite the climb that is there.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """
     no_option(data)
     from rung import api, terminal
-    from rung.evaluation.compare import DEFAULT_MINUTES, LADDER
-    from rung.evaluation.compare import climb as run_climb
     from rung.evaluation.report import headline
-    from rung.runs import free_folder
+    from rung.measure import bits_of, unit_of
 
-    if training.steps is None and training.tokens is None and training.minutes is None:
-        training = replace(training, minutes=DEFAULT_MINUTES)
-    folder = out if out is not None else free_folder("climb")
-    names = LADDER if rungs is None else tuple(name.strip() for name in rungs.split(",") if name.strip())
+    names = None if rungs is None else [name.strip() for name in rungs.split(",") if name.strip()]
+    run = replace(run, out=run.folder("climb"))
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-        progress.phase(f"climbing {', '.join(names)} on {data}")
-        report = run_climb(
+        progress.phase(f"climbing on {data}")
+        report = api.climb(
             data,
-            folder,
             rungs=names,
-            options=options,
-            training=training,
-            force=force,
-            seed=seed,
-            device=device,
-            sample=api.short_sample,
             on_event=progress.event,
             stop=stop,
             command="rung " + " ".join(sys.argv[1:]),
+            **settings_of(training, options, run),
         )
     if json:
         show_json(report)
@@ -80,11 +64,11 @@ def climb(
         terminal.climb_table(report)
         best = next(row for row in report["rungs"] if row["name"] == report["best"])
         print(f"\n{headline(report)}")
-        print(f"best: {best['name']}, {best['bits_per_byte']:.3f} bits per byte")
-        print(f"report: {folder / 'report.html'}")
-        print(f"next: rung sample {best['run']}")
+        print(f"best: {best['name']}, {bits_of(best):.3f} bits per {unit_of(best)}")
+        print(f"report: {run.out / 'report.html'}")
+        print(f"next: {terminal.next_step(best['run'], writes=best['sample'] is not None)}")
     return (
-        stopped(f"; the report holds what was finished. Runs can be resumed, see {folder}") if stop() else 0
+        stopped(f"; the report holds what was finished. Runs can be resumed, see {run.out}") if stop() else 0
     )
 
 
@@ -92,10 +76,7 @@ def train(
     *,
     resume: Path | None = None,
     recipe: str | None = None,
-    out: Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    force: bool = False,
+    run: Any,
     json: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -106,48 +87,40 @@ def train(
     Args:
         resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint.
         recipe: reproduce a published result, by name; an unknown name lists them.
-        out: the recipe's run folder; by default runs/NAME.
-        seed: of the recipe's weights, batches and dropout.
-        device: auto, cpu, cuda or mps.
-        force: overwrite the run that is there.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
     if recipe is not None:
-        return follow_recipe(recipe, out, json, quiet, seed=seed, device=device, force=force)
+        return follow_recipe(recipe, run, json, quiet)
     if resume is None:
-        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' (rungs: {', '.join(RUNGS)})")
+        names = ", ".join(dict.fromkeys(name for rungs in RUNGS.values() for name in rungs))
+        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' (rungs: {names})")
     from rung import api, runs, terminal
 
     name = runs.load(resume).rung
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-        run = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
-    return show_run(run, json)
+        trained = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
+    return show_run(trained, json)
 
 
-def follow_recipe(
-    name: str, out: Path | None, json: bool, quiet: bool, *, seed: int, device: str, force: bool
-) -> int:
+def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
     """Train as a recipe says; show ours beside the published number."""
-    from rung import api, runs, terminal
+    from rung import api, terminal
     from rung.training.recipes import load_recipe
 
     recipe = load_recipe(name)
     if not (json or quiet):
         print(f"{recipe.title}\n{recipe.source}", file=sys.stderr)
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-        run = api.train_recipe(
+        trained = api.train_recipe(
             name,
-            out=out if out is not None else runs.free_folder(name),
-            force=force,
-            seed=seed,
-            device=device,
             on_event=lambda event: progress.event(recipe.rung, event),
             stop=stop,
+            **settings_of(run),
         )
-    code = show_run(run, json)
+    code = show_run(trained, json)
     if code == 0 and not json:
-        ours = run.recipe["result"]["validation"]["nats_per_token"]
+        ours = trained.recipe["result"]["validation"]["nats_per_token"]
         print(f"published: {recipe.published:.3f} nats per token; ours: {ours:.3f}")
     return code
 
@@ -217,15 +190,15 @@ def recipes(
     return 0
 
 
-def train_command(name: str) -> Callable[..., int]:
-    """The typed function behind `rung train NAME`; its flags are those of the rung's configuration."""
-    from rung.models import descends
-    from rung.text.options import DataOptions
+def train_command(name: str, task: str) -> Callable[..., int]:
+    """The typed function behind `rung train NAME`; its flags are the fields of what an experiment is made of."""
+    from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
+    from rung.training.experiment import Experiment, RunOptions
+    from rung.training.trainers import trainer_of
 
-    model_class = rung_class(name)
-    config_class = model_class.config_class
-    training_class = TrainingConfig if descends(name) else Budget
+    model_class = rung_class(name, task)
+    by_gradient = trainer_of(model_class).by_gradient
 
     def command(
         data: Text,
@@ -233,70 +206,45 @@ def train_command(name: str) -> Callable[..., int]:
         config: Any,
         training: Any,
         options: Any,
-        out: Path | None = None,
-        seed: int = 0,
-        device: str = "auto",
+        run: Any,
         find_lr: bool = False,
-        force: bool = False,
         json: bool = False,
         quiet: bool = False,
     ) -> int:
         no_option(data)
-        from rung import api, runs, terminal
+        from rung import api, terminal
 
-        if find_lr:
-            with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-                progress.phase(f"reading and tokenising {data}")
-                folder = out if out is not None else runs.free_folder(f"{name}-lr")
-                found = api.find_lr_run(
-                    name,
-                    data,
-                    folder,
-                    config=config,
-                    training=training if isinstance(training, TrainingConfig) else TrainingConfig(),
-                    options=options,
-                    force=force,
-                    seed=seed,
-                    device=device,
-                    on_event=lambda event: progress.event(name, event),
-                    stop=stop,
-                )
-            return show_learning_rate(name, data, folder, found, json)
-        folder = out if out is not None else runs.free_folder(name)
+        how = training if by_gradient else TrainingConfig()
+        place = run.folder(f"{name}-lr" if find_lr else name)
+        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place))
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
-            run = api.train_run(
-                name,
-                data,
-                folder,
-                config=config,
-                training=training if isinstance(training, TrainingConfig) else TrainingConfig(),
-                options=options,
-                force=force,
-                seed=seed,
-                device=device,
-                on_event=lambda event: progress.event(name, event),
-                stop=stop,
-            )
-        return show_run(run, json)
+            watch = {"on_event": lambda event: progress.event(name, event), "stop": stop}
+            if not find_lr:
+                trained = api.run_experiment(experiment, **watch)
+            else:
+                found = api.find_lr_of(experiment, **watch)
+        return show_learning_rate(experiment, found, json) if find_lr else show_run(trained, json)
 
-    command.__doc__ = f"""{RUNGS[name][1].capitalize()}.
+    command.__doc__ = f"""{RUNGS[task][name][1].capitalize()}.
 
-    Example: rung train {name} shakespeare
+    Example: rung train {name} {"shakespeare" if task == "language" else "reviews.csv --label stars"}
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
-        out: the run's folder; by default runs/{name}, or runs/{name}-2 when that is taken, and so on.
-        seed: of weights, batches and dropout.
-        device: auto, cpu, cuda or mps.
         find_lr: train nothing; sweep the learning rate, suggest one and draw a picture, by default in runs/{name}-lr.
-        force: overwrite the run that is there.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
     # What counts has no learning rate: its help does not mention the flag.
-    command.__annotations__["find_lr"] = Annotated[bool, Parameter(show=descends(name))]
-    flatten(command, config=config_class, training=training_class, options=DataOptions)
+    command.__annotations__["find_lr"] = Annotated[bool, Parameter(show=by_gradient)]
+    flatten(
+        command,
+        config=model_class.config_class,
+        training=TrainingConfig if by_gradient else Budget,
+        options=task_of(task).options_class,
+        run=RunOptions,
+    )
     return command
 
 
@@ -305,10 +253,7 @@ def train_best(
     *,
     training: Any,
     options: Any,
-    out: Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    force: bool = False,
+    run: Any,
     json: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -318,10 +263,6 @@ def train_best(
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
-        out: the run's folder; by default runs/best. Its parts lie in parts/, each a run of its own.
-        seed: of weights, batches and dropout.
-        device: auto, cpu, cuda or mps.
-        force: overwrite the run that is there.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
@@ -330,20 +271,12 @@ def train_best(
 
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
         progress.phase(f"reading and tokenising {data}")
-        run = api.train_best(
-            data,
-            out=out,
-            force=force,
-            seed=seed,
-            device=device,
-            on_event=progress.event,
-            stop=stop,
-            **asdict(training),
-            **asdict(options),
+        trained = api.train_best(
+            data, on_event=progress.event, stop=stop, **settings_of(training, options, run)
         )
     if not json:
-        terminal.tried_table(run.recipe["tried"])
-    return show_run(run, json)
+        terminal.tried_table(trained.recipe["tried"])
+    return show_run(trained, json)
 
 
 def show_run(run: Run, json: bool) -> int:
@@ -359,32 +292,31 @@ def show_run(run: Run, json: bool) -> int:
         return 0
     measured = result["validation"]
     if measured is not None:
-        print(
-            f"{run.rung}: {measured['bits_per_byte']:.3f} bits per byte on validation text "
-            f"({measured['nats_per_token']:.3f} nats per {run.tokenizer.kind} token)"
-        )
+        print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)} on validation text")
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities
     print(
-        f"next: rung sample {run.folder}"
+        f"next: {terminal.next_step(run.folder, writes=run.task.writes)}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
     )
     return 0
 
 
-def show_learning_rate(rung: str, data: str, folder: Path, found: Sweep | None, json: bool) -> int:
+def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
     """What a sweep of the learning rate found."""
     from rung.training.lr_finder import PICTURE
 
     if found is None:
         return stopped("; nothing was found out yet")
+    folder = experiment.run.folder("")
     if json:
         show_json({"run": str(folder), "suggestion": found.suggestion, "picture": str(folder / PICTURE)})
         return 0
     print(
         f"suggested learning rate: {found.suggestion:g}, where the smoothed loss falls fastest\n"
-        f"picture: {folder / PICTURE}\nnext: rung train {rung} {data} --lr {found.suggestion:g}"
+        f"picture: {folder / PICTURE}\n"
+        f"next: rung train {experiment.rung} {experiment.data} --lr {found.suggestion:g}"
     )
     return 0

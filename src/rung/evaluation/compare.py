@@ -1,4 +1,4 @@
-"""The climb: every rung on one text, one split and one tokeniser, under one budget each, measured on the test split.
+"""The climb: every rung on the same data, split and tokeniser, under one budget each, measured on the test split.
 
 Choices (which weights to keep) are made on the validation split; what is reported is measured on the test split.
 """
@@ -21,17 +21,17 @@ from rung.evaluation.report import level_with_best, render, steps
 from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
-from rung.measure import Measure
-from rung.models import RUNGS, descends, rung_class
+from rung.measure import bits_of
+from rung.models import RUNGS, rung_class
 from rung.models.mix import Mix, MixConfig
 from rung.runs import Run, clear, load, prepare_run, versions
-from rung.text.corpus import Corpus
-from rung.text.options import DataOptions, prepare_corpus
-from rung.training import session
+from rung.tasks.base import Dataset, Pieces, Task
+from rung.training import restarts
 from rung.training.config import TrainingConfig
+from rung.training.experiment import RunOptions
+from rung.training.session import check_seed
+from rung.training.trainers import Sampler
 
-LADDER = ("bigram", "ngram", "infinigram", "neural-bigram", "gpt", "mix")
-"""What a climb trains when it is not told; the other rungs are asked for by name."""
 DEFAULT_MINUTES = 1.0
 SAMPLE_TOKENS = 300
 
@@ -40,13 +40,12 @@ def climb(
     data: str | Path,
     folder: Path,
     *,
-    rungs: tuple[str, ...] = LADDER,
-    options: DataOptions,
+    task: Task[Any],
+    rungs: tuple[str, ...],
+    options: Any,
     training: TrainingConfig,
-    force: bool = False,
-    seed: int = 0,
-    device: str = "auto",
-    sample: session.Sampler | None = None,
+    run: RunOptions,
+    sample: Sampler | None = None,
     on_event: Callable[[str, Event], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     command: str = "",
@@ -55,13 +54,12 @@ def climb(
 
     Args:
         data: any source.
-        folder: where everything goes; the tokenised text lies there once and is shared by the runs.
-        rungs: names from the ladder.
-        options: how to read the text.
+        folder: where everything goes; the tokenised data lie there once and are shared by the runs.
+        task: what is predicted.
+        rungs: names from its ladder.
+        options: how to read the data.
         training: the budget each rung gets, and the settings of gradient training.
-        force: overwrite the climb that is there.
-        seed: of every run and of the bootstrap.
-        device: auto, cpu, cuda or mps.
+        run: the seed, of every run and of the bootstrap; the device; whether to overwrite the climb that is there.
         sample: writes the short texts shown during training.
         on_event: called with the rung's name and each event.
         stop: asked after every step; True ends the climb with the rungs finished so far.
@@ -69,34 +67,28 @@ def climb(
 
     Raises UserError when the input is at fault or no rung was finished.
     """
-    if not rungs:
-        raise UserError(f"--rungs is empty: name some of {', '.join(RUNGS)}")
-    if repeated := sorted({name for name in rungs if rungs.count(name) > 1}):
-        raise UserError(f"--rungs names {repeated[0]!r} twice")
-    for name in rungs:
-        rung_class(name)
-    session.check_seed(seed)
-    if "mix" in rungs and len(rungs) < 3:
-        raise UserError("mix needs two other rungs or more to mix: name them in --rungs too")
-    corpus = prepare_run(folder, lambda place: prepare_corpus(data, place, options), force=force)
-    for name in RUNGS:  # an older climb's
+    _check_rungs(rungs, task)
+    check_seed(run.seed)
+    corpus = prepare_run(folder, lambda place: task.prepare(data, place, options), force=run.force)
+    for name in RUNGS[task.name]:  # an older climb's
         if (folder / name).is_dir():
             clear(folder / name)
-    if corpus.test is None:
+    if "test" not in corpus.splits:
         raise UserError(f"the climb is measured on test text and --split {options.split} leaves none")
-    held_out = statistics.blocks(corpus.test, corpus.tokenizer.byte_lengths)
+    pieces = task.pieces(corpus, "test")
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
     for name in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
         recorder = _Recorder()
-        for event in session.start(
+        for event in restarts.start(
             name,
             corpus.link(folder / name / "data"),
             folder / name,
+            task=task.name,
             config=MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None,
-            training=training if descends(name) else None,
-            seed=seed,
-            device=device,
+            training=training,
+            seed=run.seed,
+            device=run.device,
             sample=sample,
             stop=stop,
         ):
@@ -104,34 +96,46 @@ def climb(
             if on_event is not None:
                 on_event(name, event)
         recorder.keep_best()
-        run = load(folder / name)
-        if run.recipe["status"] != "finished":
+        trained = load(folder / name)
+        if trained.recipe["status"] != "finished":
             break
         if on_event is not None:
-            on_event(name, Phase(f"measuring {corpus.facts['parts']['test']['bytes']:,} bytes of test text"))
-        log_probs = run.model.score_stream(corpus.test)
-        nats[name] = held_out.nats(log_probs)
-        rows.append(_row(name, run, corpus, log_probs, nats[name], held_out.bytes, recorder, seed))
+            on_event(name, Phase(f"measuring {task.size_of(corpus.facts['parts']['test'], 'test ')}"))
+        scores = task.scores(trained.model, corpus, "test")
+        nats[name] = pieces.nats(scores)
+        rows.append(_row(name, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
         if name == "mix":
-            _count_parts(rows[-1], run, rows[:-1])
+            _count_parts(rows[-1], trained, rows[:-1])
         if stop():
             break
     if not rows:
         raise Stopped(
             f"stopped before any rung was finished; go on with 'rung train --resume {folder / rungs[0]}'"
         )
-    best = min(rows, key=lambda row: row["bits_per_byte"])
+    best = min(rows, key=bits_of)
     report = {
-        **_facts(corpus, options, training, seed, command),
+        **_facts(task, corpus, training, run.seed, command),
         "rungs": rows,
-        "steps": _steps(rows, nats, held_out.bytes, seed),
-        "level_with_best": level_with_best(rows, nats, held_out.bytes, seed=seed),
+        "steps": _steps(rows, nats, pieces.units, run.seed),
+        "level_with_best": level_with_best(rows, nats, pieces.units, seed=run.seed),
         "best": best["name"],
     }
     write_json(folder / "report.json", report)
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8")
     return report
+
+
+def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:
+    """Raises UserError for rungs that can't be climbed together."""
+    if not rungs:
+        raise UserError(f"--rungs is empty: name some of {', '.join(RUNGS[task.name])}")
+    if repeated := sorted({name for name in rungs if rungs.count(name) > 1}):
+        raise UserError(f"--rungs names {repeated[0]!r} twice")
+    for name in rungs:
+        rung_class(name, task.name)
+    if "mix" in rungs and len(rungs) < 3:
+        raise UserError("mix needs two other rungs or more to mix: name them in --rungs too")
 
 
 def _count_parts(row: dict[str, Any], run: Run, others: list[dict[str, Any]]) -> None:
@@ -144,50 +148,43 @@ def _count_parts(row: dict[str, Any], run: Run, others: list[dict[str, Any]]) ->
 
 
 def _steps(
-    rows: list[dict[str, Any]], nats: dict[str, np.ndarray], block_bytes: np.ndarray, seed: int
+    rows: list[dict[str, Any]], nats: dict[str, np.ndarray], units: np.ndarray, seed: int
 ) -> list[Any]:
     """What each rung bought over the one below; what the mixture bought over the best that it mixes."""
     alone = [row for row in rows if row["name"] != "mix"]
-    taken = steps(alone, nats, block_bytes, seed=seed)
+    taken = steps(alone, nats, units, seed=seed)
     if len(alone) < len(rows):
-        best = min(alone, key=lambda row: row["bits_per_byte"])
-        taken += steps([best, rows[-1]], nats, block_bytes, seed=seed)
+        best = min(alone, key=bits_of)
+        taken += steps([best, rows[-1]], nats, units, seed=seed)
     return taken
 
 
 def _row(
     name: str,
     run: Run,
-    corpus: Corpus,
-    log_probs: np.ndarray,
-    block_nats: np.ndarray,
-    block_bytes: np.ndarray,
+    corpus: Dataset,
+    scores: np.ndarray,
+    piece_nats: np.ndarray,
+    pieces: Pieces,
     recorder: _Recorder,
     seed: int,
 ) -> dict[str, Any]:
-    assert corpus.test is not None
-    total = Measure.total(
-        -float(np.sum(log_probs, dtype=np.float64)),
-        len(log_probs),
-        int(block_bytes.sum()),
-        corpus.test.n_documents,
-        "test",
-    )
-    interval = statistics.interval(block_nats, block_bytes, seed=seed)
+    measured = run.task.measure_of(scores, corpus, "test").to_json()
+    interval = statistics.interval(piece_nats, pieces.units, seed=seed)
     how = Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
     result = run.recipe["result"]
+    key = next(iter(key for key in measured if key.startswith("bits_per_")))
     return {
         "name": name,
         "run": run.folder.as_posix(),
-        "bits_per_byte": total.bits_per_byte,
+        key: measured[key],
         "ci95": list(interval) if interval is not None else None,
-        "nats_per_token": total.nats_per_token,
-        "perplexity": total.perplexity,
+        **{column.key: measured[column.key] for column in run.task.columns},
         "parameters": result["parameters"],
         "train_seconds": result["train_seconds"],
         "tokens_per_second": result["train_tokens"] / max(result["train_seconds"], 1e-9),
         "bytes_on_disk": run.bytes_on_disk(),
-        "sample": generate(run.model, run.tokenizer, "", how)[0].text,
+        "sample": generate(run.model, run.tokenizer, "", how)[0].text if run.task.writes else None,
         "notes": recorder.notes,
         "settings": run.recipe["model"]["config"],
         "curve": {"train": recorder.train, "validation": recorder.validation},
@@ -195,11 +192,12 @@ def _row(
 
 
 def _facts(
-    corpus: Corpus, options: DataOptions, training: TrainingConfig, seed: int, command: str
+    task: Task[Any], corpus: Dataset, training: TrainingConfig, seed: int, command: str
 ) -> dict[str, Any]:
     facts = corpus.facts
-    test = facts["parts"]["test"]
+    held = facts["parts"]["test"]
     return {
+        **({} if task.name == "language" else {"task": task.name}),
         "data": {
             "name": facts["source"]["data"],
             "sha256": facts["source"]["sha256"],
@@ -212,9 +210,7 @@ def _facts(
         "seed": seed,
         "command": command,
         "split": "test",
-        "tokens": test["tokens"],
-        "bytes": test["bytes"],
-        "documents": test["documents"],
+        **{key: held[key] for key in ("tokens", "bytes", "documents", "examples") if key in held},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "versions": versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -258,7 +254,9 @@ class _Recorder:
             case Step():
                 self.train.append((event.step, event.seconds, event.loss))
             case Evaluation():
-                self.validation.append((event.step, event.seconds, event.nats_per_token, event.bits_per_byte))
+                self.validation.append(
+                    (event.step, event.seconds, event.nats_per_target, event.bits_per_unit)
+                )
             case Note():
                 self.notes.append(event.text)
             case _:

@@ -22,6 +22,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from rung.measure import bits_of
+
 RUNG_COLOURS = 8
 """How many colours the page names; further rungs begin again."""
 
@@ -79,15 +81,15 @@ SETTINGS: Any = {
 }
 
 
-def bars(rungs: Sequence[dict[str, Any]], best: str) -> str:
+def bars(rungs: Sequence[dict[str, Any]], best: str, unit: str = "byte") -> str:
     """Bits per byte of every rung from zero, the 95% intervals as whiskers, the best rung in full colour."""
     with mpl.rc_context(SETTINGS):
         height = max(2.9, 0.62 + 0.42 * len(rungs))
         thick = min(0.6, 0.4 * len(rungs) / (height - 0.62))  # a lone bar is no wall
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         ax = figure.add_subplot()
-        values = np.array([rung["bits_per_byte"] for rung in rungs], float)
-        highs = [max(rung["bits_per_byte"], rung["ci95"][1] if rung["ci95"] else 0) for rung in rungs]
+        values = np.array([bits_of(rung) for rung in rungs], float)
+        highs = [max(bits_of(rung), rung["ci95"][1] if rung["ci95"] else 0) for rung in rungs]
         for row, rung in enumerate(rungs):
             chosen = rung["name"] == best
             ax.barh(
@@ -113,8 +115,8 @@ def bars(rungs: Sequence[dict[str, Any]], best: str) -> str:
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.spines["left"].set_color(MUTED)
         ax.spines["bottom"].set_visible(False)
-        ax.set_xlabel("bits per byte, lower is better")
-        return _svg(figure, "bars", "Bits per byte of every rung")
+        ax.set_xlabel(f"bits per {unit}, lower is better")
+        return _svg(figure, "bars", f"Bits per {unit} of every rung")
 
 
 def losses(rung: dict[str, Any], index: int) -> str:
@@ -151,7 +153,7 @@ def losses(rung: dict[str, Any], index: int) -> str:
         return _svg(figure, f"loss-{index}", f"Training and validation loss of {rung['name']}")
 
 
-def against_time(rungs: Sequence[dict[str, Any]]) -> str:
+def against_time(rungs: Sequence[dict[str, Any]], unit: str = "byte") -> str:
     """Bits per byte against training time: dots where rungs ended (test), lines on their way (validation)."""
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
@@ -159,7 +161,7 @@ def against_time(rungs: Sequence[dict[str, Any]]) -> str:
         ax.set_xscale("log")
         ends, paths = [], []
         for index, rung in enumerate(rungs):
-            end = max(float(rung["train_seconds"]), 1e-3), float(rung["bits_per_byte"])
+            end = max(float(rung["train_seconds"]), 1e-3), float(bits_of(rung))
             path = _finite(rung["curve"]["validation"], 4)
             path = path[path[:, 1] > 0]
             ax.plot(path[:, 1], path[:, 3], color=_colour(index), linewidth=1.8)
@@ -175,8 +177,8 @@ def against_time(rungs: Sequence[dict[str, Any]]) -> str:
         ax.grid(axis="y")
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("training time, logarithmic")
-        ax.set_ylabel("bits per byte")
-        return _svg(figure, "time", "Bits per byte against training time")
+        ax.set_ylabel(f"bits per {unit}")
+        return _svg(figure, "time", f"Bits per {unit} against training time")
 
 
 def _colour(index: int) -> str:

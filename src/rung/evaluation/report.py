@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 
 from rung.evaluation.statistics import Difference, difference
+from rung.measure import bits_of, unit_of
+from rung.tasks import task_of
+from rung.tasks.base import Task
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -76,18 +79,18 @@ def level_with_best(
 def step_sentence(lower: Mapping[str, Any], upper: Mapping[str, Any], found: Difference) -> str:
     """What a step up bought, what it cost, and whether that is more than noise, in one sentence."""
     step = f"The step from {lower['name']} to {upper['name']}"
-    share = abs(found.difference) / lower["bits_per_byte"] if lower["bits_per_byte"] else 0.0
+    share = abs(found.difference) / bits_of(lower) if bits_of(lower) else 0.0
     cost = (
         f"{_instead(upper['parameters'], lower['parameters'], count, ' parameters')} and "
         f"{_instead(upper['train_seconds'], lower['train_seconds'], duration, ' of training')}"
     )
     if found.difference == 0:
         return f"{step} changes nothing, not one bit, and takes {cost}."
-    size = f"{bits(found.difference)} bits per byte"
+    size = f"{bits(found.difference)} bits per {unit_of(lower)}"
     way = "better" if found.difference < 0 else "worse"
     if found.ci95 is None:
-        told = "but the held-out text is too short to tell that from noise"
-        return f"{step} is {size} {way} ({percent(share)}), {told}; it takes {cost}."
+        noise = "but the held-out text is too short to tell that from noise"
+        return f"{step} is {size} {way} ({percent(share)}), {noise}; it takes {cost}."
     within = f"95% interval: {_range(found.ci95)}"
     if not found.larger_than_noise:
         bought = f"buys nothing that can be told from noise: {size} {way} ({percent(share)}; {within})"
@@ -138,6 +141,8 @@ def render(report: Mapping[str, Any]) -> str:
         (i, rung) for i, rung in enumerate(rungs) if rung["curve"]["train"] or rung["curve"]["validation"]
     ]
     first, *rest = _verdict(report)
+    task = _task(report)
+    held_out = report["data"]["parts"][report["split"]]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
         rungs=rungs,
@@ -147,9 +152,23 @@ def render(report: Mapping[str, Any]) -> str:
         lede=" ".join(rest),
         told=list(zip(report["steps"], sentences(report), strict=True)),
         colours=plots.RUNG_COLOURS,
-        bars=Markup(plots.bars(rungs, report["best"])),
-        time=Markup(plots.against_time(rungs)),
+        bars=Markup(plots.bars(rungs, report["best"], task.unit)),
+        time=Markup(plots.against_time(rungs, task.unit)),
         losses=[(rung, Markup(plots.losses(rung, i))) for i, rung in neural],
+        unit=task.unit,
+        writes=task.writes,
+        columns=task.columns,
+        column_value=lambda column, rung: format(rung[column.key], column.format),
+        two_lines=lambda heading: Markup("<br>").join(heading.split(" ", 1)),
+        glossary=[
+            (term, meaning.format(best=best["name"], bits=f"{bits_of(best):.3f}"))
+            for term, meaning in task.glossary
+        ],
+        resampled=task.resampled,
+        about=task.size_of(held_out),
+        measured=task.measured_on(held_out),
+        counted=list(held_out),
+        bits_of=bits_of,
         quote=lambda path: shlex.quote(str(path)),
         count=count,
         duration=duration,
@@ -157,6 +176,10 @@ def render(report: Mapping[str, Any]) -> str:
         bits=bits,
         signed=lambda value: ("−" if value < 0 else "+") + bits(value),
     )
+
+
+def _task(report: Mapping[str, Any]) -> Task[Any]:
+    return task_of(report.get("task", "language"))
 
 
 def bits(value: float) -> str:
@@ -209,7 +232,7 @@ def _three_figures(value: float) -> str:
 
 
 def _best(rungs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return min(rungs, key=lambda rung: rung["bits_per_byte"])
+    return min(rungs, key=bits_of)
 
 
 def _level(report: Mapping[str, Any]) -> list[str]:
@@ -226,9 +249,9 @@ def _level(report: Mapping[str, Any]) -> list[str]:
 
 def _verdict(report: Mapping[str, Any]) -> list[str]:
     """The sentence that names the best, and what must be said beside it."""
-    ranked = sorted(report["rungs"], key=lambda rung: rung["bits_per_byte"])
+    ranked = sorted(report["rungs"], key=bits_of)
     best = next(rung for rung in ranked if rung["name"] == report["best"])
-    at = f"{best['bits_per_byte']:.3f} bits per byte"
+    at = f"{bits_of(best):.3f} bits per {unit_of(best)}"
     if len(ranked) == 1:
         return [
             f"{best['name']} reaches {at}.",
@@ -254,10 +277,10 @@ def _verdict(report: Mapping[str, Any]) -> list[str]:
     other = next((rung for rung in ranked if rung["name"] == "gpt" and rung is not best), ranked[1])
     if other is best:
         other = ranked[0]
-    gap = other["bits_per_byte"] - best["bits_per_byte"]
-    share = gap / best["bits_per_byte"] if best["bits_per_byte"] else 0.0
+    gap = bits_of(other) - bits_of(best)
+    share = gap / bits_of(best) if bits_of(best) else 0.0
     place = _ordinal(ranked.index(other))
-    at = f"{other['bits_per_byte']:.3f}"
+    at = f"{bits_of(other):.3f}"
     stands = f"{other['name']} comes {place} at {at}, {bits(gap)} ({percent(share)}) behind"
     known = "level_with_best" in report or any(
         {step["from"], step["to"]} == {best["name"], other["name"]} for step in report["steps"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rung.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    from rung.models.base import LanguageModel
+Rungs = dict[str, tuple[str, str]]
 
-RUNGS = {
+LANGUAGE: Rungs = {
     "bigram": ("rung.models.counting.bigram:Bigram", "counted pairs, add-k smoothing"),
     "ngram": ("rung.models.counting.ngram:NGram", "counted n-grams, interpolated Kneser-Ney"),
     "infinigram": (
@@ -39,20 +38,31 @@ RUNGS = {
     "scratch-gpt": ("rung.models.scratch:ScratchGPT", "gpt in NumPy alone, by our own autograd"),
     "mix": ("rung.models.mix:Mix", "a weighted sum of other runs, weights learned on held-out text"),
 }
-"""Name -> where the class lives, and the line that help shows. Order is the order of the climb."""
+
+CLASSIFICATION: Rungs = {
+    "majority": ("rung.models.counting.majority:Majority", "how often each label occurs, whatever the text"),
+    "bag-of-words": (
+        "rung.models.networks.bag_of_words:BagOfWords",
+        "a weight for each token and label, summed",
+    ),
+}
+
+RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "classification": CLASSIFICATION}
+"""Task -> name -> where the class lives, and the line that help shows. Order is the order of the climb."""
 
 
-def rung_class(name: str) -> type[LanguageModel]:
-    """The class of a rung; its file is imported only now. Raises UserError for a name that is none."""
-    if name not in RUNGS:
-        raise UserError(f"there is no rung {name!r}{nearest(name, RUNGS)} (rungs: {', '.join(RUNGS)})")
-    module, _, attribute = RUNGS[name][0].partition(":")
+def tasks_with(rung: str) -> list[str]:
+    """The tasks that have a rung of this name. Raises UserError for a name that none has."""
+    found = [task for task, rungs in RUNGS.items() if rung in rungs]
+    if not found:
+        names = list(dict.fromkeys(name for rungs in RUNGS.values() for name in rungs))
+        raise UserError(f"there is no rung {rung!r}{nearest(rung, names)} (rungs: {', '.join(names)})")
+    return found
+
+
+def rung_class(name: str, task: str = "language") -> Any:
+    """The class of a task's rung; its file is imported only now. Raises UserError for a name that is none."""
+    if task not in tasks_with(name):
+        raise UserError(f"{task} has no rung {name!r} (rungs: {', '.join(RUNGS[task])})")
+    module, _, attribute = RUNGS[task][name][0].partition(":")
     return getattr(import_module(module), attribute)
-
-
-def descends(name: str) -> bool:
-    """Whether a rung is trained by gradient descent, so that training settings apply and torch is needed."""
-    from rung.models.base import CountedModel
-    from rung.models.mix import Mix
-
-    return not issubclass(rung_class(name), (CountedModel, Mix))

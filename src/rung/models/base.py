@@ -1,4 +1,7 @@
-"""The contract every rung answers to: a distribution over the next token given what came before.
+"""The contracts that rungs answer to, one for each kind of answer, and what all have in common.
+
+    LanguageModel   a distribution over the next token given what came before
+    Classifier      a distribution over the labels given a text
 
 NumPy arrays cross this boundary and natural logarithms are the unit: tokens are integers, log-probabilities
 float32 or better. Shapes: B rows of a batch, T tokens, V vocabulary.
@@ -14,7 +17,7 @@ its docstring which history counts once a document is longer, and `score` and `a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
@@ -22,7 +25,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.events import Event
-from rung.text.stream import TokenStream
+from rung.text.stream import LabelledStream, TokenStream
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,26 +36,72 @@ State = Any
 SCORE_TOKENS_AT_ONCE = 1 << 16
 
 
-class LanguageModel(ABC):
-    """A distribution over the next token given what came before.
+class Model(ABC):
+    """What every rung has, whatever it answers.
 
     Attributes:
         rung: the rung's name on the ladder, as typed after `rung train`.
         config_class: the frozen dataclass of its hyperparameters.
+        trained_by: the kind of training it takes, a key of `rung.training.trainers.TRAINERS`.
+        distributed: whether several processes train one together.
+        config: the frozen dataclass the model was built from.
         vocab_size: V, the number of ids, the mark included.
         end: the id of the document mark.
-        context: the longest history, in tokens, that can matter; None = unbounded.
-        config: the frozen dataclass the model was built from.
     """
 
     rung: ClassVar[str]
     config_class: ClassVar[type]
-    context: int | None
+    trained_by: ClassVar[str]
+    distributed: ClassVar[bool] = False
 
     def __init__(self, config: DataclassInstance, vocab_size: int, end: int) -> None:
         self.config = config
         self.vocab_size = vocab_size
         self.end = end
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """How many numbers the model is made of (counts or probabilities stored, or weights learned)."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The arrays that, with `describe()`, are the whole model: what `from_tensors` takes."""
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What a model of its kind must know of the data before it is made or loaded: arguments, by name."""
+        return {"vocab_size": self.vocab_size, "end": self.end}
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the scores are log-probabilities; without, a model can't be measured, sampled or mixed."""
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """What `run.json` says of the model."""
+        return {"rung": self.rung, **self.shape, "config": asdict(self.config)}
+
+    def check_tokens(self, tokens: Any) -> np.ndarray:
+        """`tokens` as int64. Raises UserError when an id is outside 0..V-1 or is not an integer."""
+        array = np.asarray(tokens)
+        if array.dtype.kind not in "iu" and array.size:
+            raise UserError(f"tokens must be integers, not {array.dtype}")
+        array = array.astype(np.int64, copy=False)
+        if array.size and (array.min() < 0 or array.max() >= self.vocab_size):
+            bad = int(array.min()) if array.min() < 0 else int(array.max())
+            raise UserError(f"token {bad} is outside this model's vocabulary, 0 to {self.vocab_size - 1}")
+        return array
+
+
+class LanguageModel(Model):
+    """A distribution over the next token given what came before.
+
+    Attributes:
+        context: the longest history, in tokens, that can matter; None = unbounded.
+    """
+
+    context: int | None
 
     @abstractmethod
     def start(self, batch: int = 1) -> State:
@@ -109,66 +158,134 @@ class LanguageModel(ABC):
                 log_probs[begin : begin + lengths[document]] = scores[row, : lengths[document]]
         return log_probs
 
-    @property
-    def has_probabilities(self) -> bool:
-        """Whether the scores are log-probabilities; without, a model can't be measured, sampled or mixed."""
-        return True
-
-    @property
-    @abstractmethod
-    def n_parameters(self) -> int:
-        """How many numbers the model is made of (counts or probabilities stored, or weights learned)."""
-
-    @abstractmethod
-    def tensors(self) -> dict[str, np.ndarray]:
-        """The arrays that, with `config`, `vocab_size` and `end`, are the whole model."""
-
     @classmethod
     @abstractmethod
     def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
         """The model whose `tensors()` these are. The arrays may be read-only and memory-mapped."""
 
-    def check_tokens(self, tokens: Any) -> np.ndarray:
-        """`tokens` as int64. Raises UserError when an id is outside 0..V-1 or is not an integer."""
-        array = np.asarray(tokens)
-        if array.dtype.kind not in "iu" and array.size:
-            raise UserError(f"tokens must be integers, not {array.dtype}")
-        array = array.astype(np.int64, copy=False)
-        if array.size and (array.min() < 0 or array.max() >= self.vocab_size):
-            bad = int(array.min()) if array.min() < 0 else int(array.max())
-            raise UserError(f"token {bad} is outside this model's vocabulary, 0 to {self.vocab_size - 1}")
-        return array
 
-    def describe(self) -> dict[str, Any]:
-        """What `run.json` says of the model."""
-        return {
-            "rung": self.rung,
-            "vocab_size": self.vocab_size,
-            "end": self.end,
-            "config": asdict(self.config),
-        }
+class Classifier(Model):
+    """A distribution over the labels given a text.
+
+    Attributes:
+        labels: what they are called, L of them.
+    """
+
+    def __init__(self, config: DataclassInstance, vocab_size: int, end: int, labels: Sequence[str]) -> None:
+        super().__init__(config, vocab_size, end)
+        self.labels = list(labels)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        return {**super().shape, "labels": self.labels}
+
+    @abstractmethod
+    def log_probs(self, texts: TokenStream) -> np.ndarray:
+        """The log-probability in nats of each label, (N, L), for each of the N documents.
+
+        It does not depend on which documents stand beside one, nor on their order.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(
+        cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], tensors: dict[str, np.ndarray]
+    ) -> Self:
+        """The model whose `tensors()` these are. The arrays may be read-only and memory-mapped."""
 
 
-class CountedModel(LanguageModel):
-    """A rung that is counted, not descended: one pass over the training tokens, no torch."""
+class GradientModel(Model):
+    """A rung whose weights are learned by gradient descent, whatever does the learning.
+
+    Attributes:
+        training_defaults: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
+        batch_tokens: where documents are short, so many rows are put in a batch that it has about this many tokens;
+            None = as many rows as for long ones.
+    """
+
+    training_defaults: ClassVar[Mapping[str, Any]]
+    batch_tokens: ClassVar[int | None] = None
+
+    @classmethod
+    def resolve_config(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
+        """`config` with each field that was left open (None) set to what suits the data.
+
+        Args:
+            config: as the user gave it.
+            vocab_size: V, the mark included.
+            train_tokens: how many tokens there are to learn from, closing marks included.
+            longest_document: the most tokens in one training document, its closing mark included.
+
+        Raises UserError when a field does not go with the data.
+        """
+        return config
+
+
+class GradientLanguageModel(GradientModel, LanguageModel):
+    """A language model whose weights are learned by gradient descent, from rows of tokens.
+
+    Attributes:
+        recurrent: whether a row of a batch goes on where that row stopped in the batch before.
+    """
+
+    recurrent: ClassVar[bool] = False
+
+    @property
+    def history(self) -> int:
+        """H, how many inputs a row has to the left of the first that it is to answer."""
+        return 0
+
+    @property
+    def max_window(self) -> int | None:
+        """The most tokens a training row can have; None = any number."""
+        return None
+
+    @property
+    def window(self) -> int:
+        """How many tokens a training row has if the user doesn't say."""
+        return 64
+
+
+class Counted(Model):
+    """A rung that is counted, not trained by gradient descent: one pass over the training data, no torch."""
+
+    trained_by = "counting"
 
     @classmethod
     def warm_up(cls) -> None:
         """Load and compile what `fit` needs, once an installation, so that it is not taken for training time."""
 
+
+class CountedModel(Counted, LanguageModel):
+    """A language model that is counted."""
+
     @classmethod
     @abstractmethod
     def fit(cls, config: Any, stream: TokenStream, vocab_size: int, end: int) -> Iterator[Event | Self]:
-        """Count `stream`. Yields events (notes on fallbacks taken) and, last, the model."""
+        """Count `stream`. Yields events (notes on fallbacks taken) and, last, the model.
+
+        Where the class is `distributed`, it takes a `group` too, whose processes count together.
+        """
 
 
-M = TypeVar("M", bound=CountedModel)
+class CountedClassifier(Counted, Classifier):
+    """A classifier that is counted."""
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls, config: Any, texts: LabelledStream, vocab_size: int, end: int, labels: Sequence[str]
+    ) -> Iterator[Event | Self]:
+        """Count `texts`. Yields events and, last, the model."""
+
+
+M = TypeVar("M", bound=Counted)
 
 
 def fitted(events: Iterator[Event | M]) -> M:
     """The model that a `fit` yields last; its events are dropped."""
     *_, model = events
-    assert isinstance(model, CountedModel)
+    assert isinstance(model, Counted)
     return cast(M, model)
 
 
@@ -182,3 +299,14 @@ def _groups_of_like_length(lengths: np.ndarray, tokens_at_once: int) -> Iterator
         group.append(row)
     if group:
         yield group
+
+
+def check_tensors(expected: dict[str, tuple[int, ...]], tensors: dict[str, np.ndarray]) -> None:
+    """Raises UserError naming the first tensor that is too many, missing or of another shape."""
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
+        raise UserError(
+            f"the weights don't fit the model: {name} should be {expected.get(name, 'absent')}"
+            f" and is {found.get(name, 'absent')}; use the configuration they were saved with"
+        )

@@ -70,6 +70,7 @@ class Mix(LanguageModel):
 
     rung = "mix"
     config_class = MixConfig
+    trained_by = "mixing"
 
     def __init__(
         self,

@@ -3,72 +3,56 @@
     scratch-bigram   neural-bigram's table of logits       scratch-rnn   rnn's Elman network, one layer
     scratch-mlp      mlp, without BatchNorm                scratch-gpt   gpt in GPT-2's shape
 
-The networks are in `rung.scratch.language`, the loop in `rung.scratch.training`; here they get the contract, batches
-and checkpoints. Tensors have the names and shapes of the torch rung's: what `tensors()` gives in one is what
+The networks are in `rung.scratch.language`; here they get the contract. Tensors have the names and shapes of the
+torch rung's: what `tensors()` gives in one is what
 `from_tensors` takes in the other. Everything runs on the CPU, whatever `--device` says.
 
 Window policies. scratch-bigram and scratch-mlp read a block of exactly the last C inputs, marks filling it before a
 document's beginning. scratch-rnn has no window. scratch-gpt has that of `gpt` (`rung.models.networks.network`): with
-stride
-S = C - C // 2, window k sees the inputs k S to k S + C - 1 and answers for those that no earlier one holds.
+stride S = C - C // 2, window k sees the inputs k S to k S + C - 1 and answers for those that no earlier one holds.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
 from rung.errors import UserError
-from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
-from rung.measure import Measure
-from rung.models.base import LanguageModel, State
+from rung.models.base import GradientLanguageModel, State, check_tensors
 from rung.scratch.language import Perceptron, Reader, Table, Transformer
 from rung.scratch.losses import CrossEntropy, LogSoftmax
-from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
 from rung.scratch.tape import Module, Value
-from rung.scratch.training import Craft, Progress, train
-from rung.tensors import load_tensors, save_tensors
-from rung.text.stream import TokenStream
-from rung.training.batches import Batches, Lanes
-from rung.training.config import TrainingConfig
-from rung.training.schedules import SCHEDULES
 
 TOKENS_AT_ONCE = 1 << 12
 """Inputs read in one forward while scoring."""
 
-LAST = "checkpoints/last.safetensors"
-CHECKPOINT_SECONDS = 30.0
 MAX_TABLE = 200_000_000
 
 N = TypeVar("N", bound=Module)
 
 
-class ScratchModel(LanguageModel, Generic[N]):
+class ScratchModel(GradientLanguageModel, Generic[N]):
     """A rung made of the scratch engine's modules.
 
     Attributes:
         network: the modules.
-        training_defaults: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
+        carried: in training, what each row of a batch has reached and the next batch goes on from; None = nothing.
     """
 
-    training_defaults: ClassVar[Mapping[str, Any]]
-    history = 0
+    trained_by = "scratch"
+    carried: np.ndarray | None = None
 
     def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
         super().__init__(config, vocab_size, end)
         self.network = network
-        self.context = self.reach(config)
+        self.context = self.context_of(config)
 
     @classmethod
     @abstractmethod
-    def reach(cls, config: Any) -> int | None:
+    def context_of(cls, config: Any) -> int | None:
         """The longest history, in tokens, that can matter; None = unbounded."""
 
     @classmethod
@@ -77,13 +61,11 @@ class ScratchModel(LanguageModel, Generic[N]):
         """The network with its first weights."""
 
     @abstractmethod
-    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
-        """The mean -log p, in nats, of the targets of batch t, and how many there are."""
+    def loss(self, inputs: np.ndarray, targets: np.ndarray) -> Value:
+        """The mean -log p, in nats, of `targets` (B, T), which follow the last T of `inputs` (B, H + T); -1 is none.
 
-    @classmethod
-    def resolve_config(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
-        """`config` with each field that was left open set to what suits the data; see `NeuralModel.resolve_config`."""
-        return config
+        Recurrent ones are told third which rows (B,) begin anew.
+        """
 
     @classmethod
     def initialise(cls, config: Any, vocab_size: int, end: int, seed: int, dtype: Any = np.float32) -> Self:
@@ -101,14 +83,7 @@ class ScratchModel(LanguageModel, Generic[N]):
     def load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
         """Take over the weights of `tensors()`, in place."""
         weights = self.weights()
-        expected = {name: weight.shape for name, weight in weights.items()}
-        found = {name: tensor.shape for name, tensor in tensors.items()}
-        if expected != found:
-            name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
-            raise UserError(
-                f"the weights don't fit the model: {name} should be {expected.get(name, 'absent')}"
-                f" and is {found.get(name, 'absent')}; use the configuration they were saved with"
-            )
+        check_tensors({name: weight.data.shape for name, weight in weights.items()}, tensors)
         for name, weight in weights.items():
             weight.data[...] = tensors[name]
 
@@ -125,20 +100,6 @@ class ScratchModel(LanguageModel, Generic[N]):
     @property
     def n_parameters(self) -> int:
         return sum(weight.data.size for weight in self.weights().values())
-
-    @property
-    def max_window(self) -> int | None:
-        """The most tokens a training row can have; None = any number."""
-        return None
-
-    @property
-    def window(self) -> int:
-        """How many tokens a training row has if the user doesn't say."""
-        return 64
-
-    def batches(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> Batches:
-        """Where training text comes from."""
-        return Batches(stream, window, batch_size, seed, self.history)
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
         tokens = self.check_tokens(tokens)
@@ -167,11 +128,10 @@ class SlidingScratch(ScratchModel[N]):
         """(M, C) -> logits (M, V)."""
         return self.network(blocks)
 
-    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
-        inputs, targets = batches.batch(t)
+    def loss(self, inputs: np.ndarray, targets: np.ndarray) -> Value:
         real = targets >= 0
         blocks = np.lib.stride_tricks.sliding_window_view(inputs, self.context, axis=1)[real]
-        return CROSS_ENTROPY(self.read(blocks), targets[real]), len(blocks)
+        return CROSS_ENTROPY(self.read(blocks), targets[real])
 
     def start(self, batch: int = 1) -> State:
         return np.full((batch, self.history), self.end, np.int64)
@@ -205,7 +165,7 @@ class ScratchBigram(SlidingScratch[Table]):
     training_defaults: ClassVar = {"lr": 0.1, "weight_decay": 0.0, "batch_size": 64, "steps": 3000}
 
     @classmethod
-    def reach(cls, config: Any) -> int:
+    def context_of(cls, config: Any) -> int:
         return 1
 
     @classmethod
@@ -243,7 +203,7 @@ class ScratchMLP(SlidingScratch[Perceptron]):
     training_defaults: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 
     @classmethod
-    def reach(cls, config: ScratchMLPConfig) -> int:
+    def context_of(cls, config: ScratchMLPConfig) -> int:
         return config.context
 
     @classmethod
@@ -268,34 +228,27 @@ class ScratchRNNConfig:
 
 
 class ScratchRNN(ScratchModel[Reader]):
-    """Elman's network, rnn's with one layer. A state is the array (B, H) that the cell carries.
-
-    Attributes:
-        carried: in training, the state that each row of a batch has reached and the next batch goes on from.
-    """
+    """Elman's network, rnn's with one layer. A state is the array (B, H) that the cell carries."""
 
     rung = "scratch-rnn"
     config_class = ScratchRNNConfig
+    recurrent = True
     training_defaults: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
-    carried: np.ndarray | None = None
 
     @classmethod
-    def reach(cls, config: ScratchRNNConfig) -> None:
+    def context_of(cls, config: ScratchRNNConfig) -> None:
         return None
 
     @classmethod
     def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Reader:
         return Reader(vocab_size, config.n_embd, config.n_hidden, rng, dtype)
 
-    def batches(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> Batches:
-        return Lanes(stream, window, batch_size, seed)
-
-    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
-        assert isinstance(batches, Lanes)
-        inputs, targets = batches.batch(t)
+    def loss(self, inputs: np.ndarray, targets: np.ndarray, fresh: np.ndarray | None = None) -> Value:
         state = self.start(len(inputs)) if self.carried is None else self.carried
-        logits, self.carried = self.network(inputs, np.where(batches.fresh(t)[:, None], 0, state))
-        return CROSS_ENTROPY(logits, targets), int((targets >= 0).sum())
+        if fresh is not None:
+            state = np.where(fresh[:, None], 0, state)
+        logits, self.carried = self.network(inputs, state)
+        return CROSS_ENTROPY(logits, targets)
 
     def start(self, batch: int = 1) -> State:
         return np.zeros((batch, len(self.network.core.weight_ih.data)), self.network.embedding.data.dtype)
@@ -349,7 +302,7 @@ class ScratchGPT(ScratchModel[Transformer]):
     context: int
 
     @classmethod
-    def reach(cls, config: ScratchGPTConfig) -> int:
+    def context_of(cls, config: ScratchGPTConfig) -> int:
         assert config.context is not None
         return config.context
 
@@ -388,9 +341,8 @@ class ScratchGPT(ScratchModel[Transformer]):
         """How far a window lies from the one before."""
         return self.context - self.context // 2
 
-    def loss(self, batches: Batches, t: int) -> tuple[Value, int]:
-        inputs, targets = batches.batch(t)
-        return CROSS_ENTROPY(self.network(inputs), targets), int((targets >= 0).sum())
+    def loss(self, inputs: np.ndarray, targets: np.ndarray) -> Value:
+        return CROSS_ENTROPY(self.network(inputs), targets)
 
     def start(self, batch: int = 1) -> State:
         return np.empty((batch, 0), np.int64)
@@ -422,140 +374,6 @@ class ScratchGPT(ScratchModel[Transformer]):
             found = _picked(self.network(windows), follow)[:, -stride:]
             for (row, at), answer in zip(chunk, found, strict=True):
                 scores[row, at : at + stride] = answer[: length - at]
-
-
-def check_training(training: TrainingConfig) -> None:
-    """Raises UserError for a setting that the scratch engine's training does not have."""
-    lacking = {"accumulate": 1, "average": None}
-    for name, neutral in lacking.items():
-        if getattr(training, name) != neutral:
-            raise UserError(f"--{name} is not there for scratch rungs; leave it out, or train a torch rung")
-    if training.optimizer == "muon":
-        raise UserError(
-            "--optimizer muon is not there for scratch rungs; use sgd, momentum, nesterov, adam or adamw"
-        )
-
-
-def train_scratch(
-    model: ScratchModel[Any],
-    stream: TokenStream,
-    config: TrainingConfig,
-    folder: Path,
-    *,
-    seed: int,
-    evaluate: Callable[[], Measure] | None,
-    sample: Callable[[], str] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    resume: bool = False,
-) -> Iterator[Event]:
-    """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
-
-    Raises UserError when rows would be longer than the model's context.
-    """
-    assert config.batch_size is not None
-    assert config.lr is not None
-    window = config.window if config.window is not None else model.window
-    if model.max_window is not None and window > model.max_window:
-        raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
-    weights = model.network.parameters()
-    kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
-    optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
-    if isinstance(optimizer, Adam):
-        optimizer.b2 = config.beta2
-    progress, best = Progress(), dict[str, np.ndarray]()
-    if resume:
-        progress = _load(folder / LAST, model, optimizer, best)
-    saved_at, saved_step = time.monotonic(), progress.step
-
-    def keep() -> Checkpoint:
-        nonlocal saved_at, saved_step
-        saved_at, saved_step = time.monotonic(), progress.step
-        _save(folder / LAST, model, optimizer, best, progress)
-        return Checkpoint(progress.step, LAST)
-
-    def held_out() -> tuple[float, float]:
-        assert evaluate is not None
-        measured = evaluate()
-        return measured.nats_per_token, measured.bits_per_byte
-
-    batches = model.batches(stream, window, config.batch_size, seed)
-    schedule = SCHEDULES[config.schedule]
-    craft = Craft(
-        steps=config.steps,
-        tokens=config.tokens,
-        minutes=config.minutes,
-        schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
-        l1=config.l1,
-        l2=config.l2,
-        clip=config.clip,
-        eval_every=config.eval_every,
-        patience=config.patience,
-    )
-    for event in train(
-        model.network,
-        optimizer,
-        lambda t: model.loss(batches, 0 if config.overfit_one_batch else t),
-        craft,
-        evaluate=None if evaluate is None or config.overfit_one_batch else held_out,
-        stop=stop,
-        progress=progress,
-        best=best,
-    ):
-        if isinstance(event, Finished):
-            if event.reason == "diverged":
-                yield Note(
-                    f"the loss is no longer a finite number after step {event.step}: training stopped; "
-                    f"try a lower --lr (it was {config.lr:g})"
-                )
-            if event.reason == "interrupted" or (event.reason == "budget" and saved_step < event.step):
-                yield keep()
-        yield event
-        if isinstance(event, Evaluation):
-            if sample is not None:
-                yield Sample(event.step, sample())
-            yield keep()
-        elif isinstance(event, Step) and (
-            time.monotonic() - saved_at > CHECKPOINT_SECONDS
-            if config.checkpoint_every is None
-            else event.step % config.checkpoint_every == 0
-        ):
-            yield keep()
-
-
-def _save(
-    path: Path,
-    model: ScratchModel[Any],
-    optimizer: Optimizer,
-    best: dict[str, np.ndarray],
-    progress: Progress,
-) -> None:
-    """Everything that training needs to go on as if it had never stopped, atomically."""
-    weights = model.network.parameters()
-    tensors = {f"model.{name}": weight.data for name, weight in weights.items()}
-    tensors |= {f"best.{name}": data for name, data in best.items()}
-    for name, memory in zip(weights, optimizer.memory, strict=True):
-        tensors |= {f"memory.{i}.{name}": array for i, array in enumerate(memory)}
-    if isinstance(model, ScratchRNN) and model.carried is not None:
-        tensors["carried"] = model.carried
-    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
-
-
-def _load(
-    path: Path, model: ScratchModel[Any], optimizer: Optimizer, best: dict[str, np.ndarray]
-) -> Progress:
-    """Put back what `_save` wrote."""
-    tensors, metadata = load_tensors(path)
-    for (name, weight), memory in zip(model.network.parameters().items(), optimizer.memory, strict=True):
-        weight.data[...] = tensors[f"model.{name}"]
-        for i, array in enumerate(memory):
-            array[...] = tensors[f"memory.{i}.{name}"]
-        if f"best.{name}" in tensors:
-            best[name] = np.array(tensors[f"best.{name}"])
-    if isinstance(model, ScratchRNN) and "carried" in tensors:
-        model.carried = np.array(tensors["carried"])
-    progress = Progress(**json.loads(metadata["progress"]))
-    optimizer.steps = progress.step
-    return progress
 
 
 def _log_probs(logits: Value) -> np.ndarray:

@@ -17,7 +17,7 @@ import mmap
 import os
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,11 @@ class Corpus:
     test: TokenStream | None
     facts: dict[str, Any]
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The parts there are."""
+        return tuple(self.facts["parts"])
+
     def stream(self, part: str) -> TokenStream:
         """The stream of `part`: train, validation or test. Raises UserError when there is none."""
         streams = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -72,12 +77,8 @@ class Corpus:
         """The same corpus in another folder, by hard links (copies where links can't be made)."""
         if folder.exists() and folder.samefile(self.folder):
             return self
-        with _workshop(folder) as work:
-            for name in _file_names(self.facts["parts"]):
-                try:
-                    os.link(self.folder / name, work / name)
-                except OSError:
-                    shutil.copyfile(self.folder / name, work / name)
+        with workshop(folder) as work:
+            link_files(self.folder, work, _file_names(self.facts["parts"]))
             _install(work, folder, self.facts["parts"])
         return open_corpus(folder)
 
@@ -119,7 +120,7 @@ def prepare(
         for part, spec in (("validation", validation), ("test", test))
         if spec is not None
     }
-    with _workshop(folder) as work:
+    with workshop(folder) as work:
         with ExitStack() as stack:
             spool = stack.enter_context(_spooled(work / "data.spool", source))
             ranges, rule = divide(spool.offsets, shares, spool.data)
@@ -180,7 +181,7 @@ def _shares_with_files(split: Split, validation: object, test: object) -> Split:
 
 
 @contextmanager
-def _workshop(folder: Path) -> Iterator[Path]:
+def workshop(folder: Path) -> Iterator[Path]:
     """A fresh folder inside `folder`, gone afterwards. What a killed process left is cleared away."""
     work = folder / ".corpus.part"
     try:
@@ -195,6 +196,15 @@ def _workshop(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def link_files(folder: Path, place: Path, names: Iterable[str]) -> None:
+    """Hard links, in `place`, to files of `folder`; copies where links can't be made."""
+    for name in names:
+        try:
+            os.link(folder / name, place / name)
+        except OSError:
+            shutil.copyfile(folder / name, place / name)
+
+
 def _file_names(parts: Iterable[str]) -> list[str]:
     """The corpus's files; corpus.json, which makes it one, last."""
     return [
@@ -205,11 +215,17 @@ def _file_names(parts: Iterable[str]) -> list[str]:
 
 
 def _install(work: Path, folder: Path, parts: Iterable[str]) -> None:
-    """Move the complete corpus from `work` to `folder`. If this is cut short, no corpus.json is there."""
-    (folder / "corpus.json").unlink(missing_ok=True)
-    for name in set(_file_names(PARTS)) - set(_file_names(parts)):
+    install(work, folder, _file_names(parts), set(_file_names(PARTS)) - set(_file_names(parts)))
+
+
+def install(work: Path, folder: Path, names: Sequence[str], others: Iterable[str] = ()) -> None:
+    """Move complete files from `work` to `folder`, the one that makes them valid last, where `others` are removed.
+
+    If this is cut short, the last one is not there.
+    """
+    for name in (names[-1], *others):
         (folder / name).unlink(missing_ok=True)
-    for name in _file_names(parts):
+    for name in names:
         (work / name).replace(folder / name)
 
 

@@ -1,12 +1,25 @@
-"""How to read a text: what a document is, how it is split, how it is cut into tokens."""
+"""How data are read: what a document is, how they are split, how they are cut into tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from rung.text.corpus import Corpus, prepare
-from rung.text.tokenizers import Tokenizer
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Settings of reading data to measure on.
+
+    Attributes:
+        documents: what a document is: lines, paragraphs, files, or auto (rows of tables; lines of a list; files).
+        field: which JSON field, CSV column or Parquet column holds the text.
+        label: which one holds the label; by default the one that the model was trained on.
+        sha256: the hash that an https:// source must have.
+    """
+
+    documents: str = "auto"
+    field: str | None = None
+    label: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,19 +47,22 @@ class DataOptions:
     test: str | None = None
 
 
-def prepare_corpus(
-    data: str | Path, folder: Path, options: DataOptions, trained: Tokenizer | None = None
-) -> Corpus:
-    """`rung.text.corpus.prepare` with these options; `trained` is a tokeniser to use instead of training one."""
-    return prepare(
-        data,
-        folder,
-        tokenizer=options.tokenizer if trained is None else trained,
-        vocab_size=options.vocab_size,
-        split=options.split,
-        documents=options.documents,
-        field=options.field,
-        sha256=options.sha256,
-        validation=options.val,
-        test=options.test,
-    )
+@dataclass(frozen=True)
+class LabelOptions:
+    """Settings of reading texts with labels.
+
+    Attributes:
+        label: which column holds the label.
+        field: which column holds the text.
+        tokenizer: char, byte, word, bpe, wordpiece or unigram.
+        vocab_size: the most token ids; by default what suits the tokeniser.
+        split: shares of train/validation/test, as in 90/5/5, each with its share of every label.
+        sha256: the hash that an https:// source must have.
+    """
+
+    label: str = "label"
+    field: str = "text"
+    tokenizer: str = "word"
+    vocab_size: int | None = None
+    split: str = "90/5/5"
+    sha256: str | None = None

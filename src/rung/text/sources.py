@@ -122,6 +122,11 @@ class Source:
         self._counted = {"sha256": digest.hexdigest(), "bytes": n_bytes, "n_documents": n_documents}
 
     @property
+    def files(self) -> list[File]:
+        """The files it reads, in order."""
+        return self._files
+
+    @property
     def plain_mode(self) -> str | None:
         """What a document of plain text is here: lines, paragraphs or files. None when there is none."""
         return self._mode if any(file.format == "text" for file in self._files) else None

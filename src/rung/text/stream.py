@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,3 +68,14 @@ class TokenStream:
             except (OSError, ValueError) as error:
                 raise UserError(f"{file} can't be read: {error}") from error
         return TokenStream(*arrays)
+
+
+class LabelledStream(NamedTuple):
+    """Documents and the label of each.
+
+    stream: the documents, D of them.
+    labels: (D,) int64, which label.
+    """
+
+    stream: TokenStream
+    labels: np.ndarray

@@ -31,8 +31,9 @@ from rung.models import rung_class
 from rung.models.mix import MixConfig
 from rung.runs import EVENTS, MODEL, Run, clear, load, write_recipe
 from rung.text.corpus import Corpus
-from rung.training import session
+from rung.training import restarts
 from rung.training.config import TrainingConfig
+from rung.training.trainers import Sampler
 
 DEFAULT_MINUTES = 10.0
 
@@ -64,7 +65,7 @@ def train_best(
     training: TrainingConfig,
     seed: int = 0,
     device: str = "auto",
-    sample: session.Sampler | None = None,
+    sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Event]]:
     """Spend `training.minutes` on `corpus`; `folder`, which holds the corpus as `data/`, becomes the mixture's run.
@@ -73,7 +74,7 @@ def train_best(
 
     Raises UserError when there is no validation text to choose by, or a budget other than minutes is given.
     """
-    if corpus.validation is None:
+    if "validation" not in corpus.splits:
         raise UserError("best chooses by validation text: give --val FILE, or a --split with some")
     if training.steps is not None or training.tokens is not None:
         raise UserError("best has a budget in minutes: give --minutes M, not --steps or --tokens")
@@ -91,7 +92,7 @@ def train_best(
     def attempt(
         name: str, rung: str, settings: dict[str, str], budget: float | None, seed: int = seed
     ) -> Iterator[tuple[str, Event]]:
-        for event in session.start(
+        for event in restarts.start(
             rung,
             corpus.link(parts / name / "data"),
             parts / name,
@@ -134,7 +135,7 @@ def train_best(
         )
         if lowest["name"] not in kept:
             kept.append(lowest["name"])
-    for event in session.start(
+    for event in restarts.start(
         "mix",
         corpus,
         folder,

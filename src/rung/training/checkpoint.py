@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +17,7 @@ import torch
 from rung.errors import UserError
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
-
-
-@dataclass
-class Progress:
-    """The numbers of a training under way.
-
-    Attributes:
-        step: optimiser steps taken.
-        tokens: training tokens seen.
-        seconds: wall time of training so far, evaluations included, pauses between resumes left out.
-        evaluations: how many evaluations were made.
-        evaluated_step: the step of the last one; -1 before the first.
-        stale: how many there were since the best.
-        best_step: the step of the best one; -1 before the first.
-        best_nats: its nats per token.
-        loss_nats, loss_tokens: training nats and tokens since the last evaluation.
-    """
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    evaluations: int = 0
-    evaluated_step: int = -1
-    stale: int = 0
-    best_step: int = -1
-    best_nats: float = float("inf")
-    loss_nats: float = 0.0
-    loss_tokens: int = 0
+from rung.training.progress import Progress
 
 
 def save_checkpoint(
@@ -54,17 +27,17 @@ def save_checkpoint(
     progress: Progress,
     average: Average | None = None,
     *,
-    whole: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.detach,
+    full_tensor: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.detach,
     write: bool = True,
 ) -> None:
-    """Write everything, atomically. `whole` makes a tensor whole that this process has a share of; one of those that
+    """Write everything, atomically. `full_tensor` makes whole what this process has a share of; one of those that
     have the others must write."""
-    tensors = {f"model.{name}": _numpy(whole(t)) for name, t in network.named_parameters()}
-    tensors |= {f"buffer.{name}": _numpy(whole(t)) for name, t in network.named_buffers()}
+    tensors = {f"model.{name}": _numpy(full_tensor(t)) for name, t in network.named_parameters()}
+    tensors |= {f"buffer.{name}": _numpy(full_tensor(t)) for name, t in network.named_buffers()}
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(whole(torch.as_tensor(value)))
+            tensors[f"optimizer.{key}.{names[parameter]}"] = _numpy(full_tensor(torch.as_tensor(value)))
     if average is not None:
         tensors |= {f"average.{name}": _numpy(t) for name, t in average.tensors.items()}
     if write:
@@ -77,9 +50,9 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: Average | None = None,
     *,
-    cut_like: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda tensor, like: tensor,
+    distribute_like: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda tensor, like: tensor,
 ) -> Progress:
-    """Put back what `save_checkpoint` wrote, bit for bit; `cut_like` cuts it as a parameter is cut that is shared.
+    """Put back what `save_checkpoint` wrote, bit for bit; `distribute_like` gives of it what belongs to this process.
 
     Raises UserError when the shapes are another model's.
     """
@@ -94,7 +67,7 @@ def load_checkpoint(
                     f"{path} is a checkpoint of another shape: {name} does not fit this run's model"
                 )
             with torch.no_grad():
-                target.copy_(cut_like(torch.from_numpy(np.array(array)), target))
+                target.copy_(distribute_like(torch.from_numpy(np.array(array)), target))
         elif kind == "average":
             if average is not None:
                 average.tensors[name].copy_(torch.from_numpy(np.array(array)))
@@ -102,7 +75,7 @@ def load_checkpoint(
             state, _, name = name.partition(".")
             # Beside their parameter, step counts too: that is where a fused optimiser keeps them.
             value = torch.from_numpy(np.array(array)).to(parameters[name].device)
-            optimizer.state[parameters[name]][state] = cut_like(value, parameters[name])
+            optimizer.state[parameters[name]][state] = distribute_like(value, parameters[name])
     return Progress(**json.loads(metadata["progress"]))
 
 

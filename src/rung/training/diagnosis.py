@@ -16,12 +16,15 @@ FLAT = 0.002
 FEWEST = 3
 
 
-def diagnose(train: Sequence[float], validation: Sequence[float]) -> str | None:
+def diagnose(
+    train: Sequence[float], validation: Sequence[float], target: str = "token"
+) -> str | None:
     """Name what the curves show; None when they show nothing of the kind, or are too short to tell.
 
     Args:
-        train: mean training loss before each evaluation, nats per token.
-        validation: validation loss at each evaluation, nats per token.
+        train: mean training loss before each evaluation, nats per target.
+        validation: validation loss at each evaluation, nats per target.
+        target: what one of them is called.
 
     The rules, in order:
         overfit      validation ends more than 2 % above its lowest, and training loss fell since then;
@@ -34,19 +37,19 @@ def diagnose(train: Sequence[float], validation: Sequence[float]) -> str | None:
     if validation[-1] > validation[lowest] * (1 + WORSE) and train[-1] < train[lowest]:
         return (
             f"overfit: validation loss was lowest at evaluation {lowest + 1} of {len(validation)} "
-            f"({validation[lowest]:.3f} nats per token) and rose to {validation[-1]:.3f} while training loss fell to "
+            f"({validation[lowest]:.3f} nats per {target}) and rose to {validation[-1]:.3f} while training loss fell to "
             f"{train[-1]:.3f}. The weights of the lowest are kept; more text, --dropout, more --weight-decay or a "
             "smaller model would help, and --patience would end it sooner"
         )
     falls = [1 - curve[-1] / curve[-2] if curve[-2] > 0 else 0.0 for curve in (train, validation)]
     if min(falls) > FALLING:
         return (
-            f"underfit: training and validation loss ({train[-1]:.3f} and {validation[-1]:.3f} nats per token) were "
+            f"underfit: training and validation loss ({train[-1]:.3f} and {validation[-1]:.3f} nats per {target}) were "
             "both still falling when training ended; a larger budget would help"
         )
     if max(abs(fall) for fall in falls) < FLAT and train[-1] >= validation[-1]:
         return (
-            f"underfit: training loss ({train[-1]:.3f} nats per token) is no lower than validation loss "
+            f"underfit: training loss ({train[-1]:.3f} nats per {target}) is no lower than validation loss "
             f"({validation[-1]:.3f}) and neither falls any more; a larger model or a longer context could learn more"
         )
     return None

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rung.batches import Batches
 from rung.errors import UserError
 from rung.events import Event, Step
 from rung.files import atomic_path
-from rung.models.networks.network import NeuralModel
-from rung.text.stream import TokenStream
+from rung.models.networks.network import TrainableModule
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
 
@@ -57,14 +57,14 @@ class Sweep:
 
 
 def sweep(
-    model: NeuralModel,
-    train: TokenStream,
+    network: TrainableModule,
+    batches: Batches,
     config: TrainingConfig,
     *,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event | Sweep]:
-    """Train `model`, which is of no use afterwards, on the real batches with the real optimiser at rising rates.
+    """Train `network`, which is of no use afterwards, on the real batches with the real optimiser at rising rates.
 
     Yields each Step, and last the Sweep; nothing more when stopped. Raises UserError when the loss never falls.
     """
@@ -82,7 +82,7 @@ def sweep(
     losses: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for event in train_network(
-            model, train, config, Path(folder), seed=seed, evaluate=None, schedule=exponential, stop=stop
+            network, batches, config, Path(folder), seed=seed, evaluate=None, schedule=exponential, stop=stop
         ):
             if not isinstance(event, Step):
                 continue
@@ -124,7 +124,7 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float:
     return float(f"{rates[int(np.argmin(slopes[: lowest + 1]))]:.0e}")
 
 
-def draw(found: Sweep, path: Path) -> None:
+def plot(found: Sweep, path: Path) -> None:
     """Write the picture, an SVG: loss over learning rate, smoothed and as it was, the suggestion marked."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG

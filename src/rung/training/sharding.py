@@ -13,6 +13,7 @@ A checkpoint holds whole tensors, so that any number of processes can go on from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,17 +25,77 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rung.errors import UserError
-from rung.measure import Measure
-from rung.models.networks.network import Network, NeuralModel
 from rung.models.transformer.decoder import Transformer
 from rung.models.transformer.hashed_ngrams import HashedNgrams
 from rung.process_group import ProcessGroup
-from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
-from rung.training.distributed import measure_together
+from rung.training.parallel import DataParallel
 
 
-def check_shardable(network: Network, config: TrainingConfig, group: ProcessGroup) -> None:
+class FullySharded(DataParallel):
+    """Every process holds a share of each weight.
+
+    Attributes:
+        loaded: the whole weights that `load_weights` was given last; they need not fit where the shares are.
+    """
+
+    sharded = True
+
+    def __init__(self, group: ProcessGroup) -> None:
+        super().__init__(group)
+        self.loaded: dict[str, np.ndarray] | None = None
+
+    def full_tensor(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def distribute_like(self, tensor: Tensor, like: Tensor) -> Tensor:
+        if not isinstance(like, DTensor) or tensor.shape != like.shape:
+            return tensor
+        return distribute_tensor(
+            tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None
+        )
+
+    def reduced_parameters(self, network: nn.Module) -> list[nn.Parameter]:
+        return replicated_parameters(network)  # what is sharded is added up where it is
+
+    def local_part(self, tensor: Tensor) -> Tensor:
+        return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+    def norm(self, gradients: list[Tensor]) -> float:
+        return math.sqrt(self.group.sum(super().norm(gradients) ** 2))
+
+    def load_weights(self, network: nn.Module, tensors: dict[str, np.ndarray]) -> None:
+        self.loaded = tensors
+
+    @contextmanager
+    def measuring(self, network: nn.Module) -> Iterator[Callable[[], None]]:
+        """All processes gather every block together, though some have more to score than others."""
+        assert isinstance(network, FSDPModule)
+        assert isinstance(network, Transformer)
+        read = network.hidden
+
+        def hidden(tokens: Tensor) -> Tensor:
+            self.group.sum(1.0)
+            return read(tokens)
+
+        def catch_up() -> None:
+            # Gathering blocks that others need; what is read meanwhile is of no interest.
+            nothing = torch.zeros(1, 1, dtype=torch.int64, device=next(network.parameters()).device)
+            with torch.inference_mode():
+                while self.group.sum(0.0):
+                    read(nothing)
+
+        network.unshard()
+        network.hidden = hidden
+        try:
+            yield catch_up
+        finally:
+            del network.hidden
+            network.reshard()
+
+
+def check_shardable(network: nn.Module, config: TrainingConfig, group: ProcessGroup) -> None:
     """Raises UserError for what does not go with `--shard`."""
     if group.world_size == 1:
         raise UserError(
@@ -50,11 +111,11 @@ def check_shardable(network: Network, config: TrainingConfig, group: ProcessGrou
         raise UserError(f"--shard needs torch 2.9 or later, and this is {torch.__version__}")
 
 
-def shard(network: Network, device: torch.device, group: ProcessGroup) -> None:
+def shard(network: nn.Module, device: torch.device, group: ProcessGroup) -> None:
     """Cut up the weights of a transformer, in place, and move the shares to `device`."""
     assert isinstance(network, Transformer)
     mesh = init_device_mesh(device.type, (group.world_size,))
-    tables = set(left_whole(network))
+    tables = set(replicated_parameters(network))
     for table in tables:
         table.data = table.data.to(device)
     for module in (*network.blocks, network):
@@ -71,63 +132,6 @@ def shard(network: Network, device: torch.device, group: ProcessGroup) -> None:
     network.reshard()  # otherwise its own weights stay gathered, and an optimiser would be given those
 
 
-def left_whole(network: Network) -> list[nn.Parameter]:
+def replicated_parameters(network: nn.Module) -> list[nn.Parameter]:
     """What `shard` does not cut up."""
     return [part.table for part in network.modules() if isinstance(part, HashedNgrams)]
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A share's whole tensor; all processes ask for it together."""
-    tensor = tensor.detach()
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def share_of(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, to be changed in place."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def cut_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor, what belongs to this process, where `like` is a share of the same shape."""
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
-        return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def measure(
-    model: NeuralModel, stream: TokenStream, n_bytes: int, split: str, group: ProcessGroup
-) -> Measure:
-    """`ProcessGroup.measure`: all processes gather every block together, though some have more to score than others."""
-    with _in_step(model.network, group) as catch_up:
-        return measure_together(group, model, stream, n_bytes, split, between=catch_up)
-
-
-@contextmanager
-def _in_step(network: Network, group: ProcessGroup) -> Iterator[Callable[[], None]]:
-    """Inside, `network.hidden` waits until all call it; who has nothing left to read calls what this yields."""
-    assert isinstance(network, FSDPModule)
-    read = network.hidden
-
-    def hidden(tokens: Tensor) -> Tensor:
-        group.sum(1.0)
-        return read(tokens)
-
-    def catch_up() -> None:
-        # Gathering blocks that others need; what is read meanwhile is of no interest.
-        nothing = torch.zeros(1, 1, dtype=torch.int64, device=next(network.parameters()).device)
-        with torch.inference_mode():
-            while group.sum(0.0):
-                read(nothing)
-
-    network.unshard()
-    network.hidden = hidden
-    try:
-        yield catch_up
-    finally:
-        del network.hidden
-        network.reshard()
-
-
-def unsharded(model: NeuralModel, tensors: dict[str, np.ndarray]) -> Network:
-    """A network of its own on the CPU, with these weights."""
-    return type(model).from_tensors(model.config, model.vocab_size, model.end, tensors).network

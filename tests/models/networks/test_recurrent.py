@@ -133,9 +133,8 @@ def test_training_rows_read_each_document_as_if_it_were_not_cut(rung: type[Recur
     tokens = t = 0
     total = 0.0
     while tokens < 2 * stream.n_tokens:
-        inputs, targets = lanes.batch(t)
-        network.reset_rows(torch.from_numpy(lanes.fresh(t)))
-        total += network.loss(torch.from_numpy(inputs), torch.from_numpy(targets)).item()
+        inputs, targets, fresh = lanes.batch(t).arrays
+        total += network.loss(*map(torch.from_numpy, (inputs, targets, fresh))).item()
         tokens += int((targets >= 0).sum())
         t += 1
     assert total == pytest.approx(2 * expected, rel=1e-5)

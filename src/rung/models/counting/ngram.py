@@ -100,6 +100,7 @@ class NGram(CountedModel):
 
     rung = "ngram"
     config_class = NGramConfig
+    distributed = True
 
     def __init__(
         self, config: NGramConfig, vocab_size: int, end: int, trie: BackoffTrie, discounts: np.ndarray

@@ -21,9 +21,9 @@ have no window at all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
-from rung.models.base import LanguageModel, State
+from rung.models.base import GradientLanguageModel, GradientModel, State, check_tensors
 
 HIDDEN_TOKENS_AT_ONCE = 1 << 12
 """Tokens read in one forward while scoring: more, and what passes between layers no longer fits the cache."""
@@ -40,7 +40,37 @@ LOGITS_AT_ONCE = 1 << 22
 """Logits made at once while scoring: 16 MiB of float32."""
 
 
-class Network(nn.Module, ABC):
+class TrainableModule(nn.Module, ABC):
+    """A torch module that a trainer can learn the weights of: it has a loss.
+
+    Attributes:
+        carried: what it keeps of one batch for the next, a tensor (S, L, B, ...) with the rows of the batch third; None
+            = nothing, as it is unless training has called `start_carrying` and the network has something to keep.
+    """
+
+    carried: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A buffer, so that a checkpoint holds it, but no part of the model.
+        self.register_buffer("carried", None, persistent=False)
+
+    @abstractmethod
+    def loss(self, *batch: Tensor) -> Tensor:
+        """The sum, in nats, of -log p over the targets of a batch, whose arrays come in the order of its `Batches`."""
+
+    def start_carrying(self, batch: int) -> None:
+        """From now on `loss` may go on from one batch of this many rows to the next."""
+
+    def set_epochs(self, epochs: float) -> None:
+        """Called before each step of training: how many times over the training data was read."""
+
+    @abstractmethod
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Give every weight and buffer its first value, in place, with no other source of chance."""
+
+
+class Network(TrainableModule):
     """A torch module that predicts the token after each input."""
 
     @property
@@ -68,118 +98,67 @@ class Network(nn.Module, ABC):
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """The sum of -log p over `targets` (B, T), which follow the last T of `tokens` (B, H + T); -1 is no target.
 
-        What a trainer descends. Networks override it where the places without a target must not be seen.
+        Networks override it where the places without a target must not be seen.
         """
         logits = self(tokens)  # (B, T, V)
         return F.cross_entropy(
             widened(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum"
         )
 
-    def set_epochs(self, epochs: float) -> None:
-        """Told before each step of training: how many times over the training text was read."""
 
-    @abstractmethod
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Give every weight and buffer its first value, in place, with no other source of chance."""
+M = TypeVar("M", bound=TrainableModule)
 
 
-N = TypeVar("N", bound=Network)
-
-
-class NeuralModel(LanguageModel, Generic[N]):
-    """A rung whose weights are learned by gradient descent.
+class TorchModel(GradientModel, Generic[M]):
+    """A rung whose weights are learned by gradient descent, in torch.
 
     Attributes:
         network: the torch module, in training mode when new, in evaluation mode when loaded. A trainer
             sets the mode it needs; inference never drops anything and leaves the mode as it finds it.
-        training_defaults: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
-        batch_tokens: where documents are short, so many rows are put in a batch that it has about this many tokens;
-            None = as many rows as for long ones.
     """
 
-    training_defaults: ClassVar[Mapping[str, Any]]
-    batch_tokens: ClassVar[int | None] = None
-
-    def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
-        super().__init__(config, vocab_size, end)
-        self.network = network
-        self.context = network.context
+    trained_by = "torch"
+    distributed = True
+    network: M
 
     @classmethod
     @abstractmethod
-    def build(cls, config: Any, vocab_size: int) -> N:
-        """The network. Its weights may hold anything yet: `Network.init_weights` or a checkpoint fills them."""
+    def build(cls, config: Any, vocab_size: int) -> M:
+        """The network. Its weights may hold anything yet: `init_weights` or a checkpoint fills them."""
 
     @classmethod
-    def resolve_config(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
-        """`config` with each field that was left open (None) set to what suits the data.
-
-        Args:
-            config: as the user gave it.
-            vocab_size: V, the mark included.
-            train_tokens: how many tokens there are to learn from, closing marks included.
-            longest_document: the most tokens in one training document, its closing mark included.
-
-        Raises UserError when a field does not go with the data.
-        """
-        return config
-
-    @classmethod
-    def initialise(cls, config: Any, vocab_size: int, end: int, seed: int) -> Self:
-        """A new model; the same seed gives the same weights. torch's global generator is left alone."""
+    def new_network(cls, config: Any, seed: int, *shape: Any) -> M:
+        """A new network, `build(config, *shape)`; the same seed gives the same weights. torch's global generator is
+        left alone."""
         # On the meta device torch's own initialisation, which draws from the global generator, does nothing.
         with torch.device("meta"):
-            network = cls.build(config, vocab_size)
+            network = cls.build(config, *shape)
         network.to_empty(device="cpu")
         with torch.no_grad():
             network.init_weights(torch.Generator().manual_seed(seed))
-        return cls(config, vocab_size, end, network)
+        return network
 
     @classmethod
-    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
-        """The model whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
+    def loaded_network(cls, config: Any, tensors: dict[str, np.ndarray], *shape: Any) -> M:
+        """The network whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
         with torch.device("meta"):
-            network = cls.build(config, vocab_size)
+            network = cls.build(config, *shape)
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        found = {name: tensor.shape for name, tensor in tensors.items()}
-        if expected != found:
-            name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
-            raise UserError(
-                f"the weights don't fit the model: {name} should be {expected.get(name, 'absent')}"
-                f" and is {found.get(name, 'absent')}; use the configuration they were saved with"
-            )
+        check_tensors(expected, tensors)
         copies = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
         network.load_state_dict(copies, assign=True)
         network.eval()
-        return cls(config, vocab_size, end, network)
+        return network
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Copies of the weights and buffers."""
         state = self.network.state_dict()
         return {name: tensor.numpy(force=True).copy() for name, tensor in state.items()}
 
-    def load_tensors(self, tensors: dict[str, np.ndarray]) -> None:
-        """Take over the weights of `tensors()`, in place."""
-        self.network.load_state_dict({name: torch.from_numpy(np.array(t)) for name, t in tensors.items()})
-
-    @property
-    def max_window(self) -> int | None:
-        """The most tokens a training row can have; None = any number."""
-        return self.network.context
-
-    @property
-    def window(self) -> int:
-        """How many tokens a training row has if the user doesn't say."""
-        return self.network.context if self.network.context is not None else 64
-
     @property
     def n_parameters(self) -> int:
         """How many weights are learned; a tied one counts once."""
         return sum(parameter.numel() for parameter in self.network.parameters())
-
-    @abstractmethod
-    def flops_per_token(self) -> float:
-        """Floating-point operations, forward and backward, that training costs a token of a full window."""
 
     @property
     def device(self) -> torch.device:
@@ -189,6 +168,63 @@ class NeuralModel(LanguageModel, Generic[N]):
         """Move the network, in place. States made before belong to the old device."""
         self.network.to(device)
         return self
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradients and no dropout inside; afterwards every module is in the mode it was in."""
+        training = (
+            [module for module in self.network.modules() if module.training] if self.network.training else []
+        )
+        for module in training:
+            module.training = False
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """`array`, one of our own making (torch won't share a read-only one), where the network is."""
+        return torch.from_numpy(array).to(self.device)
+
+
+N = TypeVar("N", bound=Network)
+
+
+class NeuralModel(TorchModel[N], GradientLanguageModel):
+    """A language model whose weights are learned by gradient descent, in torch."""
+
+    def __init__(self, config: Any, vocab_size: int, end: int, network: N) -> None:
+        super().__init__(config, vocab_size, end)
+        self.network = network
+        self.context = network.context
+
+    @classmethod
+    def initialise(cls, config: Any, vocab_size: int, end: int, seed: int) -> Self:
+        """A new model; the same seed gives the same weights. torch's global generator is left alone."""
+        return cls(config, vocab_size, end, cls.new_network(config, seed, vocab_size))
+
+    @classmethod
+    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+        """The model whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
+        return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size))
+
+    @property
+    def history(self) -> int:
+        return self.network.history
+
+    @property
+    def max_window(self) -> int | None:
+        return self.network.context
+
+    @property
+    def window(self) -> int:
+        return self.network.context if self.network.context is not None else 64
+
+    @abstractmethod
+    def flops_per_token(self) -> float:
+        """Floating-point operations, forward and backward, that training costs a token of a full window."""
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
         """The log-probabilities, in nats, of a document (T,) or B documents (B, T), by the policy above."""
@@ -237,25 +273,6 @@ class NeuralModel(LanguageModel, Generic[N]):
             for h, t in zip(hidden.flatten(0, 1).split(slice_size), wanted.split(slice_size), strict=True)
         ]
         return torch.cat(parts).view(targets.shape).numpy(force=True)
-
-    @contextmanager
-    def inference(self) -> Iterator[None]:
-        """No gradients and no dropout inside; afterwards every module is in the mode it was in."""
-        training = (
-            [module for module in self.network.modules() if module.training] if self.network.training else []
-        )
-        for module in training:
-            module.training = False
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            for module in training:
-                module.training = True
-
-    def _tensor(self, tokens: np.ndarray) -> Tensor:
-        """`tokens`, an array of our own making (torch won't share a read-only one), where the network is."""
-        return torch.from_numpy(tokens).to(self.device)
 
 
 class SlidingNetwork(Network):
@@ -336,16 +353,10 @@ class SlidingModel(NeuralModel[S]):
 class RecurrentNetwork(Network):
     """A network that remembers: what it has made of all inputs so far is a state, a tensor of a fixed size.
 
-    In training each row of a batch goes on where that row stopped in the batch before (`rung.training.batches.Lanes`),
-    so the state is carried along, cut off from its gradient: backpropagation through time, truncated at the row's
-    beginning. The carried state is a buffer, so that a checkpoint holds it, but no part of the model.
+    In training each row of a batch goes on where that row stopped in the batch before (`ContiguousBatches` of
+    `rung.text.windows`), so the state is carried along, cut off from its gradient: backpropagation through time,
+    truncated at the row's beginning.
     """
-
-    carried: Tensor | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("carried", None, persistent=False)
 
     @abstractmethod
     def initial_state(self, batch: int) -> Tensor:
@@ -359,16 +370,15 @@ class RecurrentNetwork(Network):
         return self.run(tokens, self.initial_state(len(tokens)))[0]
 
     def start_carrying(self, batch: int) -> None:
-        """From now on `loss` goes on from one batch of this many rows to the next."""
         self.carried = self.initial_state(batch)
 
-    def reset_rows(self, rows: Tensor) -> None:
-        """Rows (B,) that are True begin anew."""
-        assert self.carried is not None
-        self.carried[:, :, rows] = 0
+    def loss(self, tokens: Tensor, targets: Tensor, fresh: Tensor | None = None) -> Tensor:
+        """As of any network, but after `start_carrying` each row goes on from `carried`, which it brings up to date.
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """As of any network, but after `start_carrying` each row goes on from `carried`, which it brings up to date."""
+        Rows that are `fresh` (B,) begin anew.
+        """
+        if self.carried is not None and fresh is not None:
+            self.carried[:, :, fresh] = 0
         hidden, state = self.run(
             tokens, self.initial_state(len(tokens)) if self.carried is None else self.carried
         )

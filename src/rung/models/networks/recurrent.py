@@ -64,6 +64,7 @@ class Recurrent(NeuralModel["Reader"]):
     """What the three share: everything but the cell. A state is the tensor (S, L, B, H) that the network carries."""
 
     config_class = RecurrentConfig
+    recurrent = True
     training_defaults: ClassVar = {"lr": 5e-3, "weight_decay": 0.01, "batch_size": 32}
     cell: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
 

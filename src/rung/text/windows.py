@@ -1,24 +1,26 @@
-"""Batches as a pure function of (seed, t): batch number t is the same whoever asks for it, and whenever.
+"""A token stream cut into the rows of batches, a pure function of (seed, t).
 
 A row is a window of one document: inputs begin with the token before the window (the document mark for its first),
 targets are the window itself, so rows never cross a border between documents. A document that fits is one row. A
 longer one is cut every `window` tokens from a random phase, drawn anew each epoch, so the cuts fall elsewhere each
 time round. Rows are shuffled within an epoch; each token of the training split is a target once an epoch.
 
-`Lanes` does the same for networks that remember: row i of a batch goes on where row i of the batch before stopped.
+`ContiguousBatches` does the same for recurrent networks that keep their state, trained by truncated backpropagation
+through time: row i of a batch goes on where row i of the batch before stopped.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from rung.batches import Batch
 from rung.text.stream import TokenStream
 
 PADDING = -1
 """The target that is no target: rows of a batch differ in length, and what is short is filled up with it."""
 
 
-class Batches:
+class WindowBatches:
     """Random access to an endless row of batches.
 
     Args:
@@ -28,7 +30,7 @@ class Batches:
         seed: of the phases and the shuffles.
         history: how many inputs each row has to the left of those that its targets follow: tokens of its document,
             and before that marks.
-        mine: which rows of each batch are wanted, where several processes share it.
+        shard: which rows of each batch are wanted, where several processes share it.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Batches:
         batch_size: int,
         seed: int,
         history: int = 0,
-        mine: slice = slice(None),
+        shard: slice = slice(None),
     ) -> None:
         self._ids = stream.ids
         self._starts = np.asarray(stream.starts)
@@ -46,21 +48,27 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._history = history
-        self._mine = mine
+        self._shard = shard
         # Row number at which each epoch begins: how many rows an epoch has depends on its phases.
         self._epoch_begins = [0]
         self._epoch = -1
         self._order = self._begin = self._end = self._start = np.empty(0, np.int64)
 
-    def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def rows(self) -> int:
+        """How many rows of a full batch are wanted."""
+        return len(range(self._batch_size)[self._shard])
+
+    @property
+    def epoch_targets(self) -> int:
+        """How many targets there are in an epoch: every token of the stream."""
+        return len(self._ids) - 1
+
+    def batch(self, t: int) -> Batch:
         """Inputs (B, history + T) and targets (B, T), int64, T at most `window`; beyond a row's end: PADDING."""
         begin, end, start = self._rows(t * self._batch_size, (t + 1) * self._batch_size)
-        return self._gather(begin[self._mine], end[self._mine], start[self._mine])
-
-    def n_targets(self, t: int) -> int:
-        """How many targets the whole of batch t has, whoever has its rows."""
-        begin, end, _ = self._rows(t * self._batch_size, (t + 1) * self._batch_size)
-        return int((end - begin).sum())
+        shard = self._shard
+        return Batch(self._gather(begin[shard], end[shard], start[shard]), int((end - begin).sum()))
 
     def _gather(self, begin: np.ndarray, end: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The batch of the rows begin..end - 1 of the stream, whose documents start at `start`."""
@@ -110,7 +118,7 @@ class Batches:
             self._epoch_begins.append(self._epoch_begins[epoch] + len(document))
 
 
-class Lanes(Batches):
+class ContiguousBatches(WindowBatches):
     """Batches whose rows go on from batch to batch, for a network that carries its state along.
 
     In an epoch the documents are shuffled, cut into rows and laid end to end, and the line of rows is broken into
@@ -121,22 +129,16 @@ class Lanes(Batches):
     lane that has run out by the epoch's last batch has a row of nothing but PADDING there.
     """
 
-    def fresh(self, t: int) -> np.ndarray:
-        """Which rows (B,) of batch t do not go on from batch t - 1."""
+    def batch(self, t: int) -> Batch:
+        """As of `WindowBatches`, but with always `batch_size` rows, and third which rows (B,) are fresh."""
         rows, there = self._rows_of(t)
-        begin = self._begin[rows]
-        return (~there | (begin == self._start[rows]) | (rows == self._lanes[:-1]))[self._mine]
-
-    def n_targets(self, t: int) -> int:
-        rows, there = self._rows_of(t)
-        return int((self._end[rows] - self._begin[rows])[there].sum())
-
-    def batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """As of `Batches`, but with always `batch_size` rows."""
-        rows, there = (part[self._mine] for part in self._rows_of(t))
+        n_targets = int((self._end[rows] - self._begin[rows])[there].sum())
+        fresh = (~there | (self._begin[rows] == self._start[rows]) | (rows == self._lanes[:-1]))[self._shard]
+        rows, there = rows[self._shard], there[self._shard]
         nowhere = np.ones(len(rows), np.int64)  # from 1 to 1: no tokens
         picked = (self._begin[rows], self._end[rows], self._start[rows])
-        return self._gather(*(np.where(there, part, nowhere) for part in picked))
+        arrays = self._gather(*(np.where(there, part, nowhere) for part in picked))
+        return Batch((*arrays, fresh), n_targets)
 
     def _rows_of(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows (B,) of batch t in its epoch, which is laid out, and whether the lane has one left."""
@@ -167,3 +169,15 @@ class Lanes(Batches):
         self._epoch = epoch
         if epoch + 1 == len(self._epoch_begins):
             self._epoch_begins.append(self._epoch_begins[epoch] + int(np.diff(self._lanes).max()))
+
+
+def padded_documents(stream: TokenStream, rows: np.ndarray, window: int | None = None) -> np.ndarray:
+    """The tokens (B, T) of some documents without their closing marks, cut to `window`, filled up with PADDING."""
+    begin = np.asarray(stream.starts)[rows]
+    lengths = np.asarray(stream.starts)[rows + 1] - begin - 1
+    if window is not None:
+        lengths = np.minimum(lengths, window)
+    columns = np.arange(max(int(lengths.max(initial=0)), 1))
+    there = columns < lengths[:, None]
+    tokens = np.asarray(stream.ids)[np.where(there, begin[:, None] + columns, 0)].astype(np.int64)
+    return np.where(there, tokens, PADDING)

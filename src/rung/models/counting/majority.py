@@ -1,0 +1,68 @@
+"""The first rung of classification: how often does each label occur, whatever the text says?
+
+    P(l) = (C(l) + 1) / (N + L)
+
+With add-one smoothing, so that no label is impossible. Every other classifier has to be better than this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from rung.events import Event
+from rung.models.base import CountedClassifier
+from rung.text.stream import LabelledStream, TokenStream
+
+
+@dataclass(frozen=True)
+class MajorityConfig:
+    """There is nothing to choose."""
+
+
+class Majority(CountedClassifier):
+    """The labels' frequencies.
+
+    Attributes:
+        counts: (L,) how often each label occurs in the training part.
+    """
+
+    rung = "majority"
+    config_class = MajorityConfig
+
+    def __init__(
+        self, config: MajorityConfig, vocab_size: int, end: int, labels: Sequence[str], counts: np.ndarray
+    ) -> None:
+        super().__init__(config, vocab_size, end, labels)
+        self.counts = counts
+
+    @classmethod
+    def fit(
+        cls,
+        config: MajorityConfig,
+        texts: LabelledStream,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+    ) -> Iterator[Event | Self]:
+        yield cls(config, vocab_size, end, labels, np.bincount(texts.labels, minlength=len(labels)))
+
+    def log_probs(self, texts: TokenStream) -> np.ndarray:
+        row = np.log((self.counts + 1) / (self.counts.sum() + len(self.counts)))
+        return np.tile(row, (texts.n_documents, 1))
+
+    @property
+    def n_parameters(self) -> int:
+        return len(self.counts)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {"counts": self.counts}
+
+    @classmethod
+    def from_tensors(
+        cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], tensors: dict[str, np.ndarray]
+    ) -> Self:
+        return cls(config, vocab_size, end, labels, np.array(tensors["counts"]))

@@ -1,0 +1,211 @@
+"""What a task is: what is predicted from what, and all that training, measuring and comparing need to know of it.
+
+A task reads data into a dataset, turns examples into batches, and measures a model on a held-out split. The training
+loop gets the batches and a way to measure; it knows no task. The climb gets the ladder and, split by split, what each
+piece of held-out data cost; the report gets the columns of its table.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from rung.batches import Batch, Batches
+from rung.measure import Measure
+from rung.process_group import SINGLE_PROCESS, ProcessGroup
+from rung.text.options import ReadOptions
+from rung.text.stream import TokenStream
+from rung.text.tokenizers import Tokenizer
+
+
+class Dataset(Protocol):
+    """Examples, tokenised and split, in a folder.
+
+    Attributes:
+        folder: where it lies.
+        tokenizer: trained on the training part alone.
+        facts: where the data came from, how they were split, what each part holds; JSON.
+        splits: the parts there are, of train, validation and test.
+        train: the texts of the training part.
+    """
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def facts(self) -> dict[str, Any]: ...
+    @property
+    def splits(self) -> Sequence[str]: ...
+    @property
+    def train(self) -> TokenStream: ...
+    def stream(self, part: str) -> TokenStream:
+        """The texts of a part. Raises UserError when there is none."""
+        ...
+
+    def link(self, folder: Path) -> Self:
+        """The same dataset in another folder."""
+        ...
+
+
+class Column(NamedTuple):
+    """A column of a climb's table: the key in its rows, the heading on the page and in the terminal, the format."""
+
+    key: str
+    heading: str
+    short: str
+    format: str
+
+
+class Pieces(NamedTuple):
+    """Held-out data in independent pieces, K of them, for intervals and paired comparisons.
+
+    units: (K,) what each is reckoned by: bytes, examples.
+    nats: from a model's scores (of `Task.scores`) to what each piece cost it, (K,).
+    """
+
+    units: np.ndarray
+    nats: Callable[[np.ndarray], np.ndarray]
+
+
+D = TypeVar("D", bound=Dataset)
+
+
+class Task(ABC, Generic[D]):
+    """One task. It has no state: everything is in the dataset and the model.
+
+    Attributes:
+        name: as `run.json` has it.
+        options_class: the frozen dataclass of how its data are read.
+        ladder: the rungs that a climb trains when it is not told.
+        target: what a model predicts, one of them.
+        unit: what its measure is reckoned by, one of them.
+        columns: what the climb's table shows beside the measure.
+        glossary: terms of its page and what they mean; {best} is the name of the best rung, {bits} its measure.
+        resampled: of what its intervals are made.
+        writes: whether its models write text.
+    """
+
+    name: ClassVar[str]
+    options_class: ClassVar[type]
+    ladder: ClassVar[tuple[str, ...]]
+    target: ClassVar[str]
+    unit: ClassVar[str]
+    columns: ClassVar[tuple[Column, ...]]
+    glossary: ClassVar[tuple[tuple[str, str], ...]]
+    resampled: ClassVar[str]
+    writes: ClassVar[bool] = False
+
+    @abstractmethod
+    def prepare(self, data: str | Path, folder: Path, options: Any, tokenizer: Tokenizer | None = None) -> D:
+        """Read `data`, split and tokenise it into `folder`; `tokenizer` instead of training one.
+
+        Raises UserError for bad input and a folder that can't be written to.
+        """
+
+    @abstractmethod
+    def open(self, folder: Path) -> D:
+        """Map what `prepare` wrote. Raises UserError when it is not there or damaged."""
+
+    def shape(self, dataset: D) -> dict[str, Any]:
+        """What a model must know of the data before it is made: its `Model.shape`."""
+        return {"vocab_size": dataset.tokenizer.vocab_size, "end": dataset.tokenizer.end}
+
+    def sizes(self, dataset: D) -> dict[str, Any]:
+        """What a configuration's open fields are chosen by: the arguments of `GradientModel.resolve_config`."""
+        return {
+            "vocab_size": dataset.tokenizer.vocab_size,
+            "train_tokens": dataset.train.n_tokens,
+            "longest_document": int(np.diff(dataset.train.starts).max()),
+        }
+
+    @abstractmethod
+    def examples(self, dataset: D) -> Any:
+        """The training part as a model that counts takes it."""
+
+    @abstractmethod
+    def batches(
+        self,
+        model: Any,
+        dataset: D,
+        window: int | None,
+        batch_size: int,
+        seed: int,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> Batches:
+        """The training part as a model that is trained by gradient descent takes it: this process's rows of it.
+
+        Args:
+            model: of this task.
+            dataset: with its training part.
+            window: the most tokens in a row; None = what suits the model.
+            batch_size: rows in a batch, of all processes together.
+            seed: of the order.
+            group: the processes that share each batch.
+
+        Raises UserError for a window the model can't have, MemoryError when one batch is more than the machine holds.
+        """
+
+    def rows_of(self, n_tokens: int, dataset: D, window: int) -> int:
+        """About how many rows of at most `window` tokens of a document have `n_tokens`; no more than there are."""
+        n_rows = int((-(-np.diff(dataset.train.starts) // window)).sum())
+        return min(n_rows, round(n_tokens * n_rows / dataset.train.n_tokens))
+
+    @abstractmethod
+    def n_classes(self, model: Any) -> int:
+        """Among how many a target is: an untrained model's loss is its logarithm."""
+
+    @abstractmethod
+    def lowest_loss(self, model: Any, batch: Batch) -> float:
+        """The least mean loss, nats per target, that any model could have on a batch."""
+
+    @abstractmethod
+    def scores(self, model: Any, dataset: D, split: str) -> np.ndarray:
+        """The model's log-probabilities, in nats, of which the measure is made."""
+
+    @abstractmethod
+    def measure_of(self, scores: np.ndarray, dataset: D, split: str) -> Measure:
+        """The measure that `scores` come to."""
+
+    def measure(
+        self,
+        model: Any,
+        dataset: D,
+        split: str,
+        group: ProcessGroup = SINGLE_PROCESS,
+        when_done: Callable[[], None] = lambda: None,
+    ) -> Measure:
+        """Measure a model on a whole split, shared by the processes of `group` where the task can be.
+
+        `when_done` is called when this process has nothing left to read.
+        """
+        measured = self.measure_of(self.scores(model, dataset, split), dataset, split)
+        when_done()
+        return measured
+
+    @abstractmethod
+    def measure_on(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        data: str | Path,
+        options: ReadOptions,
+        facts: dict[str, Any],
+    ) -> Measure:
+        """Measure a model on the whole of other data; `facts` are those of its own. Raises UserError for bad input."""
+
+    @abstractmethod
+    def pieces(self, dataset: D, split: str) -> Pieces:
+        """A held-out split in pieces that can be drawn again."""
+
+    @abstractmethod
+    def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
+        """How much a split holds, in words, by what the dataset's facts count of it: `248,348 bytes of test text`."""
+
+    @abstractmethod
+    def measured_on(self, counts: Mapping[str, int]) -> str:
+        """What a measure of a split is over, in a sentence or two."""

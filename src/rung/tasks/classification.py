@@ -1,0 +1,201 @@
+"""Classification: P(label | text).
+
+    bits per example = total nats / (ln 2 x examples)
+
+over the whole split: what the right labels cost, on average, when the model's probabilities are used to guess them.
+Accuracy and macro-F1 stand beside it, the mean over labels of F1 = 2 TP / (2 TP + FP + FN).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.batches import Batch, Batches
+from rung.errors import UserError
+from rung.measure import Measure
+from rung.models.base import Classifier
+from rung.process_group import SINGLE_PROCESS, ProcessGroup
+from rung.tasks.base import Column, Pieces, Task
+from rung.text.labelled import LabelledCorpus, open_labelled, prepare_labelled, read_labelled
+from rung.text.options import LabelOptions, ReadOptions
+from rung.text.stream import LabelledStream
+from rung.text.tokenizers import Tokenizer
+from rung.text.windows import padded_documents
+
+
+class Classification(Task[LabelledCorpus]):
+    """One label for each text."""
+
+    name = "classification"
+    options_class = LabelOptions
+    ladder = ("majority", "bag-of-words")
+    target = "example"
+    unit = "example"
+    columns = (
+        Column("accuracy", "Accuracy", "accuracy", ".4f"),
+        Column("macro_f1", "Macro-F1", "macro-F1", ".4f"),
+    )
+    glossary = (
+        (
+            "Bits per example",
+            "How many bits the right label of a held-out text costs, on average, when the model's probabilities are "
+            "used to guess it: −log2 p. {best} needs {bits}; a fair guess among L labels costs log2 L.",
+        ),
+        ("Accuracy", "The share of texts whose likeliest label is the right one."),
+        (
+            "Macro-F1",
+            "F1 = 2 TP / (2 TP + FP + FN) of each label, averaged: rare labels count as much as common ones.",
+        ),
+    )
+    resampled = "examples are drawn again"
+
+    def prepare(
+        self, data: str | Path, folder: Path, options: LabelOptions, tokenizer: Tokenizer | None = None
+    ) -> LabelledCorpus:
+        return prepare_labelled(data, folder, options, tokenizer)
+
+    def open(self, folder: Path) -> LabelledCorpus:
+        return open_labelled(folder)
+
+    def shape(self, dataset: LabelledCorpus) -> dict[str, Any]:
+        return {**super().shape(dataset), "labels": dataset.labels}
+
+    def examples(self, dataset: LabelledCorpus) -> LabelledStream:
+        return dataset.labelled("train")
+
+    def batches(
+        self,
+        model: Classifier,
+        dataset: LabelledCorpus,
+        window: int | None,
+        batch_size: int,
+        seed: int,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> Batches:
+        return ExampleBatches(dataset.labelled("train"), window, batch_size, seed, group.shard(batch_size))
+
+    def n_classes(self, model: Classifier) -> int:
+        return len(model.labels)
+
+    def lowest_loss(self, model: Classifier, batch: Batch) -> float:
+        """The entropy of the labels given the texts: it is zero where no text is there twice with two labels."""
+        texts = [row.tobytes() for row in batch.arrays[0]]
+        pairs = Counter(zip(texts, batch.arrays[-1].tolist(), strict=True))
+        seen = Counter(texts)
+        return sum(-n * math.log(n / seen[text]) for (text, _), n in pairs.items()) / len(texts)
+
+    def scores(self, model: Classifier, dataset: LabelledCorpus, split: str) -> np.ndarray:
+        return model.log_probs(dataset.stream(split))
+
+    def measure_of(self, scores: np.ndarray, dataset: LabelledCorpus, split: str) -> Measure:
+        return measure_labels(scores, dataset.labelled(split).labels, split)
+
+    def measure_on(
+        self,
+        model: Classifier,
+        tokenizer: Tokenizer,
+        data: str | Path,
+        options: ReadOptions,
+        facts: dict[str, Any],
+    ) -> Measure:
+        columns = facts["columns"]
+        texts, labels = read_labelled(
+            data,
+            field=options.field if options.field is not None else columns["text"],
+            label=options.label if options.label is not None else columns["label"],
+            sha256=options.sha256,
+        )
+        number = {label: i for i, label in enumerate(model.labels)}
+        if unknown := next((label for label in labels if label not in number), None):
+            raise UserError(
+                f"{data}: the label {unknown!r} was not there in training (labels: {', '.join(model.labels)})"
+            )
+        right = np.array([number[label] for label in labels], np.int64)
+        return measure_labels(model.log_probs(tokenizer.encode_many(texts)), right, str(data))
+
+    def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
+        return f"{counts['examples']:,} {of}examples"
+
+    def measured_on(self, counts: Mapping[str, int]) -> str:
+        return f"{counts['examples']:,} examples, each counted once."
+
+    def pieces(self, dataset: LabelledCorpus, split: str) -> Pieces:
+        right = dataset.labelled(split).labels
+        return Pieces(np.ones(len(right), np.int64), lambda scores: -_log_probs_of(scores, right))
+
+
+def measure_labels(log_probs: np.ndarray, labels: np.ndarray, split: str) -> Measure:
+    """The measure of log-probabilities (N, L), in nats, of N texts whose right labels (N,) are known."""
+    guessed = log_probs.argmax(axis=1)
+    n_labels = log_probs.shape[1]
+    hits = np.bincount(labels[guessed == labels], minlength=n_labels)
+    there, said = np.bincount(labels, minlength=n_labels), np.bincount(guessed, minlength=n_labels)
+    met = there + said > 0  # of a label that neither occurs nor was guessed there is no F1
+    figures = {
+        "accuracy": float(hits.sum() / len(labels)) if len(labels) else 0.0,
+        "macro_f1": float(np.mean(2 * hits[met] / (there + said)[met])) if met.any() else 0.0,
+    }
+    return Measure(
+        -float(_log_probs_of(log_probs, labels).sum()),
+        len(labels),
+        len(labels),
+        split,
+        target="example",
+        unit="example",
+        figures=figures,
+        counts={"labels": n_labels},
+        task="classification",
+    )
+
+
+class ExampleBatches:
+    """Texts and their labels, shuffled anew each epoch: a pure function of (seed, t).
+
+    Batch t is what an endless row of epochs has from example t * batch_size on. Its arrays: tokens (B, T), int64, each
+    text without its closing mark and filled up with PADDING; labels (B,), int64.
+    """
+
+    def __init__(
+        self, examples: LabelledStream, window: int | None, batch_size: int, seed: int, shard: slice
+    ) -> None:
+        self._stream, self._labels = examples
+        self._window = window
+        self._batch_size = batch_size
+        self._seed = seed
+        self._shard = shard
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch are wanted."""
+        return len(range(self._batch_size)[self._shard])
+
+    @property
+    def epoch_targets(self) -> int:
+        """How many examples there are."""
+        return len(self._labels)
+
+    def batch(self, t: int) -> Batch:
+        """Batch number t; `n_targets` is always the batch size."""
+        places = np.arange(t * self._batch_size, (t + 1) * self._batch_size)[self._shard]
+        rows = np.array([self._row(int(place)) for place in places], np.int64)
+        return Batch(
+            (padded_documents(self._stream, rows, self._window), self._labels[rows]), self._batch_size
+        )
+
+    def _row(self, place: int) -> int:
+        epoch, within = divmod(place, len(self._labels))
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self._seed, epoch])
+            self._epoch, self._order = epoch, rng.permutation(len(self._labels))
+        return int(self._order[within])
+
+
+def _log_probs_of(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0].astype(np.float64)

@@ -1,0 +1,300 @@
+"""Language modelling: P(text), token by token.
+
+    bits per byte = total nats / (ln 2 x bytes)
+
+over the whole split, every token and every document's closing mark counted. Bytes are those of the documents' text;
+what stood between documents (the line ends of a list of names) is spelled by the mark and not counted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.batches import Batch, Batches
+from rung.errors import UserError
+from rung.measure import Measure, perplexity
+from rung.models.base import GradientLanguageModel, LanguageModel
+from rung.process_group import SINGLE_PROCESS, ProcessGroup
+from rung.tasks.base import Column, Pieces, Task
+from rung.text.blocks import blocks
+from rung.text.corpus import Corpus, open_corpus, prepare
+from rung.text.options import DataOptions, ReadOptions
+from rung.text.sources import open_source
+from rung.text.stream import TokenStream
+from rung.text.tokenizers import Tokenizer, utf8
+from rung.text.windows import PADDING, ContiguousBatches, WindowBatches
+
+BATCH_CHARACTERS = 1 << 18
+
+Columns = dict[str, np.ndarray]
+
+
+class LanguageModeling(Task[Corpus]):
+    """The next token, given what came before it in its document."""
+
+    name = "language"
+    options_class = DataOptions
+    ladder = ("bigram", "ngram", "infinigram", "neural-bigram", "gpt", "mix")
+    target = "token"
+    unit = "byte"
+    columns = (
+        Column("nats_per_token", "Nats per token", "nats/tok", ".3f"),
+        Column("perplexity", "Perplexity per token", "", ",.2f"),
+    )
+    glossary = (
+        (
+            "Bits per byte",
+            "How many bits the held-out text costs, for each byte of it, when the model's probabilities are used to "
+            "compress it: the total surprise in nats, divided by ln 2 times the bytes of UTF-8. Uncompressed text "
+            "costs 8; {best} needs {bits}. It compares models whatever their tokens are.",
+        ),
+        ("Nats per token", "The mean surprise of one token, −ln p. It depends on what a token is."),
+        (
+            "Perplexity",
+            "e to the nats per token: the number of equally likely tokens that would surprise as much.",
+        ),
+    )
+    resampled = (
+        "documents are drawn again where there are many, stretches of about 2,000 bytes where there are few"
+    )
+    writes = True
+
+    def prepare(
+        self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None
+    ) -> Corpus:
+        return prepare(
+            data,
+            folder,
+            tokenizer=options.tokenizer if tokenizer is None else tokenizer,
+            vocab_size=options.vocab_size,
+            split=options.split,
+            documents=options.documents,
+            field=options.field,
+            sha256=options.sha256,
+            validation=options.val,
+            test=options.test,
+        )
+
+    def open(self, folder: Path) -> Corpus:
+        return open_corpus(folder)
+
+    def examples(self, dataset: Corpus) -> TokenStream:
+        return dataset.train
+
+    def batches(
+        self,
+        model: GradientLanguageModel,
+        dataset: Corpus,
+        window: int | None,
+        batch_size: int,
+        seed: int,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> Batches:
+        window = window if window is not None else model.window
+        if model.max_window is not None and window > model.max_window:
+            raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
+        kind = ContiguousBatches if model.recurrent else WindowBatches
+        cut = kind(dataset.train, window, batch_size, seed, model.history, group.shard(batch_size))
+        _check_memory(cut.rows, min(window, int(np.diff(dataset.train.starts).max())), model.vocab_size)
+        return cut
+
+    def n_classes(self, model: LanguageModel) -> int:
+        return model.vocab_size
+
+    def lowest_loss(self, model: LanguageModel, batch: Batch) -> float:
+        inputs, targets, *_ = batch.arrays
+        return lowest_loss(inputs, targets, model.context)
+
+    def scores(self, model: LanguageModel, dataset: Corpus, split: str) -> np.ndarray:
+        return model.score_stream(dataset.stream(split))
+
+    def measure_of(self, scores: np.ndarray, dataset: Corpus, split: str) -> Measure:
+        nats = -float(np.sum(scores, dtype=np.float64))
+        return _measure(nats, len(scores), dataset.n_bytes(split), dataset.stream(split).n_documents, split)
+
+    def measure(
+        self,
+        model: LanguageModel,
+        dataset: Corpus,
+        split: str,
+        group: ProcessGroup = SINGLE_PROCESS,
+        when_done: Callable[[], None] = lambda: None,
+    ) -> Measure:
+        if group.world_size == 1:
+            return super().measure(model, dataset, split, group, when_done)
+        stream = dataset.stream(split)
+        part, skip = share(stream, group.rank, group.world_size, model.context)
+        nats = -float(np.sum(model.score_stream(part)[skip:], dtype=np.float64)) if part.n_tokens else 0.0
+        when_done()
+        return _measure(group.sum(nats), stream.n_tokens, dataset.n_bytes(split), stream.n_documents, split)
+
+    def measure_on(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        data: str | Path,
+        options: ReadOptions,
+        facts: dict[str, Any],
+    ) -> Measure:
+        # A short list of lines is cut as the list was that the model was trained on.
+        trained_on = facts["source"].get("documents")
+        source = open_source(
+            data,
+            documents=options.documents,
+            field=options.field,
+            sha256=options.sha256,
+            like=trained_on if trained_on in ("lines", "paragraphs", "files") else None,
+        )
+        nats, tokens, n_bytes, documents = [0.0], 0, 0, 0
+        for score in score_texts(model, tokenizer, source):
+            nats.append(-score.log_prob)
+            tokens += score.tokens
+            n_bytes += score.bytes
+            documents += 1
+        return _measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+
+    def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
+        return f"{counts['bytes']:,} bytes of {of}text"
+
+    def measured_on(self, counts: Mapping[str, int]) -> str:
+        documents = f"{counts['documents']:,} document{'' if counts['documents'] == 1 else 's'}"
+        return (
+            f"{counts['tokens']:,} tokens, {counts['bytes']:,} bytes, {documents}. Every token counts, and so does "
+            "every mark that ends a document. A long document is scored with full context: the window slides."
+        )
+
+    def pieces(self, dataset: Corpus, split: str) -> Pieces:
+        cut = blocks(dataset.stream(split), dataset.tokenizer.byte_lengths)
+        return Pieces(cut.bytes, cut.nats)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One text as a document of its own.
+
+    Attributes:
+        log_prob: log P(text and its closing mark), nats.
+        tokens: how many were predicted, the closing mark included.
+        bytes: UTF-8 bytes of the text.
+        bits_per_byte: -log_prob / (ln 2 x bytes); None for an empty text.
+    """
+
+    log_prob: float
+    tokens: int
+    bytes: int
+    bits_per_byte: float | None
+
+
+def score_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Score]:
+    """Score each text as a document of its own, in order, a batch at a time."""
+    for batch in _batched(texts):
+        columns = score_batch(model, tokenizer, batch)
+        for log_prob, tokens, n_bytes, bits in zip(
+            *(column.tolist() for column in columns.values()), strict=True
+        ):
+            yield Score(log_prob, tokens, n_bytes, bits if n_bytes else None)
+
+
+def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
+    """The fields of `Score` as columns (n,), each text a document of its own; an empty one has NaN bits per byte."""
+    stream = tokenizer.encode_many(texts)
+    first = stream.starts[:-1] - 1
+    log_prob = np.add.reduceat(model.score_stream(stream).astype(np.float64), first)
+    if tokenizer.lossless:
+        n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
+    else:
+        n_bytes = np.array([len(utf8(text)) for text in texts])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = np.where(n_bytes > 0, -log_prob / (math.log(2) * n_bytes), np.nan)
+    return {"log_prob": log_prob, "tokens": np.diff(stream.starts), "bytes": n_bytes, "bits_per_byte": bits}
+
+
+def share(stream: TokenStream, rank: int, size: int, context: int | None) -> tuple[TokenStream, int]:
+    """What process `rank` of `size` scores of a stream, and how many scores at its beginning don't count.
+
+    The stream is cut into equal lengths and each cut moved to where nothing changes by cutting: between two documents,
+    or, where a model has a finite context C, between two windows of a long one. By the policy of
+    `rung.models.networks.network` a document's windows begin S = C - C // 2 inputs apart and each but the first answers for its last S, so from a
+    multiple of S on a document has the windows it would have had, save that the first of them answers for too much:
+    its C scores are another's.
+    """
+    cuts = [_cut(stream, stream.n_tokens * r // size, context) for r in (rank, rank + 1)]
+    (first, begin), (end, _) = cuts  # numbered like targets: 0 is ids[1]
+    if first == end:
+        return TokenStream(stream.ids[:1], np.array([1])), 0
+    starts = np.asarray(stream.starts) - 1
+    within = starts[(starts > begin) & (starts < end)]
+    ids = np.concatenate([stream.ids[:1], stream.ids[begin + 1 : end + 1]])
+    return TokenStream(ids, np.concatenate([[begin], within, [end]]) - begin + 1), first - begin
+
+
+def _cut(stream: TokenStream, at: int, context: int | None) -> tuple[int, int]:
+    """Where to cut near `at`, and from where on one has to read to go on from there."""
+    if at == stream.n_tokens:
+        return at, at
+    document = int(np.searchsorted(stream.starts, at + 1, side="right")) - 1
+    first, last = int(stream.starts[document]) - 1, int(stream.starts[document + 1]) - 1
+    if context is None or last - first < 4 * context or at - first < context:
+        nearest = first if at - first <= last - at else last
+        return nearest, nearest
+    stride = context - context // 2
+    begin = first + (at - first - context) // stride * stride
+    return begin + context, begin
+
+
+def lowest_loss(inputs: np.ndarray, targets: np.ndarray, context: int | None) -> float:
+    """The least mean loss, nats per token, of any model that sees the last `context` inputs in a row (None = all).
+
+    Where the same inputs are followed by different targets nobody can be right each time: what is left is the entropy
+    of the targets given what is seen. It is zero only where no two rows begin alike.
+    """
+    rows, length = targets.shape
+    history = inputs.shape[1] - length
+    seen: Counter[int] = Counter()
+    pairs: Counter[tuple[int, int]] = Counter()
+    for row in range(rows):
+        for t in range(length):
+            if targets[row, t] == PADDING:
+                continue
+            end = history + t + 1
+            begin = max(0, end - context) if context is not None else 0
+            key = hash(inputs[row, begin:end].tobytes())
+            seen[key] += 1
+            pairs[key, int(targets[row, t])] += 1
+    return sum(-n * math.log(n / seen[key]) for (key, _), n in pairs.items()) / sum(seen.values())
+
+
+def _measure(nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
+    per_token = nats / tokens if tokens else 0.0
+    figures = {"perplexity": perplexity(per_token)}
+    return Measure(nats, tokens, n_bytes, split, figures=figures, counts={"documents": documents})
+
+
+def _check_memory(rows: int, columns: int, vocab_size: int) -> None:
+    """Raise MemoryError when the ids and logits alone of one batch are more than the whole machine holds."""
+    if sys.platform == "win32":  # which has no sysconf
+        return
+    if rows * columns * (16 + 4 * vocab_size) > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise MemoryError
+
+
+def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text) + 1
+        if size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,92 @@
+"""Held-out text cut into blocks that can be drawn again: what intervals and comparisons are made of.
+
+Neighbouring tokens are not independent, so what is drawn is whole blocks: documents where there are many of them,
+stretches of about 2,000 bytes where there are few (Künsch 1989; `rung.evaluation.statistics`).
+
+Shapes: N tokens to predict, K blocks. Nats are sums of -log p, so positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rung.text.stream import TokenStream
+
+MANY_DOCUMENTS = 200
+"""From here on documents are the blocks."""
+
+BLOCK_BYTES = 2_000
+SMALLEST_BLOCK_BYTES = 100
+USUAL_BLOCKS = 20
+MOST_BLOCKS = 1_000
+"""More would cost time and change nothing; neighbours are put together instead."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Held-out text cut into blocks; every token is in exactly one.
+
+    boundaries: (K + 1,) int64, rising from 0 to N. Block k is tokens boundaries[k]:boundaries[k + 1] of the N
+        that `LanguageModel.score_stream` scores.
+    bytes: (K,) int64, the UTF-8 bytes that each block's tokens spell; document marks spell none.
+    """
+
+    boundaries: np.ndarray
+    bytes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    def nats(self, log_probs: np.ndarray) -> np.ndarray:
+        """The nats (K,) that each block cost, from the log-probabilities (N,) of `score_stream`."""
+        if log_probs.shape != (int(self.boundaries[-1]),):
+            raise ValueError(f"log_probs of shape {log_probs.shape} for {self.boundaries[-1]} tokens")
+        return -_sums(log_probs, self.boundaries, np.float64)
+
+
+def blocks(
+    stream: TokenStream,
+    byte_lengths: np.ndarray,
+    *,
+    many_documents: int = MANY_DOCUMENTS,
+    block_bytes: int = BLOCK_BYTES,
+) -> Blocks:
+    """Cut held-out text into blocks to draw from.
+
+    With `many_documents` documents or more each is a block (past `MOST_BLOCKS`, neighbours share one). With
+    fewer, the text is cut into stretches of about `block_bytes` bytes, shorter ones where that gives fewer
+    than 20 blocks, though never shorter than about 100 bytes; a tiny text is one block.
+
+    Args:
+        stream: the tokens of the held-out split.
+        byte_lengths: (V,) how many bytes each id spells, as in `Tokenizer.byte_lengths`.
+        many_documents: from how many documents on they are the blocks.
+        block_bytes: the size of a stretch where they are not.
+    """
+    lengths = byte_lengths[stream.ids[1:]]  # (N,)
+    if stream.n_documents >= many_documents:
+        step = -(-stream.n_documents // MOST_BLOCKS)
+        boundaries = np.append(stream.starts[:-1:step], stream.starts[-1]) - 1
+    else:
+        boundaries = _stretches(lengths, block_bytes)
+    return Blocks(boundaries.astype(np.int64), _sums(lengths, boundaries, np.int64))
+
+
+def _stretches(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
+    """Boundaries of stretches with about equally many bytes; a token is never cut."""
+    upto = np.cumsum(lengths)
+    total = int(upto[-1]) if len(upto) else 0
+    wanted = max(total // block_bytes, min(USUAL_BLOCKS, total // SMALLEST_BLOCK_BYTES))
+    wanted = min(max(wanted, 1), MOST_BLOCKS)
+    cuts = np.searchsorted(upto, total * np.arange(1, wanted) / wanted) + 1
+    cuts = cuts[upto[cuts - 1] < total]  # the last mark alone is no block
+    return np.unique(np.concatenate([[0], cuts, [len(lengths)]]))
+
+
+def _sums(values: np.ndarray, boundaries: np.ndarray, dtype: type) -> np.ndarray:
+    """The sum of each block. Boundaries rise strictly: `reduceat` would not give 0 for an empty block."""
+    if len(boundaries) < 2:
+        return np.empty(0, dtype)
+    return np.add.reduceat(values, boundaries[:-1], dtype=dtype)

@@ -1,0 +1,31 @@
+"""Training by counting: one pass over the data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rung.events import Event, Finished, Phase
+from rung.models.base import Model
+from rung.training.trainers import Job, Trainer
+
+
+class CountingTrainer(Trainer):
+    """Has the model class count."""
+
+    def train(self, job: Job) -> Iterator[Event | Model]:
+        job.model_class.warm_up()
+        began = time.monotonic()
+        n_tokens = job.dataset.train.n_tokens
+        yield Phase(f"counting {n_tokens:,} tokens")
+        shared = {"group": job.group} if job.model_class.distributed else {}
+        model = None
+        for event in job.model_class.fit(job.config, job.task.examples(job.dataset), **job.shape, **shared):
+            if isinstance(event, Event):
+                yield event
+            else:
+                model = event
+        yield Finished(0, "counted", time.monotonic() - began, n_tokens)
+        if model is not None:
+            yield model

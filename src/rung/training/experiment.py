@@ -1,0 +1,117 @@
+"""What is to be trained, on what, how and where: said once, for the command line, the Python call and recipe files.
+
+Each field of these configurations is a flag of `rung train RUNG`, a keyword of `rung.train` and a key of a recipe's
+`[settings]`: the rung's own configuration, `TrainingConfig`, the task's options and `RunOptions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.errors import UserError, nearest
+from rung.models import rung_class, tasks_with
+from rung.runs import free_folder
+from rung.tasks import task_of
+from rung.training.config import TrainingConfig, setting_names
+from rung.training.trainers import check_settings
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run goes, and with what chance.
+
+    Attributes:
+        out: the run's folder; by default runs/NAME, or runs/NAME-2 when that is taken, and so on.
+        seed: of weights, batches and dropout.
+        device: auto, cpu, cuda or mps.
+        force: overwrite the run that is there.
+    """
+
+    out: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            object.__setattr__(self, "out", Path(self.out))
+
+    def folder(self, name: str) -> Path:
+        """`out`, or the next free folder of that name."""
+        return self.out if self.out is not None else free_folder(name)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training, as it is asked for.
+
+    Attributes:
+        rung: its name on the ladder.
+        data: a built-in text (shakespeare, names), a file, folder, glob, https URL, or - for standard input.
+        task: what is to be predicted.
+        config: the rung's configuration.
+        training: how to train; counting rungs have no use for it.
+        options: how the data are read: the task's `options_class`.
+        run: where it goes.
+    """
+
+    rung: str
+    data: str | Path
+    task: str
+    config: Any
+    training: TrainingConfig
+    options: Any
+    run: RunOptions
+
+    @property
+    def model_class(self) -> Any:
+        return rung_class(self.rung, self.task)
+
+    @staticmethod
+    def of(rung: str, data: str | Path, settings: Mapping[str, Any]) -> Experiment:
+        """The experiment with these settings, by name, `task` among them; without it, what the settings are of.
+
+        Raises UserError for a rung that is none, and for a setting that it does not have.
+        """
+        settings = dict(settings)
+        task = settings.pop("task", None) or task_from(rung, settings)
+        model_class = rung_class(rung, task)
+        options_class = task_of(task).options_class
+        config, training, options, run = split_settings(
+            settings, model_class.config_class, TrainingConfig, options_class, RunOptions
+        )
+        check_settings(rung, model_class, training)
+        return Experiment(
+            rung,
+            data,
+            task,
+            model_class.config_class(**config),
+            TrainingConfig(**training),
+            options_class(**options),
+            RunOptions(**run),
+        )
+
+
+def task_from(rung: str | None, settings: Mapping[str, Any]) -> str:
+    """The task that settings are of, by what only one has: a label is classification's, as are its rungs.
+
+    Raises UserError for a rung that no task has.
+    """
+    tasks = tasks_with(rung) if rung is not None else ["language", "classification"]
+    if settings.get("label") is not None and "classification" in tasks:
+        return "classification"
+    return tasks[0]
+
+
+def split_settings(settings: Mapping[str, Any], *configs: type) -> list[dict[str, Any]]:
+    """Sort settings by which configuration has a field of that name. Raises UserError for one that none has."""
+    known = [name for config in configs for name in setting_names(config)]
+    for name in settings:
+        if name not in known:
+            raise UserError(
+                f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})"
+            )
+    return [{k: v for k, v in settings.items() if k in setting_names(config)} for config in configs]

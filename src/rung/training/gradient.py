@@ -1,0 +1,128 @@
+"""Training of torch networks: from a job to what the loop takes, and from its weights back to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from rung.events import Event, Finished, Note
+from rung.measure import Measure
+from rung.models.base import Model
+from rung.models.networks.network import TorchModel
+from rung.tasks.base import Dataset, Task
+from rung.training import health, lr_finder
+from rung.training.config import TrainingConfig
+from rung.training.device import pick_device
+from rung.training.loop import train_network
+from rung.training.parallel import DataParallel
+from rung.training.precision import choose
+from rung.training.progress import LAST
+from rung.training.trainers import Job, Trainer
+
+
+class TorchTrainer(Trainer):
+    """Builds the network and its batches, and runs the loop."""
+
+    by_gradient = True
+
+    def resolve(
+        self,
+        model_class: Any,
+        task: Task[Any],
+        dataset: Dataset,
+        config: Any,
+        training: TrainingConfig,
+        device: str,
+    ) -> tuple[Any, TrainingConfig, str | None]:
+        config = model_class.resolve_config(config, **task.sizes(dataset))
+        defaults = dict(model_class.training_defaults)
+        if model_class.batch_tokens is not None:
+            window = training.window if training.window is not None else asdict(config).get("context", 64)
+            rows = task.rows_of(model_class.batch_tokens, dataset, window)
+            defaults["batch_size"] = max(defaults["batch_size"], rows)
+        width = min(asdict(config).get("n_embd", 128), 2048)
+        precision, message = choose(training.precision, torch.device(pick_device(device)), width)
+        return config, replace(training, precision=precision).resolved(defaults), message
+
+    def train(self, job: Job) -> Iterator[Event | Model]:
+        training, task, dataset = job.training, job.task, job.dataset
+        # What is used up by a batch that is too large may be asked for anywhere in here.
+        with health.memory_told(training):
+            model, parallel = _new_model(job)
+            batches = task.batches(model, dataset, training.window, training.batch_size, job.seed, job.group)
+        evaluate = None
+        if "validation" in dataset.splits:
+
+            def evaluate() -> Measure:
+                with parallel.measuring(model.network) as catch_up:
+                    return task.measure(model, dataset, "validation", job.group, catch_up)
+
+        sample = job.sample
+        events = train_network(
+            model.network,
+            batches,
+            training,
+            job.run.folder,
+            seed=job.seed,
+            evaluate=evaluate,
+            first_loss=lambda loss: health.first_loss(loss, task.n_classes(model), task.target),
+            # Generation reads whole weights.
+            sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),
+            stop=job.stop,
+            resume=job.resume and (job.run.folder / LAST).exists(),
+            parallel=parallel,
+        )
+        with health.memory_told(training):
+            for event in events:
+                if isinstance(event, Finished):
+                    if training.overfit_one_batch and event.reason == "budget" and job.group.rank == 0:
+                        yield Note(_memorised(job, model))
+                    if parallel.sharded:
+                        model = _unsharded(job, parallel)
+                yield event
+        yield model
+
+
+def sweep(job: Job) -> Iterator[Event | lr_finder.Sweep]:
+    """Try learning rates on a new model instead of training it: Steps, and last what was found."""
+    training = job.training
+    with health.memory_told(training):
+        model, _ = _new_model(job)
+        batches = job.task.batches(
+            model, job.dataset, training.window, training.batch_size, job.seed, job.group
+        )
+        yield from lr_finder.sweep(model.network, batches, training, seed=job.seed, stop=job.stop)
+
+
+def _new_model(job: Job) -> tuple[Any, DataParallel]:
+    """An untrained model on its device, or, with `shard`, this process's share of one."""
+    device = pick_device(job.run.recipe["device"])
+    job.group.check_device(device)
+    model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+    if not job.training.shard:
+        return model.to(device), DataParallel(job.group)
+    from rung.training import sharding
+
+    sharding.check_shardable(model.network, job.training, job.group)
+    sharding.shard(model.network, torch.device(device), job.group)
+    return model, sharding.FullySharded(job.group)
+
+
+def _unsharded(job: Job, parallel: Any) -> Any:
+    """A model of its own on the CPU, with the weights that were gathered; None where they were not."""
+    if parallel.loaded is None:
+        return None
+    return job.model_class.from_tensors(job.config, tensors=parallel.loaded, **job.shape)
+
+
+def _memorised(job: Job, model: Any) -> str:
+    """How well the one batch was learned that was trained on."""
+    training = job.training
+    batch = job.task.batches(model, job.dataset, training.window, training.batch_size, job.seed).batch(0)
+    with model.inference():
+        model.network.start_carrying(len(batch.arrays[0]))
+        loss = model.network.loss(*(torch.from_numpy(array).to(model.device) for array in batch.arrays))
+    return health.memorised(loss.item() / batch.n_targets, job.task.lowest_loss(model, batch), job.task.target)

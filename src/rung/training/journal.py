@@ -1,0 +1,70 @@
+"""`events.jsonl`: every event of a training as it happens, of the steps about ten a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rung.events import Event, Step
+from rung.files import atomic_path, cannot_write
+
+STEP_EVENTS_A_SECOND = 10
+
+
+class Journal:
+    """A file that events are added to, open as long as its `with` block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last_step = -1.0
+
+    def __enter__(self) -> Journal:
+        try:
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, event: Event) -> Event:
+        """Write `event`, unless it is one of too many steps; give it back."""
+        if isinstance(event, Step):
+            if event.step > 10 and event.seconds - self._last_step < 1 / STEP_EVENTS_A_SECOND:
+                return event
+            self._last_step = event.seconds
+        try:
+            self._file.write(json.dumps(event.to_json()) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        return event
+
+    def rewind(self, step: int | None) -> None:
+        """Drop what came after `step`, the last checkpoint; None drops everything."""
+        self._file.close()
+        kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _upto(line, step)]
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self.__enter__()
+
+
+def _upto(line: str, step: int | None) -> bool:
+    try:
+        return step is not None and json.loads(line).get("step", 0) <= step
+    except ValueError:
+        return False  # the line that was being written when the process was killed
+
+
+def loss_curves(path: Path) -> tuple[list[float], list[float]]:
+    """Training and validation loss at each evaluation in the file, nats per target."""
+    said = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    made = [event for event in said if event["kind"] == "evaluation"]
+    curves: tuple[list[float], list[float]] = [], []
+    for event in made:
+        train = next(value for key, value in event.items() if key.startswith("train_nats_per_"))
+        if train is not None:
+            curves[0].append(train)
+            curves[1].append(next(value for key, value in event.items() if key.startswith("nats_per_")))
+    return curves

@@ -1,0 +1,91 @@
+"""How far a training is, how much of its budget that is, and what is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rung.training.config import TrainingConfig
+
+EVALUATIONS = 5
+EVALUATION_SHARE = 1 / 7
+LAST = "checkpoints/last.safetensors"
+BEST = "checkpoints/best.safetensors"
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass
+class Progress:
+    """The numbers of a training under way.
+
+    Attributes:
+        step: optimiser steps taken.
+        tokens: training tokens seen.
+        seconds: wall time of training so far, evaluations included, pauses between resumes left out.
+        evaluations: how many evaluations were made.
+        evaluated_step: the step of the last one; -1 before the first.
+        stale: how many there were since the best.
+        best_step: the step of the best one; -1 before the first.
+        best_nats: its nats per token.
+        loss_nats, loss_tokens: training nats and tokens since the last evaluation.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    evaluated_step: int = -1
+    stale: int = 0
+    best_step: int = -1
+    best_nats: float = float("inf")
+    loss_nats: float = 0.0
+    loss_tokens: int = 0
+
+
+def share_of_budget(config: TrainingConfig, progress: Progress, seconds: float) -> float:
+    """The share of the budget that is spent; the budget nearest its end counts."""
+    shares = [0.0]
+    if config.steps is not None:
+        shares.append(progress.step / config.steps)
+    if config.tokens is not None:
+        shares.append(progress.tokens / config.tokens)
+    if config.minutes is not None:
+        shares.append(seconds / (60 * config.minutes))
+    return max(shares)
+
+
+def share_of_a_step(config: TrainingConfig) -> float:
+    """How much of the budget a step takes, where that is known beforehand."""
+    if config.steps is not None:
+        return 1 / config.steps
+    return 1e-4
+
+
+def evaluation_is_due(
+    config: TrainingConfig, progress: Progress, share: float, seconds: float, evaluation_seconds: float
+) -> bool:
+    """Whether to measure now. The last time, when the budget is spent, comes after the loop."""
+    if share >= 1:
+        return False
+    if config.eval_every is not None:
+        return progress.step % config.eval_every == 0
+    if share * EVALUATIONS < progress.evaluations + 1:
+        return False
+    if config.minutes is None or not progress.evaluations:
+        return True
+    cost = evaluation_seconds / progress.evaluations if evaluation_seconds else 0.0
+    return evaluation_seconds + cost <= EVALUATION_SHARE * seconds
+
+
+def checkpoint_is_due(config: TrainingConfig, step: int, seconds_since: float) -> bool:
+    """Whether to save after `step`, that many seconds after the last time."""
+    if config.checkpoint_every is not None:
+        return step % config.checkpoint_every == 0
+    return seconds_since > CHECKPOINT_SECONDS
+
+
+def diverged_note(step: int, lr: float) -> str:
+    """What is told when a loss was not finite."""
+    return (
+        f"the loss is no longer a finite number after step {step}: training stopped; "
+        f"try a lower --lr (it was {lr:g})"
+    )

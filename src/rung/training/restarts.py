@@ -1,0 +1,147 @@
+"""Training as many times as asked, once by default, from other seeds: the best by validation is kept.
+
+Each restart is a run of its own, in `restarts/SEED`, while they are trained. The best of them becomes the run, and the
+others are dropped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rung.errors import UserError
+from rung.events import Event, Note
+from rung.files import atomic_path, read_json
+from rung.measure import bits_of, in_words
+from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, write_recipe
+from rung.tasks.base import Dataset
+from rung.training import session
+from rung.training.config import TrainingConfig
+from rung.training.journal import Journal
+from rung.training.trainers import Sampler
+
+RESTARTS = "restarts"
+
+
+def start(
+    rung: str,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    task: str = "language",
+    config: Any = None,
+    training: TrainingConfig | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    sample: Sampler | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train `rung` on `dataset` into `folder`, which holds the dataset as `data/` and nothing of an older run.
+
+    Arguments as of `session.describe` and `session.start`.
+
+    Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
+    """
+    if training is not None and training.restarts > 1 and "validation" not in dataset.splits:
+        raise UserError(
+            "--restarts keeps the best by validation text: give --val FILE, or a --split with some"
+        )
+    recipe, message = session.describe(
+        rung, dataset, task=task, config=config, training=training, seed=seed, device=device
+    )
+    if message is not None:
+        yield Note(message)
+    if _restarts(recipe) == 1:
+        yield from session.start(folder, dataset, recipe, sample=sample, stop=stop)
+        return
+    dataset.tokenizer.save(folder / TOKENIZER)
+    write_recipe(folder, recipe)
+    if (folder / RESTARTS).exists():
+        shutil.rmtree(folder / RESTARTS)
+    yield from _train_each(Run(folder, recipe), dataset, sample, stop)
+
+
+def resume(
+    run: Run, *, sample: Sampler | None = None, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
+
+    Raises UserError when it has finished already or its data are gone.
+    """
+    if run.recipe.get("status") == "finished":
+        raise UserError(f"{run.folder} has finished already; use it, or train anew with another --out")
+    if _restarts(run.recipe) == 1:
+        yield from session.resume(run, run.corpus, sample=sample, stop=stop)
+    else:
+        yield from _train_each(run, run.corpus, sample, stop)
+
+
+def _restarts(recipe: dict[str, Any]) -> int:
+    return recipe.get("training", {}).get("restarts", 1)
+
+
+def _train_each(
+    run: Run, dataset: Dataset, sample: Sampler | None, stop: Callable[[], bool]
+) -> Iterator[Event]:
+    """Train once for each seed, or go on with that; make the best of these runs this one."""
+    folder = run.folder / RESTARTS
+    seeds = range(run.recipe["seed"], run.recipe["seed"] + _restarts(run.recipe))
+    finished: dict[int, dict[str, Any]] = {}
+    for seed in seeds:
+        recipe = {**run.recipe, "seed": seed, "training": {**run.recipe["training"], "restarts": 1}}
+        place = folder / str(seed)
+        if not (place / RECIPE).exists():
+            write_recipe(place, recipe)
+        if read_json(place / RECIPE)["status"] != "finished":
+            try:
+                yield from session.resume(Run(place, recipe), dataset, sample=sample, stop=stop)
+            except session.Diverged:
+                pass
+            else:
+                if read_json(place / RECIPE)["status"] != "finished":
+                    return  # stopped
+        recipe = read_json(place / RECIPE)
+        if recipe["status"] == "finished":
+            finished[seed] = recipe
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        yield Note(_outcome(seed, finished))
+    if not finished:
+        raise session.Diverged(
+            f"all {len(seeds)} restarts of {run.folder} diverged; nothing was kept. Try a lower --lr"
+        )
+    best = min(finished, key=lambda seed: bits_of(finished[seed]["result"]["validation"]))
+    for name in (MODEL, EVENTS):
+        with atomic_path(run.folder / name) as temporary:
+            shutil.copyfile(folder / str(best) / name, temporary)
+    with Journal(run.folder / EVENTS) as journal:
+        for seed in seeds:
+            journal.add(Note(_outcome(seed, finished)))
+        yield journal.add(Note(f"kept the one with seed {best}, the best of {len(seeds)} restarts"))
+    results = [recipe["result"] for recipe in finished.values()]
+    recipe = dict(run.recipe)
+    recipe["status"] = "finished"
+    recipe["model"] = finished[best]["model"]
+    # All the restarts were needed for this result, so all their time and tokens are counted.
+    recipe["result"] = finished[best]["result"] | {
+        key: sum(result[key] for result in results) for key in ("train_seconds", "train_tokens")
+    }
+    recipe["restarts"] = [
+        {
+            "seed": seed,
+            "kept": seed == best,
+            "reason": finished[seed]["result"]["reason"] if seed in finished else "diverged",
+            "validation": finished[seed]["result"]["validation"] if seed in finished else None,
+        }
+        for seed in seeds
+    ]
+    write_recipe(run.folder, recipe)
+    shutil.rmtree(folder)
+
+
+def _outcome(seed: int, finished: dict[int, dict[str, Any]]) -> str:
+    if seed not in finished:
+        return f"the restart with seed {seed} diverged"
+    measured = in_words(finished[seed]["result"]["validation"], 4)
+    return f"the restart with seed {seed} has {measured} on validation text"

@@ -1,0 +1,170 @@
+"""Training of NumPy's rungs, by the loop of the scratch engine: torch stays unloaded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
+from rung.measure import Measure
+from rung.models.base import Model
+from rung.models.scratch import ScratchModel
+from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
+from rung.scratch.tape import Value
+from rung.scratch.training import Craft, Progress, train
+from rung.tasks.base import Dataset, Task
+from rung.tensors import load_tensors, save_tensors
+from rung.training.config import TrainingConfig
+from rung.training.progress import LAST, checkpoint_is_due, diverged_note
+from rung.training.schedules import SCHEDULES
+from rung.training.trainers import Job, Trainer
+
+
+class ScratchTrainer(Trainer):
+    """Hands the model's batches to the engine's loop, and saves what it needs to go on."""
+
+    by_gradient = True
+
+    def resolve(
+        self,
+        model_class: Any,
+        task: Task[Any],
+        dataset: Dataset,
+        config: Any,
+        training: TrainingConfig,
+        device: str,
+    ) -> tuple[Any, TrainingConfig, str | None]:
+        check_training(training)
+        config = model_class.resolve_config(config, **task.sizes(dataset))
+        return config, training.resolved(model_class.training_defaults), None
+
+    def train(self, job: Job) -> Iterator[Event | Model]:
+        """Everything runs on the CPU, whatever `--device` says."""
+        config, task, dataset = job.training, job.task, job.dataset
+        assert config.batch_size is not None
+        assert config.lr is not None
+        model: ScratchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+        batches = task.batches(model, dataset, config.window, config.batch_size, job.seed)
+        weights = model.network.parameters()
+        kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
+        optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
+        if isinstance(optimizer, Adam):
+            optimizer.b2 = config.beta2
+        last = job.run.folder / LAST
+        progress, best = Progress(), dict[str, np.ndarray]()
+        if job.resume and last.exists():
+            progress = _load(last, model, optimizer, best)
+        saved_at, saved_step = time.monotonic(), progress.step
+
+        def keep() -> Checkpoint:
+            nonlocal saved_at, saved_step
+            saved_at, saved_step = time.monotonic(), progress.step
+            _save(last, model, optimizer, best, progress)
+            return Checkpoint(progress.step, LAST)
+
+        def loss(t: int) -> tuple[Value, int]:
+            batch = batches.batch(0 if config.overfit_one_batch else t)
+            return model.loss(*batch.arrays), batch.n_targets
+
+        measured: Measure | None = None
+
+        def held_out() -> tuple[float, float]:
+            nonlocal measured
+            measured = task.measure(model, dataset, "validation")
+            return measured.nats_per_target, measured.bits_per_unit
+
+        schedule = SCHEDULES[config.schedule]
+        craft = Craft(
+            steps=config.steps,
+            tokens=config.tokens,
+            minutes=config.minutes,
+            schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
+            l1=config.l1,
+            l2=config.l2,
+            clip=config.clip,
+            eval_every=config.eval_every,
+            patience=config.patience,
+        )
+        evaluates = "validation" in dataset.splits and not config.overfit_one_batch
+        for event in train(
+            model.network,
+            optimizer,
+            loss,
+            craft,
+            evaluate=held_out if evaluates else None,
+            stop=job.stop,
+            progress=progress,
+            best=best,
+        ):
+            if isinstance(event, Finished):
+                if event.reason == "diverged":
+                    yield Note(diverged_note(event.step, config.lr))
+                if event.reason == "interrupted" or (event.reason == "budget" and saved_step < event.step):
+                    yield keep()
+            yield replace(event, measure=measured) if isinstance(event, Evaluation) else event
+            if isinstance(event, Evaluation):
+                if job.sample is not None:
+                    yield Sample(event.step, job.sample(model, dataset))
+                yield keep()
+            elif isinstance(event, Step) and checkpoint_is_due(
+                config, event.step, time.monotonic() - saved_at
+            ):
+                yield keep()
+        yield model
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Raises UserError for a setting that the scratch engine's training does not have."""
+    lacking = {"accumulate": 1, "average": None}
+    for name, neutral in lacking.items():
+        if getattr(training, name) != neutral:
+            raise UserError(f"--{name} is not there for scratch rungs; leave it out, or train a torch rung")
+    if training.shard:
+        raise UserError("--shard is there for gpt alone; leave it out: other rungs fit into any process")
+    if training.optimizer == "muon":
+        raise UserError(
+            "--optimizer muon is not there for scratch rungs; use sgd, momentum, nesterov, adam or adamw"
+        )
+
+
+def _save(
+    path: Path,
+    model: ScratchModel[Any],
+    optimizer: Optimizer,
+    best: dict[str, np.ndarray],
+    progress: Progress,
+) -> None:
+    """Everything that training needs to go on as if it had never stopped, atomically."""
+    weights = model.network.parameters()
+    tensors = {f"model.{name}": weight.data for name, weight in weights.items()}
+    tensors |= {f"best.{name}": data for name, data in best.items()}
+    for name, memory in zip(weights, optimizer.memory, strict=True):
+        tensors |= {f"memory.{i}.{name}": array for i, array in enumerate(memory)}
+    if model.carried is not None:
+        tensors["carried"] = model.carried
+    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def _load(
+    path: Path, model: ScratchModel[Any], optimizer: Optimizer, best: dict[str, np.ndarray]
+) -> Progress:
+    """Put back what `_save` wrote."""
+    tensors, metadata = load_tensors(path)
+    for (name, weight), memory in zip(model.network.parameters().items(), optimizer.memory, strict=True):
+        weight.data[...] = tensors[f"model.{name}"]
+        for i, array in enumerate(memory):
+            array[...] = tensors[f"memory.{i}.{name}"]
+        if f"best.{name}" in tensors:
+            best[name] = np.array(tensors[f"best.{name}"])
+    if "carried" in tensors:
+        model.carried = np.array(tensors["carried"])
+    progress = Progress(**json.loads(metadata["progress"]))
+    optimizer.steps = progress.step
+    return progress
