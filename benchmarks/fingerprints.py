@@ -198,7 +198,17 @@ def cases() -> dict[str, list[Command]]:
     ]
     found["find lr"] = [["train", "mlp", "cows.txt", "--find-lr", "--out", "run", "--json"]]
     found["climb steps"] = [
-        ["climb", "cows.txt", "--steps", "40", "--rungs", "bigram,ngram,neural-bigram,gpt", "--out", "climb", "--json"]
+        [
+            "climb",
+            "cows.txt",
+            "--steps",
+            "40",
+            "--rungs",
+            "bigram,ngram,neural-bigram,gpt",
+            "--out",
+            "climb",
+            "--json",
+        ]
     ]
     found["climb minutes"] = [
         [

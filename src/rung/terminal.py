@@ -250,7 +250,9 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
             f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {tokenizer} token"
         ]
     elif measure.figures:
-        lines += [", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measure.figures.items())]
+        lines += [
+            ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measure.figures.items())
+        ]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
     lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
     return "\n".join(lines)

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rung.training.batches import PADDING, Batches, Lanes
+from rung.training.distributed import as_one, share
 
 import rung
 from rung import api
@@ -33,9 +35,7 @@ from rung.models.networks.recurrent import RNN, RecurrentConfig
 from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.stream import TokenStream
-from rung.training.batches import PADDING, Batches, Lanes
 from rung.training.config import TrainingConfig
-from rung.training.distributed import as_one, share
 from rung.training.loop import train_network
 from rung.training.sharding import check_shardable
 from tests.text_made import sentences

@@ -11,9 +11,7 @@ from rung.cli.common import Dashed, no_option, settings_of, show_json
 from rung.errors import UserError
 
 
-def evaluate(
-    run: Path, data: Dashed = None, *, split: str = "test", options: Any, json: bool = False
-) -> int:
+def evaluate(run: Path, data: Dashed = None, *, split: str = "test", options: Any, json: bool = False) -> int:
     """Measure a run in bits: on the test split of its own data, or on all of DATA.
 
     A document longer than a finite context is scored with the window policy that the rung's help states; each

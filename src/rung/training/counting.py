@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from rung.events import Event, Finished, Phase
 from rung.models.base import Model

@@ -16,9 +16,7 @@ FLAT = 0.002
 FEWEST = 3
 
 
-def diagnose(
-    train: Sequence[float], validation: Sequence[float], target: str = "token"
-) -> str | None:
+def diagnose(train: Sequence[float], validation: Sequence[float], target: str = "token") -> str | None:
     """Name what the curves show; None when they show nothing of the kind, or are too short to tell.
 
     Args:

@@ -125,4 +125,6 @@ def _memorised(job: Job, model: Any) -> str:
     with model.inference():
         model.network.start_carrying(len(batch.arrays[0]))
         loss = model.network.loss(*(torch.from_numpy(array).to(model.device) for array in batch.arrays))
-    return health.memorised(loss.item() / batch.n_targets, job.task.lowest_loss(model, batch), job.task.target)
+    return health.memorised(
+        loss.item() / batch.n_targets, job.task.lowest_loss(model, batch), job.task.target
+    )

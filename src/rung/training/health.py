@@ -41,7 +41,9 @@ def first_loss(nats_per_target: float, n_classes: int, target: str = "token") ->
 
 def memorised(loss: float, lowest: float, target: str = "token") -> str:
     """How well one batch was learned, by its mean loss and the lowest there is; what to look at where it was not."""
-    found = f"one batch, over and over: {loss:.3f} nats per {target}, where {lowest:.3f} is the lowest there is"
+    found = (
+        f"one batch, over and over: {loss:.3f} nats per {target}, where {lowest:.3f} is the lowest there is"
+    )
     if loss <= lowest + MEMORISED:
         return (
             f"{found}; it is learnt by heart, so the model can learn. Train anew without --overfit-one-batch"

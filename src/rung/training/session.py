@@ -166,7 +166,9 @@ def _train(
                 f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
             )
         message = (
-            diagnose(*loss_curves(run.folder / EVENTS), run.task.target) if finished.reason in ("budget", "patience") else None
+            diagnose(*loss_curves(run.folder / EVENTS), run.task.target)
+            if finished.reason in ("budget", "patience")
+            else None
         )
         if message is not None:
             yield journal.add(Note(message))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rung.training.batches import Lanes
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,7 +19,6 @@ from rung.errors import UserError
 from rung.models.networks import recurrent
 from rung.models.networks.recurrent import GRU, LSTM, RNN, Recurrent, RecurrentConfig
 from rung.text.stream import TokenStream
-from rung.training.batches import Lanes
 from tests.conformance.check_model import check_model
 from tests.text_made import sentences
 
