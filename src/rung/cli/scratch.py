@@ -69,13 +69,13 @@ class Options:
         """The made set or the file that DATA names."""
         no_option(data)
         _check_seed(self.seed)
-        if data in datasets.MADE:
+        if data in datasets.SYNTHETIC:
             if self.label is not None or self.features is not None:
                 raise UserError(f"--label and --features belong to a CSV file; {data} is a made set")
             return datasets.make(data, self.points, noise=self.noise, seed=self.seed)
         if not Path(data).exists():
-            near = nearest(data, datasets.MADE)
-            raise UserError(f"{data} is neither a CSV file nor one of {', '.join(datasets.MADE)}{near}")
+            near = nearest(data, datasets.SYNTHETIC)
+            raise UserError(f"{data} is neither a CSV file nor one of {', '.join(datasets.SYNTHETIC)}{near}")
         chosen = () if self.features is None else tuple(name.strip() for name in self.features.split(","))
         return datasets.read_csv(Path(data), self.label, chosen)
 
@@ -110,7 +110,7 @@ def perceptron(
     x, unscale = _scaled(found.x, scale)
     line = learner.fit(x, found.y, lr=lr, epochs=epochs)
     weights, bias = unscale(line.path[:, :2], line.path[:, 2])
-    updates = len(line.points)
+    updates = len(line.updated_by)
 
     def wrong(i: int) -> int:
         return int((learner.predict(found.x, weights[i], bias[i]) != found.y).sum())
@@ -118,21 +118,23 @@ def perceptron(
     def frame(i: int) -> Frame:
         title = f"{_count(i, 'update')}: {wrong(i)} of {len(found.y)} wrong"
         # The step is hard: a large factor leaves no soft border.
-        return Frame(title, _line(1e6 * weights[i], 1e6 * bias[i]), i, int(line.points[i - 1]) if i else None)
+        return Frame(
+            title, _line(1e6 * weights[i], 1e6 * bias[i]), i, int(line.updated_by[i - 1]) if i else None
+        )
 
     times = np.unique(np.linspace(0, updates, CURVE_POINTS).astype(int))
     curve = Curve(times, np.array([wrong(i) for i in times]), "updates", "points that are wrong")
     _draw(found, [frame(i) for i in moments(updates + 1, FRAMES)], curve, folder)
-    n_wrong, n_epochs = 0 if line.finished else wrong(updates), len(line.mistakes)
+    n_wrong, n_epochs = 0 if line.converged else wrong(updates), len(line.mistakes)
     result = {
-        "finished": line.finished,
+        "finished": line.converged,
         "accuracy": 1 - n_wrong / len(found.y),
         "epochs": n_epochs,
         "updates": updates,
         "weights": weights[-1].tolist(),
         "bias": float(bias[-1]),
     }
-    if line.finished:
+    if line.converged:
         said = f"all {len(found.y):,} points are right after {_count(updates, 'update')}; epoch {n_epochs} had none"
     else:
         said = (
@@ -258,9 +260,9 @@ def network(
 
     folder = options.folder("network")
     found = options.read(data)
-    scaling = datasets.Scale.of(found.x) if scale == "standard" else None
+    scaling = datasets.StandardScaler.fit(found.x) if scale == "standard" else None
     fitted = learner.fit(
-        found.x if scaling is None else scaling.apply(found.x),
+        found.x if scaling is None else scaling.transform(found.x),
         found.y,
         n_hidden=n_hidden,
         loss=loss,
@@ -273,7 +275,7 @@ def network(
 
     def scores(i: int) -> Callable[[np.ndarray], np.ndarray]:
         def of(x: np.ndarray) -> np.ndarray:
-            x = x if scaling is None else scaling.apply(x)
+            x = x if scaling is None else scaling.transform(x)
             o = learner.forward(x, fitted.path[i], loss, activation)[2]
             return np.hstack([np.zeros_like(o), o]) if o.shape[1] == 1 else o
 
@@ -384,8 +386,8 @@ def _scaled(
     """The features to train on, and what brings weights back to the data's own units."""
     if how == "none":
         return x, lambda weights, bias: (weights, bias)
-    scale = datasets.Scale.of(x)
-    return scale.apply(x), scale.undo
+    scaler = datasets.StandardScaler.fit(x)
+    return scaler.transform(x), scaler.unscale_weights
 
 
 def _line(weights: np.ndarray, bias: float) -> Callable[[np.ndarray], np.ndarray]:

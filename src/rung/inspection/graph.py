@@ -19,9 +19,8 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from rung.errors import UserError, nearest
-from rung.scratch import activations, arithmetic, language, losses
-from rung.scratch.arithmetic import unbroadcast
-from rung.scratch.tape import Module, Record, Tape, Value, apply
+from rung.scratch import activations, language, losses, shapes, tape
+from rung.scratch.tape import Module, Record, Tape, Value, apply, unbroadcast
 
 Kind = Literal["input", "constant", "made", "result"]
 LONGEST = 2000  # characters of an expression
@@ -65,9 +64,9 @@ class Node:
 def of_expression(text: str) -> list[Node]:
     """The nodes of an expression, inputs before what is made of them. Raises UserError with the place at fault."""
     reader = _Reader(text)
-    with np.errstate(all="ignore"), Tape() as tape:  # what is not finite is told in words
+    with np.errstate(all="ignore"), Tape() as recorded:  # what is not finite is told in words
         result = reader.run()
-        records = list(tape.records)
+        records = list(recorded.records)
         if not any(result is output for record in records for output in record[2]):
             raise UserError(
                 f"{text!r} computes nothing; end with an expression of the names, such as tanh(a * b)"
@@ -77,7 +76,7 @@ def of_expression(text: str) -> list[Node]:
                 f"the last value has the shape {result.shape}, and only one number has a gradient; "
                 "end with sum(...) or mean(...)"
             )
-        tape.backward(result)
+        recorded.backward(result)
     return _nodes(records, result, reader.names, reader.formulas)
 
 
@@ -85,12 +84,12 @@ def of_model(name: str) -> list[Node]:
     """The nodes of a language model of tiny shape, from tokens to the loss of predicting each next one."""
     rng = np.random.default_rng(SEED)
     model, inputs, classes = MODELS[name](rng)
-    with Tape() as tape:
+    with Tape() as recorded:
         made = model(*inputs)
         logits = made[0] if isinstance(made, tuple) else made
         result = apply(losses.CrossEntropy(), logits, classes)
-        records = list(tape.records)
-        tape.backward(result)
+        records = list(recorded.records)
+        recorded.backward(result)
     names = {id(classes): "next tokens"} | {id(x): "first state" for x in inputs[1:]}
     return _model_nodes(records, result, model, names)
 
@@ -283,11 +282,11 @@ SIGNS = {
 """How an operation is drawn."""
 
 OPERATORS: dict[type[ast.operator], Callable[[], Module]] = {
-    ast.Add: arithmetic.Add,
+    ast.Add: tape.Add,
     ast.Sub: Subtract,
-    ast.Mult: arithmetic.Multiply,
+    ast.Mult: tape.Multiply,
     ast.Div: Divide,
-    ast.MatMult: arithmetic.MatMul,
+    ast.MatMult: tape.MatMul,
 }
 
 FUNCTIONS: dict[str, Callable[[], Module]] = {
@@ -302,8 +301,8 @@ FUNCTIONS: dict[str, Callable[[], Module]] = {
     "exp": lambda: Elementwise("exp", np.exp, lambda x, y: y),
     "log": lambda: Elementwise("log", np.log, lambda x, y: 1 / x),
     "sqrt": lambda: Elementwise("sqrt", np.sqrt, lambda x, y: 0.5 / y),
-    "sum": arithmetic.Sum,
-    "mean": arithmetic.Mean,
+    "sum": shapes.Sum,
+    "mean": shapes.Mean,
 }
 
 
@@ -487,7 +486,7 @@ def _mlp(rng: Rng) -> Built:
 
 
 def _rnn(rng: Rng) -> Built:
-    model = language.Reader(V, 4, 8, rng, np.float64)
+    model = language.RNN(V, 4, 8, rng, np.float64)
     return model, (_tokens(rng, B, T), np.zeros((B, 8))), _tokens(rng, B, T)
 
 

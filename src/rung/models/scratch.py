@@ -29,11 +29,11 @@ from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
 from rung.models.base import LanguageModel, State
-from rung.scratch.language import Perceptron, Reader, Table, Transformer
+from rung.scratch.language import RNN, Perceptron, Table, Transformer
 from rung.scratch.losses import CrossEntropy, LogSoftmax
 from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
 from rung.scratch.tape import Module, Value
-from rung.scratch.training import Craft, Progress, train
+from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tensors import load_tensors, save_tensors
 from rung.text.stream import TokenStream
 from rung.training.batches import Batches, Lanes
@@ -267,7 +267,7 @@ class ScratchRNNConfig:
         _check_counts(self)
 
 
-class ScratchRNN(ScratchModel[Reader]):
+class ScratchRNN(ScratchModel[RNN]):
     """Elman's network, rnn's with one layer. A state is the array (B, H) that the cell carries.
 
     Attributes:
@@ -284,8 +284,8 @@ class ScratchRNN(ScratchModel[Reader]):
         return None
 
     @classmethod
-    def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Reader:
-        return Reader(vocab_size, config.n_embd, config.n_hidden, rng, dtype)
+    def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> RNN:
+        return RNN(vocab_size, config.n_embd, config.n_hidden, rng, dtype)
 
     def batches(self, stream: TokenStream, window: int, batch_size: int, seed: int) -> Batches:
         return Lanes(stream, window, batch_size, seed)
@@ -480,7 +480,7 @@ def train_scratch(
 
     batches = model.batches(stream, window, config.batch_size, seed)
     schedule = SCHEDULES[config.schedule]
-    craft = Craft(
+    settings = TrainingSettings(
         steps=config.steps,
         tokens=config.tokens,
         minutes=config.minutes,
@@ -495,7 +495,7 @@ def train_scratch(
         model.network,
         optimizer,
         lambda t: model.loss(batches, 0 if config.overfit_one_batch else t),
-        craft,
+        settings,
         evaluate=None if evaluate is None or config.overfit_one_batch else held_out,
         stop=stop,
         progress=progress,

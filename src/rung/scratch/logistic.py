@@ -23,7 +23,7 @@ Method = Literal["batch", "stochastic", "mini-batch"]
 
 
 @dataclass(frozen=True)
-class Logistic:
+class LogisticRegression:
     """A trained logistic regression and the way it took.
 
     Attributes:
@@ -50,11 +50,6 @@ def log_loss(z: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0.0, z) - y * z))
 
 
-def cross_entropy(probabilities: np.ndarray) -> float:
-    """-sum ln p of the probabilities that were given to what was true."""
-    return float(-np.log(probabilities).sum())
-
-
 def gradient(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, bias: float, l2: float = 0.0
 ) -> tuple[np.ndarray, float]:
@@ -76,7 +71,7 @@ def fit(
     l2: float = 0.0,
     tolerance: float = 1e-8,
     seed: int = 0,
-) -> Logistic:
+) -> LogisticRegression:
     """Descend from zero weights until the gradient is below `tolerance`, or for `epochs` passes over the points.
 
     Args:
@@ -103,19 +98,19 @@ def fit(
     weights, bias = np.zeros(x.shape[1]), 0.0
     path, losses, converged = [], [], False
     for epoch in range(epochs + 1):
-        whole, whole_bias = gradient(x, y, weights, bias, l2)
+        full, full_bias = gradient(x, y, weights, bias, l2)
         path.append([*weights, bias])
         losses.append(log_loss(x @ weights + bias, y) + l2 / 2 * float(weights @ weights))
         if not np.isfinite(losses[-1]):
             raise UserError(f"the loss is no number in epoch {epoch}: --lr {lr} is too large")
-        converged = bool(max(np.abs(whole).max(), abs(whole_bias)) < tolerance)
+        converged = bool(max(np.abs(full).max(), abs(full_bias)) < tolerance)
         if converged or epoch == epochs:
             break
         rate = lr / (1 + decay * epoch)
         order = np.arange(len(x)) if method == "batch" else rng.permutation(len(x))
         for start in range(0, len(x), size):
-            some = order[start : start + size]
-            step, step_bias = gradient(x[some], y[some], weights, bias, l2)
-            weights = weights - rate * step
-            bias -= rate * step_bias
-    return Logistic(np.array(path), np.array(losses), converged)
+            batch = order[start : start + size]
+            grad, grad_bias = gradient(x[batch], y[batch], weights, bias, l2)
+            weights = weights - rate * grad
+            bias -= rate * grad_bias
+    return LogisticRegression(np.array(path), np.array(losses), converged)

@@ -46,17 +46,17 @@ class Optimizer:
             if weight.grad is not None:
                 if self.decay and weight.data.ndim >= 2:
                     weight.data *= 1 - self.lr * self.decay
-                weight.data -= self.change(weight.grad, *memory)
+                weight.data -= self.update(weight.grad, *memory)
                 weight.grad = None
 
-    change: Callable[..., np.ndarray]
+    update: Callable[..., np.ndarray]
     """From a weight's gradient and its memory, which is brought up to date, to what is taken off the weight."""
 
 
 class GradientDescent(Optimizer):
     """gd."""
 
-    def change(self, grad: np.ndarray) -> np.ndarray:
+    def update(self, grad: np.ndarray) -> np.ndarray:
         return self.lr * grad
 
 
@@ -66,7 +66,7 @@ class Momentum(Optimizer):
     slots = 1
     mu = 0.9
 
-    def change(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    def update(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         velocity *= self.mu
         velocity += grad
         return self.lr * velocity
@@ -75,8 +75,8 @@ class Momentum(Optimizer):
 class Nesterov(Momentum):
     """nesterov: the ball that looks ahead."""
 
-    def change(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        ahead = super().change(grad, velocity)
+    def update(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        ahead = super().update(grad, velocity)
         ahead *= self.mu
         ahead += self.lr * grad
         return ahead
@@ -88,7 +88,7 @@ class Adam(Optimizer):
     slots = 2
     b1, b2, eps = 0.9, 0.999, 1e-8
 
-    def change(self, grad: np.ndarray, mean: np.ndarray, square: np.ndarray) -> np.ndarray:
+    def update(self, grad: np.ndarray, mean: np.ndarray, square: np.ndarray) -> np.ndarray:
         mean *= self.b1
         mean += (1 - self.b1) * grad
         out = grad * grad

@@ -30,15 +30,15 @@ class Perceptron:
 
     Attributes:
         path: weights and bias before the first update and after each one # (updates + 1, D + 1)
-        points: which point caused each update # (updates,)
+        updated_by: which point caused each update # (updates,)
         mistakes: how many updates each epoch made; the last is 0 when all points are right # (epochs,)
-        finished: whether a whole epoch passed without a mistake.
+        converged: whether a whole epoch passed without a mistake.
     """
 
     path: np.ndarray
-    points: np.ndarray
+    updated_by: np.ndarray
     mistakes: np.ndarray
-    finished: bool
+    converged: bool
 
     @property
     def weights(self) -> np.ndarray:  # (D,)
@@ -67,9 +67,9 @@ def fit(x: np.ndarray, y: np.ndarray, *, lr: float = 1.0, epochs: int = 1000) ->
     if y.max() > 1:
         raise UserError("one line parts two classes, 0 and 1")
     weights, bias = np.zeros(x.shape[1]), 0.0
-    path, points, mistakes = array("d", [*weights, bias]), array("q"), array("q")
+    path, updated_by, mistakes = array("d", [*weights, bias]), array("q"), array("q")
     while len(mistakes) < epochs and (not mistakes or mistakes[-1] > 0):
-        before, i = len(points), 0
+        before, i = len(updated_by), 0
         while i < len(x):
             # All points from here on are judged at once, but only the first wrong one counts: it moves the line.
             error = y[i : i + BLOCK] - predict(x[i : i + BLOCK], weights, bias)
@@ -82,12 +82,12 @@ def fit(x: np.ndarray, y: np.ndarray, *, lr: float = 1.0, epochs: int = 1000) ->
             weights = weights + step * x[i]
             bias += step
             path.extend([*weights, bias])
-            points.append(i)
+            updated_by.append(i)
             i += 1
-        mistakes.append(len(points) - before)
+        mistakes.append(len(updated_by) - before)
     return Perceptron(
         np.array(path).reshape(-1, x.shape[1] + 1),
-        np.array(points, dtype=np.int64),
+        np.array(updated_by, dtype=np.int64),
         np.array(mistakes, dtype=np.int64),
         mistakes[-1] == 0,
     )
