@@ -350,17 +350,18 @@ def graph(what: Text, *, out: Path | None = None, force: bool = False, json: boo
         json: print the nodes as one JSON object, nothing else.
     """
     from rung.files import atomic_path
-    from rung.inspection import graph as graphs
+    from rung.inspection.expression import expression_graph
+    from rung.inspection.graph import MODELS, as_text, model_graph
     from rung.inspection.graph_picture import as_svg
 
-    nodes = graphs.of_model(what) if what in graphs.MODELS else graphs.of_expression(what)
+    nodes = model_graph(what) if what in MODELS else expression_graph(what)
     folder = _free("graph", out, (SVG,), force=force)
     with atomic_path(folder / SVG) as temporary:
         temporary.write_text(as_svg(nodes, what), encoding="utf-8")
     if json:
         show_json({"nodes": [asdict(node) for node in nodes], "svg": str(folder / SVG)})
         return 0
-    print(graphs.as_text(nodes))
+    print(as_text(nodes))
     print(f"picture: {folder / SVG}")
     return 0
 

@@ -286,9 +286,8 @@ class MatMul(Module):
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
         a, b = saved
-        return unbroadcast(grad @ b.swapaxes(-1, -2), a.shape), unbroadcast(
-            a.swapaxes(-1, -2) @ grad, b.shape
-        )
+        grad_a, grad_b = grad @ b.swapaxes(-1, -2), a.swapaxes(-1, -2) @ grad
+        return unbroadcast(grad_a, a.shape), unbroadcast(grad_b, b.shape)
 
 
 add, multiply, matmul = Add(), Multiply(), MatMul()
