@@ -18,31 +18,22 @@ import numpy as np
 from rung.errors import UserError
 from rung.scratch.activations import sigmoid
 from rung.scratch.datasets import check_settings
+from rung.scratch.perceptron import LinearClassifier, check_two_classes
 
 Method = Literal["batch", "stochastic", "mini-batch"]
 
 
 @dataclass(frozen=True)
-class LogisticRegression:
-    """A trained logistic regression and the way it took.
+class LogisticRegression(LinearClassifier):
+    """A trained logistic regression; a step of its path is an epoch.
 
     Attributes:
-        path: weights and bias before training and after every epoch # (epochs + 1, D + 1)
-        losses: the mean log-loss with the penalty at each of these, in nats # (epochs + 1,)
+        losses: the mean log-loss with the penalty at each place of the path, in nats # (epochs + 1,)
         converged: whether the gradient of the whole set came below the tolerance.
     """
 
-    path: np.ndarray
     losses: np.ndarray
     converged: bool
-
-    @property
-    def weights(self) -> np.ndarray:  # (D,)
-        return self.path[-1, :-1]
-
-    @property
-    def bias(self) -> float:
-        return float(self.path[-1, -1])
 
 
 def log_loss(z: np.ndarray, y: np.ndarray) -> float:
@@ -91,8 +82,7 @@ def fit(
     for name, value in (("l2", l2), ("decay", decay)):
         if not 0 <= value < np.inf:
             raise UserError(f"--{name} {value} is not possible: give 0 or more")
-    if y.max() > 1:
-        raise UserError("one line parts two classes, 0 and 1")
+    check_two_classes(y)
     size = {"batch": len(x), "stochastic": 1, "mini-batch": batch_size}[method]
     rng = np.random.default_rng(seed)
     weights, bias = np.zeros(x.shape[1]), 0.0
