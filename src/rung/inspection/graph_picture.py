@@ -1,8 +1,8 @@
 """A computation graph as one SVG: from left to right as the forward pass goes, values in ink, gradients in orange.
 
 The layout is Sugiyama's (1981) in small: nodes are ranked by their longest path from an input, long edges get a dummy
-vertex in every rank that they cross, crossings are lowered by sorting each rank by the barycentre of its neighbours, and
-rows are then drawn towards straight lines. A graph too long for a slide is folded into bands, only where a single
+vertex in every rank that they cross, crossings are lowered by sorting each rank by the barycentre of its neighbours,
+and rows are then drawn towards straight lines. A graph too long for a slide is folded into bands, only where a single
 value leads on, as after the sum that ends a block of a transformer. The SVG needs no other file.
 """
 
@@ -33,7 +33,7 @@ FILLS = {
 """The ground and the border of each kind of node."""
 
 Vertex = tuple[Hashable, ...]
-"""A node is ("node", i); a long edge's dummy is ("dummy", source, rank); what comes from the band before is ("port",)."""
+"""("node", i), a node; ("dummy", source, rank), of a long edge; ("port",), where the band before leads in."""
 
 Span = tuple[float, float, float]
 """Where a line enters and leaves a rank (x), and how high (y)."""
@@ -200,9 +200,9 @@ def _layout(
                 before = dummy
             successors.setdefault(before, set()).add(("node", i))
     predecessors: dict[Vertex, set[Vertex]] = {}
-    for source, targets in successors.items():
-        for target in targets:
-            predecessors.setdefault(target, set()).add(source)
+    for source, uses in successors.items():
+        for vertex in uses:
+            predecessors.setdefault(vertex, set()).add(source)
     heights = {vertex: _height(cards, vertex) for column in columns for vertex in column}
     centres: dict[Vertex, float] = {}
     for column in columns:
