@@ -25,7 +25,7 @@ COLOURS = ("#3b6fd4", "#e2703a", "#2f9e6e", "#8a5cc7", "#c23b6b", "#7a7f2a", "#1
 """One a class; an eighth class's colour begins again."""
 
 GRID = 120  # cells along each side of the plane
-EARLIER_BOUNDARIES = 7  # earlier boundaries in the still picture
+EARLIER_BOUNDARIES = 7  # dotted in the still picture
 FRAME_MS, LAST_FRAME_MS = 120, 2500
 
 
