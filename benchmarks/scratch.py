@@ -38,7 +38,7 @@ from torch import nn
 from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
 from rung.scratch.activations import ReLU, Tanh
-from rung.scratch.language import Perceptron, Transformer
+from rung.scratch.language import MLP, Transformer
 from rung.scratch.layers import Linear, Sequential
 from rung.scratch.losses import CrossEntropy, SquaredError
 from rung.scratch.optimizers import Adam, GradientDescent
@@ -208,7 +208,7 @@ def mlp() -> dict[str, Step | None]:
     """makemore's, its embedding in front."""
     rng = np.random.default_rng(0)
     blocks, y = rng.integers(0, CLASSES, (BATCH, 3)), rng.integers(0, CLASSES, BATCH)
-    net = Perceptron(CLASSES, 3, 10, HIDDEN, 1, rng, np.float32)
+    net = MLP(CLASSES, 3, 10, HIDDEN, 1, rng, np.float32)
     loss_of, optimizer = CrossEntropy(), GradientDescent(net.parameters().values(), RATE)
 
     def ours() -> None:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rung.cli import main
-from rung.cli import scratch as cli_scratch
+from rung.cli import main, scratch_classifiers
 from rung.scratch import gradcheck
 from rung.scratch.activations import Tanh
 from tests.test_cli import Shell
@@ -26,7 +25,7 @@ FRUIT = "weight,sugar,kind\n150,10.2,apple\n170,11,apple\n140,10.8,apple\n" + OR
 @pytest.fixture
 def rung(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_scratch, "FRAMES", 3)  # drawing takes most of the time
+    monkeypatch.setattr(scratch_classifiers, "FRAMES", 3)  # drawing takes most of the time
     Path("fruit.csv").write_text(FRUIT)
     return Shell(capsys)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rung.errors import UserError
-from rung.inspection.boundary import Curve, Frame, draw, moments
+from rung.inspection.boundary import Curve, Frame, draw, frame_indices
 from rung.scratch import datasets
 from rung.scratch.datasets import Points
 
@@ -113,9 +113,9 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path):
 
 @settings(deadline=None, max_examples=100)
 @given(n=st.integers(1, 10_000), most=st.integers(2, 60))
-def test_moments(n: int, most: int):
+def test_frame_indices(n: int, most: int):
     """In order, each once, no more than asked for, with the first and the last."""
-    found = moments(n, most)
+    found = frame_indices(n, most)
     assert found[0] == 0
     assert found[-1] == n - 1
     assert len(found) <= most

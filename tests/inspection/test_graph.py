@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import UserError
-from rung.inspection import graph
-from rung.inspection.graph import FUNCTIONS, MODELS, Node, as_text, of_expression, of_model
+from rung.inspection import expression
+from rung.inspection.expression import FUNCTIONS, expression_graph
+from rung.inspection.graph import MODELS, SEED, Node, as_text, model_graph
 from rung.inspection.graph_picture import as_svg
 from rung.scratch.gradcheck import gradcheck
 
@@ -28,7 +29,7 @@ def named(nodes: list[Node], name: str) -> tuple[float, float]:
 
 def test_on_paper():
     """c = 2 x -3 + 10 = 4; dtanh(c)/dc = 1 - tanh(4)^2, da = b times that, db = a times that."""
-    nodes = of_expression(PAPER)
+    nodes = expression_graph(PAPER)
     slope = 1 - math.tanh(4) ** 2
     assert named(nodes, "c") == pytest.approx((4, slope), rel=1e-3)
     assert named(nodes, "a") == pytest.approx((2, -3 * slope), rel=1e-3)
@@ -43,7 +44,7 @@ def test_on_paper():
 
 def test_the_worked_example_of_the_two_layer_network():
     """x = (.1, .3), w = (.4, -.2), W = .1, y = 1, E = (1 - yhat)^2 / 2: delta_o = .122, delta_h = .003, at rate 1/2."""
-    nodes = of_expression(
+    nodes = expression_graph(
         "x = [0.1, 0.3]; w = [0.4, -0.2]; h = sum(w * x); a = sigmoid(h); W = 0.1; o = W * a; yhat = sigmoid(o);"
         "(1 - yhat)**2 / 2"
     )
@@ -56,12 +57,12 @@ def test_the_worked_example_of_the_two_layer_network():
 
 def test_what_is_used_twice_gets_both_gradients():
     """d(a^2 + 3a)/da = 2a + 3, and a name for the same value is no node of its own."""
-    assert named(of_expression("a = 5; b = a; a*b + 3*a"), "a") == (5, 13)
-    assert len([n for n in of_expression("a = 5; b = a; a*b") if n.kind == "input"]) == 1
+    assert named(expression_graph("a = 5; b = a; a*b + 3*a"), "a") == (5, 13)
+    assert len([n for n in expression_graph("a = 5; b = a; a*b") if n.kind == "input"]) == 1
 
 
 def test_a_value_that_plays_no_part_has_no_gradient_to_speak_of():
-    assert named(of_expression("a = 2; b = 7; c = a * b; a + 1"), "b") == (7, 0)
+    assert named(expression_graph("a = 2; b = 7; c = a * b; a + 1"), "b") == (7, 0)
 
 
 EXPRESSIONS = [
@@ -98,7 +99,7 @@ def test_gradients_are_torchs(text: str):
         name, number = statement.split(" = ")
         values[name] = torch.tensor(eval(number), dtype=torch.float64, requires_grad=True)
     eval(last, {"torch": torch, **functions, **values}).backward()
-    nodes = of_expression(text)
+    nodes = expression_graph(text)
     for name, value in values.items():
         assert value.grad is not None
         (row,) = (node.output for node in nodes if node.name == name)
@@ -121,27 +122,27 @@ def test_functions_by_finite_differences(name: str):
 def test_operators_by_finite_differences():
     rng = np.random.default_rng(0)
     x, row = 1 + rng.random((3, 2)), 1 + rng.random(2)
-    for module in (graph.Subtract(), graph.Divide()):
+    for module in (expression.Subtract(), expression.Divide()):
         assert gradcheck(module, [x, row]) < 1e-6
         assert gradcheck(module, [row, x]) < 1e-6
-    assert gradcheck(graph.Power(-1.5), [x]) < 1e-6
+    assert gradcheck(expression.Power(-1.5), [x]) < 1e-6
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name: str):
     """The loss begins near ln 5 for all that start undecided; every weight of the model is there, each once."""
-    nodes = of_model(name)
+    nodes = model_graph(name)
     loss = nodes[-1]
     assert (loss.kind, loss.operation, loss.output.gradient) == ("result", "CrossEntropy", "1")
     if name != "bigram":
         assert float(loss.output.value) == pytest.approx(math.log(5), abs=0.1)
-    model, _, _ = MODELS[name](np.random.default_rng(graph.SEED))
+    model, _, _ = MODELS[name](np.random.default_rng(SEED))
     there = [row.shape for node in nodes for row in node.weights if row.shape]
     assert sorted(there) == sorted("×".join(map(str, w.shape)) for w in model.parameters().values())
 
 
 @pytest.mark.parametrize(
-    "nodes", [of_expression(PAPER), *map(of_expression, EXPRESSIONS), *map(of_model, MODELS)]
+    "nodes", [expression_graph(PAPER), *map(expression_graph, EXPRESSIONS), *map(model_graph, MODELS)]
 )
 def test_the_picture_shows_every_node_apart_from_the_others(nodes: list[Node]):
     svg = as_svg(nodes, "a < b & c")
@@ -170,7 +171,7 @@ def test_the_picture_shows_every_node_apart_from_the_others(nodes: list[Node]):
 
 
 def test_as_text():
-    lines = as_text(of_expression(PAPER)).splitlines()
+    lines = as_text(expression_graph(PAPER)).splitlines()
     assert len(lines) == 7
     assert lines[0].split() == ["value", "gradient"]
     assert lines[1].split() == ["a", "input", "2", "-0.004023"]
@@ -179,7 +180,7 @@ def test_as_text():
 
 def test_a_long_chain_is_folded_and_no_recursion():
     text = "a = 0.5; " + "".join(f"a = tanh(a + {i}); " for i in range(80)) + "a * 2"
-    nodes = of_expression(text)
+    nodes = expression_graph(text)
     assert len(nodes) == 1 + 80 * 3 + 2
     ElementTree.fromstring(as_svg(nodes))
 
@@ -230,14 +231,14 @@ def test_a_long_chain_is_folded_and_no_recursion():
 )
 def test_what_is_refused(text: str, said: str):
     with pytest.raises(UserError, match=said):
-        of_expression(text)
+        expression_graph(text)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(alphabet="ab=;+-*/()[],.12 \n\t\f\rλ@^tanh", max_size=30))
 def test_any_text_is_drawn_or_refused_in_words(text: str):
     try:
-        nodes = of_expression(text)
+        nodes = expression_graph(text)
     except UserError:
         return
     ElementTree.fromstring(as_svg(nodes, text))

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from rung.scratch import by_hand
 from rung.scratch.activations import Sigmoid
-from rung.scratch.arithmetic import add, matmul, multiply, stack, sum_of, transpose, unstack
 from rung.scratch.losses import CrossEntropy, NegativeLogOf, Softmax
 from rung.scratch.recurrent import ElmanCell
-from rung.scratch.tape import Tape, Value
+from rung.scratch.shapes import stack, sum_of, transpose, unstack
+from rung.scratch.tape import Tape, Value, add, matmul, multiply
 
 size = st.integers(1, 6)
 

@@ -13,7 +13,7 @@ from rung.errors import UserError
 from rung.scratch import datasets
 
 
-@pytest.mark.parametrize("name", datasets.MADE)
+@pytest.mark.parametrize("name", datasets.SYNTHETIC)
 def test_made_sets(name: str):
     points = datasets.make(name, 101, seed=4)
     assert points.x.shape == (101, 2)
@@ -38,17 +38,17 @@ def test_their_shapes_without_noise():
 def test_a_scale_undone_says_the_same(seed: int):
     rng = np.random.default_rng(seed)
     x = rng.normal(rng.normal(0, 100, 2), 10.0 ** rng.uniform(-3, 3, 2), (20, 2))
-    scale = datasets.Scale.of(x)
+    scaler = datasets.StandardScaler.fit(x)
     weights, bias = rng.normal(size=(3, 2)), rng.normal(size=3)
-    np.testing.assert_allclose(scale.apply(x).mean(axis=0), 0, atol=1e-9)
-    np.testing.assert_allclose(scale.apply(x).std(axis=0), 1)
-    own, own_bias = scale.undo(weights, bias)
-    np.testing.assert_allclose(x @ own.T + own_bias, scale.apply(x) @ weights.T + bias, atol=1e-6)
+    np.testing.assert_allclose(scaler.transform(x).mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(scaler.transform(x).std(axis=0), 1)
+    own, own_bias = scaler.unscale_weights(weights, bias)
+    np.testing.assert_allclose(x @ own.T + own_bias, scaler.transform(x) @ weights.T + bias, atol=1e-6)
 
 
 def test_a_feature_that_never_varies():
     x = np.array([[1.0, 7.0], [3.0, 7.0]])
-    np.testing.assert_array_equal(datasets.Scale.of(x).apply(x), [[-1, 0], [1, 0]])
+    np.testing.assert_array_equal(datasets.StandardScaler.fit(x).transform(x), [[-1, 0], [1, 0]])
 
 
 def test_a_csv_file(tmp_path: Path):

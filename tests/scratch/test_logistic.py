@@ -19,10 +19,8 @@ from rung.scratch.logistic import Method
 LogisticRegression: Any = linear_model.LogisticRegression
 
 
-def test_cross_entropy_on_paper():
-    """The lectures' four points: -ln .6 - ln .2 - ln .1 - ln .7 = 4.78."""
-    assert logistic.cross_entropy(np.array([0.6, 0.2, 0.1, 0.7])) == pytest.approx(4.78, abs=0.005)
-    # The same four as a mean log-loss: two points of class 1, two of class 0 whose yhat is 1 - p.
+def test_log_loss_on_paper():
+    """The lectures' four points, -ln .6 - ln .2 - ln .1 - ln .7 = 4.78: two of class 1, two of 0 with 1 - yhat."""
     y, y_hat = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.6, 0.2, 0.9, 0.3])
     assert 4 * logistic.log_loss(np.log(y_hat / (1 - y_hat)), y) == pytest.approx(4.78, abs=0.005)
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rung.scratch import activations
-from rung.scratch.arithmetic import sum_of
 from rung.scratch.attention import CausalAttention
 from rung.scratch.gradcheck import WrongGradient, gradcheck, modules_to_check
 from rung.scratch.layers import Dropout, Embedding, Linear
 from rung.scratch.losses import CrossEntropy, LogSoftmax, NegativeLogOf, Softmax
 from rung.scratch.normalisation import BatchNorm1d, LayerNorm
 from rung.scratch.recurrent import Cell, ElmanCell, GRUCell, LSTMCell
+from rung.scratch.shapes import sum_of
 from rung.scratch.tape import Module, Tape, Value
 
 NAMES = list(modules_to_check(np.random.default_rng(0)))

@@ -42,8 +42,8 @@ def test_two_points_on_paper():
     on_paper = [[0, 0, 0], [-2, -1, -1], [-1, 2, 0], [-3, 1, -1], [-2, 4, 0], [-4, 3, -1]]
     # -4*2 + 3*1 - 1 = -6 and -4*1 + 3*3 - 1 = 4: both right. (-3, 1, -1) leaves (1, 3) at -1; (-2, 4, 0) (2, 1) at 0.
     np.testing.assert_array_equal(found.path, on_paper)
-    np.testing.assert_array_equal(found.points, [0, 1, 0, 1, 0])
-    assert found.finished
+    np.testing.assert_array_equal(found.updated_by, [0, 1, 0, 1, 0])
+    assert found.converged
     assert found.mistakes.tolist() == [2, 2, 1, 0]
 
 
@@ -56,7 +56,7 @@ def test_it_is_the_rules_point_by_point(seed: int, n: int, noise: float):
     y = rng.integers(0, 2, n) if noise > 1 else (x[:, 0] > x[:, 1]).astype(int)
     found = perceptron.fit(x, y, epochs=4)
     np.testing.assert_array_equal(found.path, one_by_one(x, y, 4))
-    if found.finished:
+    if found.converged:
         np.testing.assert_array_equal(perceptron.predict(x, found.weights, found.bias), y)
 
 
@@ -71,8 +71,8 @@ def test_separable_points_are_all_right_within_novikoffs_bound(seed: int):
     x, signed = x[np.abs(signed) > 0.1], signed[np.abs(signed) > 0.1]
     found = perceptron.fit(x, (signed > 0).astype(int), epochs=10_000)
     radius = np.linalg.norm(np.hstack([x, np.ones((len(x), 1))]), axis=1).max()
-    assert found.finished
-    assert len(found.points) <= (radius / np.abs(signed).min()) ** 2
+    assert found.converged
+    assert len(found.updated_by) <= (radius / np.abs(signed).min()) ** 2
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.5])
@@ -95,7 +95,7 @@ def test_the_learning_rate_only_scales():
 
 def test_xor_is_never_learned():
     found = perceptron.fit(np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0]), epochs=200)
-    assert not found.finished
+    assert not found.converged
     assert len(found.mistakes) == 200
     assert found.mistakes.min() >= 1
 

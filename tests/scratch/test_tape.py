@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from rung.errors import UserError
 from rung.scratch.activations import Tanh
-from rung.scratch.arithmetic import matmul, mean, multiply, sum_of
 from rung.scratch.layers import Embedding, Linear, Sequential
 from rung.scratch.losses import CrossEntropy, NegativeLogOf, SquaredError
 from rung.scratch.recurrent import LSTMCell
-from rung.scratch.tape import Module, Tape, Value, no_grad
+from rung.scratch.shapes import mean, sum_of
+from rung.scratch.tape import Module, Tape, Value, matmul, multiply, no_grad
 
 
 def test_what_is_used_twice_gets_two_gradients() -> None:

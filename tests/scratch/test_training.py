@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from rung.errors import UserError
-from rung.events import Evaluation, Event, Finished, Step
-from rung.scratch.arithmetic import add, multiply, sum_of
+from rung.events import Evaluation, Finished, Step
 from rung.scratch.losses import SquaredError
 from rung.scratch.optimizers import GradientDescent, Momentum
-from rung.scratch.tape import Module, Value
-from rung.scratch.training import Craft, Progress, random_restarts, train
+from rung.scratch.shapes import sum_of
+from rung.scratch.tape import Module, Value, add, multiply
+from rung.scratch.training import Progress, TrainingSettings, train
 
 
 class Point(Module):
@@ -31,31 +31,38 @@ def quadratic(point: Point) -> tuple[Value, int]:
     return SquaredError(0.5)(point.w, TARGET), 1
 
 
-def trained(craft: Craft) -> np.ndarray:
+def trained(settings: TrainingSettings) -> np.ndarray:
     point = Point(1.0, 1.0, 1.0)
-    *_, last = train(point, GradientDescent([point.w], 0.1), lambda _: quadratic(point), craft)
+    *_, last = train(point, GradientDescent([point.w], 0.1), lambda _: quadratic(point), settings)
     assert isinstance(last, Finished)
     return point.w.data
 
 
 def test_penalties_have_their_minima() -> None:
     """1/2 (w - a)^2 + l1 |w| + l2/2 w^2 is least at sign(a) max(|a| - l1, 0) / (1 + l2)."""
-    np.testing.assert_allclose(trained(Craft(steps=300)), TARGET, atol=1e-9)
-    np.testing.assert_allclose(trained(Craft(steps=300, l2=0.5)), TARGET / 1.5, atol=1e-9)
+    np.testing.assert_allclose(trained(TrainingSettings(steps=300)), TARGET, atol=1e-9)
+    np.testing.assert_allclose(trained(TrainingSettings(steps=300, l2=0.5)), TARGET / 1.5, atol=1e-9)
     shrunk = np.array([[2.5, -0.5, 0.0]])
     # At 0 the slope of |w| is not one number: descent by 0.1 swings around it by less than a step.
-    np.testing.assert_allclose(trained(Craft(steps=300, l1=0.5)), shrunk, atol=0.07)
-    np.testing.assert_allclose(trained(Craft(steps=300, l1=0.5, l2=1.0)), shrunk / 2, atol=0.07)
+    np.testing.assert_allclose(trained(TrainingSettings(steps=300, l1=0.5)), shrunk, atol=0.07)
+    np.testing.assert_allclose(trained(TrainingSettings(steps=300, l1=0.5, l2=1.0)), shrunk / 2, atol=0.07)
 
 
 def test_a_budget_must_be_given() -> None:
     with pytest.raises(UserError, match="steps, tokens or minutes"):
-        Craft()
+        TrainingSettings()
 
 
 def test_clipping_shortens_the_step_and_keeps_its_direction() -> None:
     point = Point(1.0, 1.0, 1.0)
-    list(train(point, GradientDescent([point.w], 1.0), lambda _: quadratic(point), Craft(steps=1, clip=0.5)))
+    list(
+        train(
+            point,
+            GradientDescent([point.w], 1.0),
+            lambda _: quadratic(point),
+            TrainingSettings(steps=1, clip=0.5),
+        )
+    )
     step = point.w.data - 1
     assert np.linalg.norm(step) == pytest.approx(0.5, rel=1e-5)
     direction = TARGET - 1
@@ -64,8 +71,8 @@ def test_clipping_shortens_the_step_and_keeps_its_direction() -> None:
 
 def test_the_schedule_sets_the_rate_and_events_tell_it() -> None:
     point = Point(0.0)
-    craft = Craft(steps=4, schedule=lambda share: 1 - share / 2)
-    events = list(train(point, GradientDescent([point.w], 0.8), lambda _: (sum_of(point.w), 5), craft))
+    settings = TrainingSettings(steps=4, schedule=lambda share: 1 - share / 2)
+    events = list(train(point, GradientDescent([point.w], 0.8), lambda _: (sum_of(point.w), 5), settings))
     steps = [event for event in events if isinstance(event, Step)]
     assert [event.step for event in steps] == [1, 2, 3, 4]
     assert [event.learning_rate for event in steps] == pytest.approx([0.7, 0.6, 0.5, 0.4])
@@ -84,12 +91,12 @@ def test_early_stopping_keeps_the_best() -> None:
             point,
             GradientDescent([point.w], 1.0),
             lambda _: (sum_of(point.w), 1),
-            Craft(steps=100, eval_every=1, patience=2),
+            TrainingSettings(steps=100, eval_every=1, patience=2),
             evaluate=lambda: (abs(point.w.data.item() - 2), 0.0),
         )
     )
     evaluations = [event for event in events if isinstance(event, Evaluation)]
-    assert [event.nats_per_token for event in evaluations] == [2, 1, 0, 1, 2]
+    assert [event.nats_per_target for event in evaluations] == [2, 1, 0, 1, 2]
     assert [(e.step, e.best) for e in evaluations] == [
         (1, True),
         (2, True),
@@ -109,7 +116,7 @@ def test_a_loss_that_is_no_number_ends_it() -> None:
             point,
             GradientDescent([point.w], 10.0),
             lambda _: (sum_of(multiply(multiply(point.w, point.w), multiply(point.w, point.w))), 1),
-            Craft(steps=100),
+            TrainingSettings(steps=100),
         )
     )
     assert isinstance(events[-1], Finished)
@@ -131,7 +138,7 @@ def test_going_on_ends_where_going_through_does() -> None:
                     point,
                     optimizer,
                     lambda t: batches(point, t),
-                    Craft(steps=40, eval_every=4, schedule=lambda share: 1 - share),
+                    TrainingSettings(steps=40, eval_every=4, schedule=lambda share: 1 - share),
                     evaluate=lambda: (float(((point.w.data - TARGET) ** 2).sum()), 0.0),
                     stop=lambda halt=halt: progress.step == halt,
                     progress=progress,
@@ -144,32 +151,3 @@ def test_going_on_ends_where_going_through_does() -> None:
     for stop_after in (3, 4, 17):
         *_, resumed = training(stop_after)
         np.testing.assert_array_equal(resumed, whole)
-
-
-def test_restarts_find_the_deeper_valley() -> None:
-    """(w^2 - 1)^2 + 0.3 w has minima near -1 and 1; the one at -1 is deeper, and a start decides which is found."""
-
-    def loss(point: Point) -> Value:
-        hill = add(multiply(point.w, point.w), -1.0)
-        return sum_of(add(multiply(hill, hill), multiply(point.w, 0.3)))
-
-    def start(seed: int) -> tuple[Point, Iterator[Event]]:
-        point = Point(float(np.random.default_rng(seed).uniform(-1.5, 1.5)))
-        events = train(
-            point,
-            GradientDescent([point.w], 0.02),
-            lambda _: (loss(point), 1),
-            Craft(steps=200),
-            evaluate=lambda: (loss(point).data.item(), 0.0),
-        )
-        return point, events
-
-    ends = []
-    for seed in range(6):
-        *_, one = random_restarts(start, [seed])
-        assert isinstance(one, Point)
-        ends.append(one.w.data.item())
-    assert min(ends) < 0 < max(ends)
-    *_, best = random_restarts(start, range(6))
-    assert isinstance(best, Point)
-    assert best.w.data.item() == pytest.approx(min(ends), abs=1e-6)

@@ -18,14 +18,15 @@ import numpy as np
 
 from rung.files import atomic_path
 from rung.scratch.datasets import Points
+from rung.scratch.losses import softmax
 
 INK, MUTED, RULE = "#1f2430", "#6b7280", "#d5d9e0"
 COLOURS = ("#3b6fd4", "#e2703a", "#2f9e6e", "#8a5cc7", "#c23b6b", "#7a7f2a", "#1a8fa6", "#8a5a3c")
 """One a class; an eighth class's colour begins again."""
 
 GRID = 120  # cells along each side of the plane
-DOTTED = 7  # earlier boundaries in the still picture
-MILLISECONDS, LAST_MILLISECONDS = 120, 2500
+EARLIER_BOUNDARIES = 7  # dotted in the still picture
+FRAME_MS, LAST_FRAME_MS = 120, 2500
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class Curve:
     value_name: str
 
 
-def moments(n: int, most: int) -> np.ndarray:
-    """At most `most` of the moments 0 .. n-1, the first and the last among them, dense where all is new."""
-    return np.unique(np.geomspace(1, n, min(n, most)).round().astype(int)) - 1
+def frame_indices(n: int, max_frames: int) -> np.ndarray:
+    """At most `max_frames` of 0 .. n-1, the first and the last among them, dense at first, where most changes."""
+    return np.unique(np.geomspace(1, n, min(n, max_frames)).round().astype(int)) - 1
 
 
 def draw(points: Points, frames: Sequence[Frame], curve: Curve, *, png: Path, gif: Path) -> None:
@@ -83,32 +84,34 @@ def draw(points: Points, frames: Sequence[Frame], curve: Curve, *, png: Path, gi
         canvas.draw()
         scene.figure.set_layout_engine("none")  # what the first frame found holds for all
         # Axes and their numbers take most of the time and never change: they are drawn once.
-        for _, artist in scene.moving():
+        for _, artist in scene.changing_artists():
             artist.set_animated(True)
         canvas.draw()
-        still = canvas.copy_from_bbox(scene.figure.bbox)
+        background = canvas.copy_from_bbox(scene.figure.bbox)
         pictures = []
         for frame in frames:
             scene.show(frame)
-            canvas.restore_region(still)
-            for axes, artist in scene.moving():
+            canvas.restore_region(background)
+            for axes, artist in scene.changing_artists():
                 axes.draw_artist(artist)
             pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
-        earlier = [frames[i] for i in np.linspace(0, len(frames) - 1, DOTTED + 1).astype(int)[:-1]]
+        earlier = [
+            frames[i] for i in np.linspace(0, len(frames) - 1, EARLIER_BOUNDARIES + 1).astype(int)[:-1]
+        ]
         scene.show(replace(frames[-1], marked=None), earlier if len(frames) > 1 else [])
         with atomic_path(png) as temporary:
             scene.figure.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
     # One palette for all frames, so that nothing flickers; the last has every colour.
     palette = pictures[-1].quantize(128)
     shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    pauses = [MILLISECONDS] * (len(shown) - 1) + [LAST_MILLISECONDS]
+    durations = [FRAME_MS] * (len(shown) - 1) + [LAST_FRAME_MS]
     with atomic_path(gif) as temporary:
         shown[0].save(
             temporary,
             format="GIF",
             save_all=True,
             append_images=shown[1:],
-            duration=pauses,
+            duration=durations,
             loop=0,
             optimize=True,
         )
@@ -159,7 +162,7 @@ class _Scene:
         (self._ring,) = self.plane.plot([], [], "o", markersize=13, markerfacecolor="none", color=INK)
         self._points, self._lines = points, []
         right.plot(curve.times, curve.values, color=RULE, linewidth=1.5)
-        (self._walked,) = right.plot([], [], color=INK, linewidth=2)
+        (self._curve_so_far,) = right.plot([], [], color=INK, linewidth=2)
         (self._dot,) = right.plot([], [], "o", color=INK, markersize=7, clip_on=False)
         right.set(xlabel=curve.time_name, title=curve.value_name)
         right.set_ylim(0, 1.08 * max(float(curve.values.max()), 1e-9))
@@ -168,21 +171,19 @@ class _Scene:
         self._title = self.plane.set_title(" ")
         self._curve, self._right = curve, right
 
-    def moving(self) -> list[tuple[Any, Any]]:
+    def changing_artists(self) -> list[tuple[Any, Any]]:
         """What a frame changes, from the ground up, with the axes it is on."""
         on_plane = [self._image, *self._clouds, *self._lines, self._ring, self._title]
         return [(self.plane, artist) for artist in on_plane] + [
-            (self._right, self._walked),
+            (self._right, self._curve_so_far),
             (self._right, self._dot),
         ]
 
     def show(self, frame: Frame, earlier: Sequence[Frame] = ()) -> None:
         """Change the figure into this frame, with the boundaries of earlier ones dotted."""
         scores = frame.scores(self._cells)
-        chances = np.exp(scores - scores.max(axis=1, keepdims=True))
-        chances /= chances.sum(axis=1, keepdims=True)
-        sure = 0.34 * self._colours + 0.66  # pale, so that the points stand out
-        self._image.set_data((chances @ sure).reshape(GRID, GRID, 3).clip(0, 1))
+        pale = 0.34 * self._colours + 0.66  # so that the points stand out
+        self._image.set_data((softmax(scores) @ pale).reshape(GRID, GRID, 3).clip(0, 1))
         for line in self._lines:
             line.remove()
         self._lines = []
@@ -194,7 +195,7 @@ class _Scene:
         marked = self._points.x[[frame.marked]] if frame.marked is not None else np.empty((0, 2))
         self._ring.set_data(marked[:, 0], marked[:, 1])
         until = self._curve.times <= frame.time
-        self._walked.set_data(self._curve.times[until], self._curve.values[until])
+        self._curve_so_far.set_data(self._curve.times[until], self._curve.values[until])
         self._dot.set_data(self._curve.times[until][-1:], self._curve.values[until][-1:])
         self._title.set_text(frame.title)
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.models.base import GradientLanguageModel, State, check_tensors
-from rung.scratch.language import Perceptron, Reader, Table, Transformer
+from rung.scratch.language import MLP, RNN, Bigram, Transformer
 from rung.scratch.losses import CrossEntropy, LogSoftmax
 from rung.scratch.tape import Module, Value
 
@@ -157,7 +157,7 @@ class ScratchBigramConfig:
     """There is nothing to choose."""
 
 
-class ScratchBigram(SlidingScratch[Table]):
+class ScratchBigram(SlidingScratch[Bigram]):
     """The table of logits, neural-bigram's."""
 
     rung = "scratch-bigram"
@@ -169,13 +169,13 @@ class ScratchBigram(SlidingScratch[Table]):
         return 1
 
     @classmethod
-    def build(cls, config: Any, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Table:
+    def build(cls, config: Any, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Bigram:
         if vocab_size**2 > MAX_TABLE:
             raise UserError(
                 f"scratch-bigram needs {vocab_size:,} x {vocab_size:,} weights, more than {MAX_TABLE:,};"
                 f" use --vocab-size {int(MAX_TABLE**0.5)} or less, or the counted rung, bigram"
             )
-        return Table(vocab_size, rng, dtype)
+        return Bigram(vocab_size, rng, dtype)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class ScratchMLPConfig:
         _check_counts(self)
 
 
-class ScratchMLP(SlidingScratch[Perceptron]):
+class ScratchMLP(SlidingScratch[MLP]):
     """Bengio's perceptron, mlp's."""
 
     rung = "scratch-mlp"
@@ -209,9 +209,9 @@ class ScratchMLP(SlidingScratch[Perceptron]):
     @classmethod
     def build(
         cls, config: ScratchMLPConfig, vocab_size: int, rng: np.random.Generator, dtype: Any
-    ) -> Perceptron:
+    ) -> MLP:
         shape = config.context, config.n_embd, config.n_hidden, config.n_layer
-        return Perceptron(vocab_size, *shape, rng, dtype)
+        return MLP(vocab_size, *shape, rng, dtype)
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class ScratchRNNConfig:
         _check_counts(self)
 
 
-class ScratchRNN(ScratchModel[Reader]):
+class ScratchRNN(ScratchModel[RNN]):
     """Elman's network, rnn's with one layer. A state is the array (B, H) that the cell carries."""
 
     rung = "scratch-rnn"
@@ -240,8 +240,8 @@ class ScratchRNN(ScratchModel[Reader]):
         return None
 
     @classmethod
-    def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> Reader:
-        return Reader(vocab_size, config.n_embd, config.n_hidden, rng, dtype)
+    def build(cls, config: ScratchRNNConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> RNN:
+        return RNN(vocab_size, config.n_embd, config.n_hidden, rng, dtype)
 
     def loss(self, inputs: np.ndarray, targets: np.ndarray, fresh: np.ndarray | None = None) -> Value:
         state = self.start(len(inputs)) if self.carried is None else self.carried

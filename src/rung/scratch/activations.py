@@ -1,4 +1,4 @@
-"""The bends between layers, element by element: each with its derivative. y is the output, g = dJ/dy, dJ/dx = g y'.
+"""Activation functions, element by element, each with its derivative. y is the output, g = dJ/dy, dJ/dx = g y'.
 
     Sigmoid      y = 1 / (1 + e^-x)                        y' = y (1 - y)
     Tanh         y = tanh x                                y' = 1 - y^2
@@ -103,12 +103,12 @@ class GELU(Module):
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
         erf = np.asarray(_erf(x * math.sqrt(0.5)), x.dtype)
-        share = 0.5 * (1 + erf)
-        return x * share, (x, share)
+        cdf = 0.5 * (1 + erf)
+        return x * cdf, (x, cdf)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        x, share = saved
-        return (grad * (share + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)),)
+        x, cdf = saved
+        return (grad * (cdf + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)),)
 
 
 class GELUTanh(Module):

@@ -43,14 +43,14 @@ def rnn_step_forward(
     x: np.ndarray, h: np.ndarray, W_x: np.ndarray, W_h: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, Cache]:
     """One step, a = x W_x + h W_h + b, h' = tanh(a), of N rows: x (N, D), h (N, H), W_x (D, H), W_h (H, H), b (H,)."""
-    after = np.tanh(x @ W_x + h @ W_h + b)
-    return after, (x, h, W_x, W_h, after)
+    h_next = np.tanh(x @ W_x + h @ W_h + b)
+    return h_next, (x, h, W_x, W_h, h_next)
 
 
-def rnn_step_backward(g_after: np.ndarray, cache: Cache) -> Cache:
+def rnn_step_backward(g_h_next: np.ndarray, cache: Cache) -> Cache:
     """The gradients by x, h, W_x, W_h and b, from that by the new state (N, H)."""
-    x, h, W_x, W_h, after = cache
-    g_a = g_after * (1 - after**2)
+    x, h, W_x, W_h, h_next = cache
+    g_a = g_h_next * (1 - h_next**2)
     return g_a @ W_x.T, g_a @ W_h.T, x.T @ g_a, h.T @ g_a, g_a.sum(0)
 
 

@@ -1,8 +1,8 @@
-"""Points in the plane with class labels: four small made sets, or a CSV file of one's own.
+"""Points in the plane with class labels: four small synthetic sets, or a CSV file of one's own.
 
-The made sets are the ones every course draws on the board. `blobs` can be told apart by a line, the other three
-can't: `xor` (Minsky and Papert 1969: no perceptron learns it), `moons` and `circles` need a hidden layer.
-Each is a function of its size, noise and seed alone.
+The synthetic sets, "made" at the command line, are the ones every course draws on the board. `blobs` can be told apart
+by a line, the other three can't: `xor` (Minsky and Papert 1969: no perceptron learns it), `moons` and `circles` need a
+hidden layer. Each is a function of its size, noise and seed alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from rung.errors import UserError, nearest
 
-MOST_CLASSES = 20
-LARGEST = 1e100  # larger numbers overflow where they are squared
+MAX_CLASSES = 20
+MAX_MAGNITUDE = 1e100  # larger numbers overflow where they are squared
 
 
 @dataclass(frozen=True)
@@ -40,28 +40,28 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Scale:
+class StandardScaler:
     """Features brought to mean 0 and deviation 1, and weights learned there brought back to the data's own units.
 
     Gradient descent takes one step size for all weights, so features of unlike sizes make it slow or wild.
     """
 
     mean: np.ndarray
-    deviation: np.ndarray
+    std: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray) -> Scale:
-        """Measure `x` # (N, D). A feature that never varies keeps its unit."""
-        deviation = x.std(axis=0)
-        return cls(x.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+    def fit(cls, x: np.ndarray) -> StandardScaler:
+        """The scaler of `x` # (N, D). A feature that never varies keeps its unit."""
+        std = x.std(axis=0)
+        return cls(x.mean(axis=0), np.where(std > 0, std, 1.0))
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
+    def transform(self, x: np.ndarray) -> np.ndarray:
         """The scaled features # (N, D)"""
-        return (x - self.mean) / self.deviation
+        return (x - self.mean) / self.std
 
-    def undo(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights # (..., D) and bias # (...) that say of `x` what the given ones say of `apply(x)`."""
-        weights = weights / self.deviation
+    def unscale_weights(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights # (..., D) and bias # (...) that say of `x` what the given ones say of `transform(x)`."""
+        weights = weights / self.std
         return weights, bias - weights @ self.mean
 
 
@@ -92,27 +92,27 @@ def circles(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray,
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) + noise * rng.standard_normal((n, 2)), y
 
 
-Maker = Callable[[int, float, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-MADE: dict[str, tuple[Maker, float]] = {
+Sampler = Callable[[int, float, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+SYNTHETIC: dict[str, tuple[Sampler, float]] = {
     "blobs": (blobs, 0.6),
     "xor": (xor, 0.3),
     "moons": (moons, 0.1),
     "circles": (circles, 0.08),
 }
-"""The made sets, each with the standard deviation of its noise unless told otherwise."""
+"""The synthetic sets, each with the standard deviation of its noise unless told otherwise."""
 
 
 def make(name: str, n: int = 200, *, noise: float | None = None, seed: int = 0) -> Points:
-    """`n` points of a made set, classes in equal parts. Raises UserError for an unknown name or a bad number."""
-    if name not in MADE:
-        raise UserError(f"no data set {name!r}; there are {', '.join(MADE)}{nearest(name, MADE)}")
-    maker, usual = MADE[name]
-    noise = usual if noise is None else noise
+    """`n` points of a synthetic set, classes in equal parts. Raises UserError for an unknown name or a bad number."""
+    if name not in SYNTHETIC:
+        raise UserError(f"no data set {name!r}; there are {', '.join(SYNTHETIC)}{nearest(name, SYNTHETIC)}")
+    sample, default_noise = SYNTHETIC[name]
+    noise = default_noise if noise is None else noise
     if n < 4:
         raise UserError(f"--points {n} is not possible: give 4 or more")
     if not 0 <= noise < math.inf:
         raise UserError(f"--noise {noise} is not possible: give a standard deviation, 0 or more")
-    x, y = maker(n, noise, np.random.default_rng(seed))
+    x, y = sample(n, noise, np.random.default_rng(seed))
     return Points(x, y, ("x1", "x2"), ("0", "1"))
 
 
@@ -135,36 +135,33 @@ def read_csv(path: Path, label: str | None = None, features: tuple[str, ...] = (
         raise UserError(f"{path} is no UTF-8 text (byte {error.start:,}); a CSV file is needed") from None
     if not text.strip():
         raise UserError(f"{path} is empty; a header and rows such as 'x1,x2,y' and '0.5,1.2,0' are needed")
-    first = text.splitlines()[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    first_line = text.splitlines()[0]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first_line.count))
     try:
         lines = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
     header = [name.strip() for name in lines[0][1]]
-    columns = _columns(path, header, label, features)
-    numbers: list[tuple[float, float]] = []
-    labels: list[str] = []
+    *features_at, label_at = _columns(path, header, label, features)
+    numbers, labels = [], []
     for line, row in lines[1:]:
         if len(row) != len(header):
             raise UserError(f"{path}, line {line}: {len(row)} fields where the header has {len(header)}")
-        numbers.append(
-            (_number(path, line, header, row, columns[0]), _number(path, line, header, row, columns[1]))
-        )
-        labels.append(row[columns[2]].strip())
+        numbers.append([_number(path, line, header[column], row[column]) for column in features_at])
+        labels.append(row[label_at].strip())
         if not labels[-1]:
-            raise UserError(f"{path}, line {line}: the label in column {header[columns[2]]!r} is empty")
-    classes = tuple(sorted(set(labels), key=lambda name: (_order(name), name)))
+            raise UserError(f"{path}, line {line}: the label in column {header[label_at]!r} is empty")
+    classes = tuple(sorted(set(labels), key=lambda name: (_numeric_order(name), name)))
     if len(classes) < 2:
         found = f"only one class, {classes[0]!r}" if classes else "no rows below the header"
-        raise UserError(f"{path} has {found}; at least two classes are needed in {header[columns[2]]!r}")
-    if len(classes) > MOST_CLASSES:
+        raise UserError(f"{path} has {found}; at least two classes are needed in {header[label_at]!r}")
+    if len(classes) > MAX_CLASSES:
         raise UserError(
-            f"{path} has {len(classes):,} classes in {header[columns[2]]!r}; {MOST_CLASSES} or fewer are accepted: "
+            f"{path} has {len(classes):,} classes in {header[label_at]!r}; {MAX_CLASSES} or fewer are accepted: "
             "choose another --label"
         )
     y = np.array([classes.index(name) for name in labels])
-    return Points(np.array(numbers), y, (header[columns[0]], header[columns[1]]), classes)
+    return Points(np.array(numbers), y, (header[features_at[0]], header[features_at[1]]), classes)
 
 
 def check_settings(y: np.ndarray, n_points: int, **settings: float) -> None:
@@ -180,16 +177,16 @@ def _columns(
     path: Path, header: list[str], label: str | None, features: tuple[str, ...]
 ) -> tuple[int, int, int]:
     """Where the two features and the label stand."""
-    there = f"{path} has the columns {', '.join(map(repr, header))}"
+    has = f"{path} has the columns {', '.join(map(repr, header))}"
     if len(set(header)) < len(header):
-        raise UserError(f"{there}: each name may stand once")
+        raise UserError(f"{has}: each name may stand once")
     if label is None:
         label = next((name for name in ("y", "label", "class", "target") if name in header), None)
         if label is None:
-            raise UserError(f"{there}: say which one holds the classes with --label NAME")
+            raise UserError(f"{has}: say which one holds the classes with --label NAME")
     for name in (label, *features):
         if name not in header:
-            raise UserError(f"{there}, none is called {name!r}{nearest(name, header)}")
+            raise UserError(f"{has}, none is called {name!r}{nearest(name, header)}")
     chosen = features if features else tuple(name for name in header if name != label)
     if len(chosen) != 2 or label in chosen or len(set(chosen)) < 2:
         raise UserError(
@@ -199,18 +196,18 @@ def _columns(
     return header.index(chosen[0]), header.index(chosen[1]), header.index(label)
 
 
-def _number(path: Path, line: int, header: list[str], row: list[str], column: int) -> float:
+def _number(path: Path, line: int, column: str, text: str) -> float:
     try:
-        value = float(row[column])
+        value = float(text)
     except ValueError:
         value = None
-    if value is None or not abs(value) < LARGEST:  # NaN is not
-        what = "is no number" if value is None else f"is not finite and below {LARGEST:g}"
-        raise UserError(f"{path}, line {line}, column {header[column]!r}: {row[column]!r} {what}")
+    if value is None or not abs(value) < MAX_MAGNITUDE:  # NaN is not
+        what = "is no number" if value is None else f"is not finite and below {MAX_MAGNITUDE:g}"
+        raise UserError(f"{path}, line {line}, column {column!r}: {text!r} {what}")
     return value
 
 
-def _order(name: str) -> float:
+def _numeric_order(name: str) -> float:
     """Classes that are numbers stand in the order of numbers, after them words."""
     try:
         return float(name)

@@ -9,17 +9,17 @@ J = sum r * y with random r, so that every output counts. The error is relative 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rung.errors import UserError
-from rung.scratch import activations, arithmetic, attention, layers, losses, normalisation, recurrent
+from rung.scratch import activations, attention, layers, losses, normalisation, recurrent, shapes, tape
 from rung.scratch.tape import Module, Tape, Value, no_grad
 
 H = 2e-4
-SMALLEST = 1e-3
+MIN_SCALE = 1e-3
 
 
 class WrongGradient(UserError):
@@ -41,7 +41,6 @@ def gradcheck(
     """
     rng = np.random.default_rng(seed)
     values = [Value(np.array(x, np.float64)) if np.asarray(x).dtype.kind == "f" else x for x in inputs]
-    weights: list[np.ndarray] = []
 
     def outputs(fresh: Callable[..., Any]) -> tuple[Value, ...]:
         made = fresh(*values)
@@ -49,20 +48,18 @@ def gradcheck(
 
     # A copy for each run: what one run drew (Dropout) or counted (BatchNorm1d) is not there in the next.
     ours = copy.deepcopy(module)
-    with Tape() as tape:
+    with Tape() as recorded:
         made = outputs(ours)
-        weights += [rng.standard_normal(y.shape) for y in made]
-        loss = arithmetic.sum_of(arithmetic.multiply(made[0], weights[0]))
-        for y, r in zip(made[1:], weights[1:], strict=True):
-            loss = loss + arithmetic.sum_of(arithmetic.multiply(y, r))
-    tape.backward(loss)
+        rs = [rng.standard_normal(y.shape) for y in made]
+        loss = shapes.sum_of(made[0] * rs[0])
+        for y, r in zip(made[1:], rs[1:], strict=True):
+            loss = loss + shapes.sum_of(y * r)
+    recorded.backward(loss)
 
     def f() -> float:
         with no_grad():
-            return sum(
-                float((y.data * r).sum())
-                for y, r in zip(outputs(copy.deepcopy(module)), weights, strict=True)
-            )
+            made = outputs(copy.deepcopy(module))
+            return sum(float((y.data * r).sum()) for y, r in zip(made, rs, strict=True))
 
     checked = {f"input {i}": (v, v.grad) for i, v in enumerate(values) if isinstance(v, Value)}
     if isinstance(module, Module) and isinstance(ours, Module):
@@ -76,15 +73,15 @@ def gradcheck(
         if grad.shape != value.shape:
             raise WrongGradient(f"{module}: {name} is of shape {value.shape}, its gradient of {grad.shape}")
         for index in np.ndindex(value.shape):
-            differences = _slope(f, value.data, index)
-            scale = max(abs(grad[index]), abs(differences), SMALLEST)
-            error = abs(grad[index] - differences) / scale
+            numeric = _five_point_derivative(f, value.data, index)
+            scale = max(abs(grad[index]), abs(numeric), MIN_SCALE)
+            error = abs(grad[index] - numeric) / scale
             worst = max(worst, float(error))
             if not error <= tolerance:  # NaN is no small error
                 place = f"[{', '.join(map(str, index))}]" if index else ""
                 raise WrongGradient(
                     f"{module}: the gradient of {name}{place} is {grad[index]:.10g} by backward and"
-                    f" {differences:.10g} by finite differences (relative error {error:.2g})"
+                    f" {numeric:.10g} by finite differences (relative error {error:.2g})"
                 )
     return worst
 
@@ -92,13 +89,13 @@ def gradcheck(
 def modules_to_check(rng: np.random.Generator) -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     """Every module of the engine with inputs of random numbers and, within what it takes, random shapes."""
     b, t, n, m = (int(size) for size in rng.integers(2, 5, 4))
-    wide = int(rng.integers(3, 7))  # two numbers normed together are always -1 and 1, with slopes near zero
+    width = int(rng.integers(3, 7))  # two numbers normed together are always -1 and 1, with slopes near zero
     heads = int(rng.integers(1, 3))
 
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape)
 
-    def bent(*shape: int) -> np.ndarray:
+    def away_from_zero(*shape: int) -> np.ndarray:
         """Not within 0.01 of 0, where some activations have a kink."""
         x = normal(*shape)
         return x + 0.01 * np.sign(x)
@@ -106,22 +103,20 @@ def modules_to_check(rng: np.random.Generator) -> dict[str, tuple[Callable[..., 
     def classes(high: int, *shape: int) -> np.ndarray:
         return rng.integers(0, high, shape)
 
-    bends = ["Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "GELUTanh"]
-    found: dict[str, tuple[Callable[..., Any], list[Any]]] = {
-        name: (getattr(activations, name)(), [bent(b, n)]) for name in bends
-    }
     norm = normalisation.BatchNorm1d(n)
     norm.train(False)
-    found |= {
-        "Add": (arithmetic.Add(), [normal(b, 1, n), normal(t, 1)]),
-        "Multiply": (arithmetic.Multiply(), [normal(b, t, n), normal(n)]),
-        "MatMul": (arithmetic.MatMul(), [normal(b, 1, t, n), normal(m, n, 2)]),
-        "Reshape": (arithmetic.Reshape(-1, n), [normal(b, t, n)]),
-        "Transpose": (arithmetic.Transpose(1, 2, 0), [normal(b, t, n)]),
-        "Sum": (arithmetic.Sum(1), [normal(b, t, n)]),
-        "Mean": (arithmetic.Mean((0, 2)), [normal(b, t, n)]),
-        "Stack": (arithmetic.Stack(), [normal(b, n), normal(b, n), normal(b, n)]),
-        "Unstack": (arithmetic.Unstack(), [normal(b, t, n)]),
+    elementwise = ["Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "GELUTanh"]
+    return {
+        **{name: (getattr(activations, name)(), [away_from_zero(b, n)]) for name in elementwise},
+        "Add": (tape.Add(), [normal(b, 1, n), normal(t, 1)]),
+        "Multiply": (tape.Multiply(), [normal(b, t, n), normal(n)]),
+        "MatMul": (tape.MatMul(), [normal(b, 1, t, n), normal(m, n, 2)]),
+        "Reshape": (shapes.Reshape(-1, n), [normal(b, t, n)]),
+        "Transpose": (shapes.Transpose(1, 2, 0), [normal(b, t, n)]),
+        "Sum": (shapes.Sum(1), [normal(b, t, n)]),
+        "Mean": (shapes.Mean((0, 2)), [normal(b, t, n)]),
+        "Stack": (shapes.Stack(), [normal(b, n), normal(b, n), normal(b, n)]),
+        "Unstack": (shapes.Unstack(), [normal(b, t, n)]),
         "Softmax": (losses.Softmax(), [normal(b, n)]),
         "LogSoftmax": (losses.LogSoftmax(), [normal(b, n)]),
         "NegativeLogOf": (losses.NegativeLogOf(), [0.1 + rng.random((b, n)), classes(n, b)]),
@@ -135,8 +130,8 @@ def modules_to_check(rng: np.random.Generator) -> dict[str, tuple[Callable[..., 
         "Embedding": (layers.Embedding(n, m, rng), [classes(n, b, t)]),
         "Dropout": (layers.Dropout(0.4, rng), [normal(b, n)]),
         "Flatten": (layers.Flatten(), [normal(b, t, n)]),
-        "LayerNorm": (normalisation.LayerNorm(wide), [normal(b, t, wide)]),
-        "BatchNorm1d": (normalisation.BatchNorm1d(n), [normal(wide, n)]),
+        "LayerNorm": (normalisation.LayerNorm(width), [normal(b, t, width)]),
+        "BatchNorm1d": (normalisation.BatchNorm1d(n), [normal(width, n)]),
         "BatchNorm1d, after training": (norm, [normal(b, n)]),
         "ElmanCell": (recurrent.ElmanCell(n, m, rng), [normal(b, n), normal(b, m)]),
         "LSTMCell": (recurrent.LSTMCell(n, m, rng), [normal(b, n), normal(b, m), normal(b, m)]),
@@ -150,21 +145,14 @@ def modules_to_check(rng: np.random.Generator) -> dict[str, tuple[Callable[..., 
             [normal(b, n)],
         ),
     }
-    return found
 
 
-def check_all(seed: int = 0) -> Iterator[tuple[str, str, float]]:
-    """Check every module: its name, the shapes of its inputs, the largest relative error. Raises as `gradcheck`."""
-    for name, (module, inputs) in modules_to_check(np.random.default_rng(seed)).items():
-        yield name, " ".join(str(np.shape(x)) for x in inputs), gradcheck(module, inputs)
-
-
-def _slope(f: Callable[[], float], data: np.ndarray, index: tuple[int, ...]) -> float:
+def _five_point_derivative(f: Callable[[], float], data: np.ndarray, index: tuple[int, ...]) -> float:
     """df / d data[index] by the formula above; data is as before afterwards."""
     x = data[index]
-    there = []
+    values = []
     for step in (H, -H, 2 * H, -2 * H):
         data[index] = x + step
-        there.append(f())
+        values.append(f())
     data[index] = x
-    return (8 * (there[0] - there[1]) - (there[2] - there[3])) / (12 * H)
+    return (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * H)

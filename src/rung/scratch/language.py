@@ -1,8 +1,8 @@
 """Four language models made of the engine's modules: the rungs neural-bigram, mlp, rnn and gpt, with the same weights.
 
-Every one takes tokens and gives logits of the next: `Table` and `Perceptron` for blocks (M, c) of the last c tokens,
-`Reader` for (B, T) and a state, `Transformer` for (B, T). Their weights are called as torch's are in the rungs of
-`rung.models`, where sources and formulas stand. First weights are drawn as there, from another generator.
+Every one takes tokens and gives logits of the next: `Bigram` and `MLP` for blocks (M, c) of the last c tokens,
+`RNN` for (B, T) and a state, `Transformer` for (B, T). Their weights are called as torch's are in the rungs of
+`rung.models`, where sources and formulas stand. They are initialised as there, from another generator.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from rung.scratch.activations import GELUTanh, Tanh
-from rung.scratch.arithmetic import add, reshape, stack, unstack
 from rung.scratch.attention import CausalSelfAttention
 from rung.scratch.layers import Affine, Linear, Lookup
 from rung.scratch.normalisation import LayerNorm
 from rung.scratch.recurrent import ElmanCell
-from rung.scratch.tape import Module, Value, apply
+from rung.scratch.shapes import reshape, stack, unstack
+from rung.scratch.tape import Module, Value, add, apply
 
 Rng = np.random.Generator
 
 
-class Table(Module):
+class Bigram(Module):
     """logits = row of W (V, V) that belongs to the last token. Starts at zeros: every token equally likely."""
 
     def __init__(self, vocab_size: int, rng: Rng, dtype: Any) -> None:
@@ -33,7 +33,7 @@ class Table(Module):
         return apply(LOOKUP, blocks[:, -1], self.weight)
 
 
-class Perceptron(Module):
+class MLP(Module):
     """x = rows of the table, side by side;  n_layer times x = tanh(x W + b);  logits = x U + d."""
 
     def __init__(
@@ -62,13 +62,13 @@ class TanhLayer(Module):
         return TANH(self.linear(x))
 
 
-class Reader(Module):
+class RNN(Module):
     """h_t = ElmanCell(row of token t, h_(t-1));  logits = h_t V + d."""
 
     def __init__(self, vocab_size: int, n_embd: int, n_hidden: int, rng: Rng, dtype: Any) -> None:
         self.embedding = Value(rng.standard_normal((vocab_size, n_embd)).astype(dtype), "embedding")
         self.core = ElmanCell(n_embd, n_hidden, rng, dtype=dtype)
-        # What reads h starts orthogonal, so that the state neither grows nor fades by itself.
+        # What multiplies h starts orthogonal, so that the state neither grows nor fades by itself.
         self.core.weight_hh.data[...] = np.linalg.qr(rng.standard_normal((n_hidden, n_hidden)))[0]
         self.core.bias_ih.data[...] = self.core.bias_hh.data[...] = 0
         self.head = _linear(n_hidden, vocab_size, 0.1 / math.sqrt(n_hidden), rng, dtype)
@@ -108,8 +108,8 @@ class Embeddings(Module):
         self.positions = Value((0.02 * rng.standard_normal((context, n_embd))).astype(dtype), "positions")
 
     def __call__(self, tokens: np.ndarray) -> Value:
-        here = apply(LOOKUP, np.arange(tokens.shape[1]), self.positions)  # (T, C)
-        return add(apply(LOOKUP, tokens, self.tokens), here)  # (B, T, C)
+        positions = apply(LOOKUP, np.arange(tokens.shape[1]), self.positions)  # (T, C)
+        return add(apply(LOOKUP, tokens, self.tokens), positions)  # (B, T, C)
 
 
 class Block(Module):
@@ -125,8 +125,8 @@ class Block(Module):
                 weight.data[...] = 0
             elif weight.data.ndim == 2:
                 # 2L parts write to the stream; together they should add no more than one does.
-                spread = 0.02 / math.sqrt(2 * n_layer) if "project" in name else 0.02
-                weight.data[...] = spread * rng.standard_normal(weight.shape)
+                std = 0.02 / math.sqrt(2 * n_layer) if "project" in name else 0.02
+                weight.data[...] = std * rng.standard_normal(weight.shape)
 
     def __call__(self, x: Value) -> Value:
         x = add(x, self.attention(self.norm_1(x)))
@@ -134,7 +134,7 @@ class Block(Module):
 
 
 class FeedForward(Module):
-    """Four times as wide, a bend, and back."""
+    """Four times as wide, an activation, and back."""
 
     def __init__(self, n_embd: int, rng: Rng, dtype: Any) -> None:
         self.expand = Linear(n_embd, 4 * n_embd, rng, dtype=dtype)
@@ -144,10 +144,10 @@ class FeedForward(Module):
         return self.project(GELU(self.expand(x)))
 
 
-def _linear(n_in: int, n_out: int, spread: float, rng: Rng, dtype: Any) -> Linear:
-    """Weights N(0, spread^2), bias 0."""
+def _linear(n_in: int, n_out: int, std: float, rng: Rng, dtype: Any) -> Linear:
+    """Weights N(0, std^2), bias 0."""
     layer = Linear(n_in, n_out, rng, dtype=dtype)
-    layer.weight.data[...] = spread * rng.standard_normal(layer.weight.shape)
+    layer.weight.data[...] = std * rng.standard_normal(layer.weight.shape)
     layer.bias.data[...] = 0
     return layer
 

@@ -18,41 +18,27 @@ import numpy as np
 from rung.errors import UserError
 from rung.scratch.activations import sigmoid
 from rung.scratch.datasets import check_settings
+from rung.scratch.perceptron import LinearClassifier, check_two_classes
 
 Method = Literal["batch", "stochastic", "mini-batch"]
 
 
 @dataclass(frozen=True)
-class Logistic:
-    """A trained logistic regression and the way it took.
+class LogisticRegression(LinearClassifier):
+    """A trained logistic regression; a step of its path is an epoch.
 
     Attributes:
-        path: weights and bias before training and after every epoch # (epochs + 1, D + 1)
-        losses: the mean log-loss with the penalty at each of these, in nats # (epochs + 1,)
+        losses: the mean log-loss with the penalty at each place of the path, in nats # (epochs + 1,)
         converged: whether the gradient of the whole set came below the tolerance.
     """
 
-    path: np.ndarray
     losses: np.ndarray
     converged: bool
-
-    @property
-    def weights(self) -> np.ndarray:  # (D,)
-        return self.path[-1, :-1]
-
-    @property
-    def bias(self) -> float:
-        return float(self.path[-1, -1])
 
 
 def log_loss(z: np.ndarray, y: np.ndarray) -> float:
     """Mean cross-entropy of sigmoid(z) against y, from z itself: ln(1 + e^z) - y z never meets ln 0."""
     return float(np.mean(np.logaddexp(0.0, z) - y * z))
-
-
-def cross_entropy(probabilities: np.ndarray) -> float:
-    """-sum ln p of the probabilities that were given to what was true."""
-    return float(-np.log(probabilities).sum())
 
 
 def gradient(
@@ -76,7 +62,7 @@ def fit(
     l2: float = 0.0,
     tolerance: float = 1e-8,
     seed: int = 0,
-) -> Logistic:
+) -> LogisticRegression:
     """Descend from zero weights until the gradient is below `tolerance`, or for `epochs` passes over the points.
 
     Args:
@@ -96,26 +82,25 @@ def fit(
     for name, value in (("l2", l2), ("decay", decay)):
         if not 0 <= value < np.inf:
             raise UserError(f"--{name} {value} is not possible: give 0 or more")
-    if y.max() > 1:
-        raise UserError("one line parts two classes, 0 and 1")
+    check_two_classes(y)
     size = {"batch": len(x), "stochastic": 1, "mini-batch": batch_size}[method]
     rng = np.random.default_rng(seed)
     weights, bias = np.zeros(x.shape[1]), 0.0
     path, losses, converged = [], [], False
     for epoch in range(epochs + 1):
-        whole, whole_bias = gradient(x, y, weights, bias, l2)
+        full, full_bias = gradient(x, y, weights, bias, l2)
         path.append([*weights, bias])
         losses.append(log_loss(x @ weights + bias, y) + l2 / 2 * float(weights @ weights))
         if not np.isfinite(losses[-1]):
             raise UserError(f"the loss is no number in epoch {epoch}: --lr {lr} is too large")
-        converged = bool(max(np.abs(whole).max(), abs(whole_bias)) < tolerance)
+        converged = bool(max(np.abs(full).max(), abs(full_bias)) < tolerance)
         if converged or epoch == epochs:
             break
         rate = lr / (1 + decay * epoch)
         order = np.arange(len(x)) if method == "batch" else rng.permutation(len(x))
         for start in range(0, len(x), size):
-            some = order[start : start + size]
-            step, step_bias = gradient(x[some], y[some], weights, bias, l2)
-            weights = weights - rate * step
-            bias -= rate * step_bias
-    return Logistic(np.array(path), np.array(losses), converged)
+            batch = order[start : start + size]
+            grad, grad_bias = gradient(x[batch], y[batch], weights, bias, l2)
+            weights = weights - rate * grad
+            bias -= rate * grad_bias
+    return LogisticRegression(np.array(path), np.array(losses), converged)

@@ -1,4 +1,4 @@
-"""From scores to probabilities to a loss. Scores z are (..., V), classes y integers (...), N how many of them.
+"""From logits to probabilities to a loss. Logits z are (..., V), classes y integers (...), N how many of them.
 
     Softmax              p = e^z / sum e^z                     dp_i/dz_j = p_i ([i = j] - p_j)
     LogSoftmax           l = z - log sum e^z                   dl_i/dz_j = [i = j] - p_j
@@ -53,46 +53,46 @@ class NegativeLogOf(Module):
     integer_inputs = (1,)
 
     def forward(self, p: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, Any]:
-        rows = _rows(p, classes, lowest=0)
-        picked = p.reshape(-1, p.shape[-1])[rows]
-        return -np.log(picked).mean(), (p.shape, p.dtype, rows, picked)
+        index = _class_index(p, classes, lowest=0)
+        picked = p.reshape(-1, p.shape[-1])[index]
+        return -np.log(picked).mean(), (p.shape, p.dtype, index, picked)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray | None]:
-        shape, dtype, rows, picked = saved
+        shape, dtype, index, picked = saved
         out = np.zeros((np.prod(shape[:-1], dtype=int), shape[-1]), dtype)
-        out[rows] = -grad / (len(picked) * picked)
+        out[index] = -grad / (len(picked) * picked)
         return out.reshape(shape), None
 
 
 class CrossEntropy(Module):
-    """J = sum_n (log sum_i e^z[n, i] - z[n, y_n]) / N, from scores;  dJ/dz = (p - one-hot(y)) / N.
+    """J = sum_n (log sum_i e^z[n, i] - z[n, y_n]) / N, from logits;  dJ/dz = (p - one-hot(y)) / N.
 
-    Softmax and logarithm cancel: no division by a small p, and no array but p. A class -1 is none: it counts nowhere.
+    Softmax and logarithm cancel: no division by a small p, and no array but p. Class -1 is ignored: it counts nowhere.
     """
 
     integer_inputs = (1,)
 
     def forward(self, z: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, Any]:
-        rows = _rows(z, classes, lowest=-1)
+        index = _class_index(z, classes, lowest=-1)
         p = z.reshape(-1, z.shape[-1])
         p = p - p.max(-1, keepdims=True)
-        picked = p[rows]
+        picked = p[index]
         np.exp(p, out=p)
         total = p.sum(-1, keepdims=True)
         p /= total
-        nats = np.log(total[:, 0])
-        nats -= picked
-        gone = rows[1] < 0
-        n = len(gone) - int(np.count_nonzero(gone))
-        if n < len(gone):
-            nats[gone] = 0
-        return nats.sum() / max(n, 1), (z.shape, rows, p, n, gone)
+        losses = np.log(total[:, 0])
+        losses -= picked
+        ignored = index[1] < 0
+        n = len(ignored) - int(np.count_nonzero(ignored))
+        if n < len(ignored):
+            losses[ignored] = 0
+        return losses.sum() / max(n, 1), (z.shape, index, p, n, ignored)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray | None]:
-        shape, rows, p, n, gone = saved
-        p[rows] -= 1
-        if n < len(gone):
-            p[gone] = 0
+        shape, index, p, n, ignored = saved
+        p[index] -= 1
+        if n < len(ignored):
+            p[ignored] = 0
         p *= grad / max(n, 1)
         return p.reshape(shape), None
 
@@ -124,8 +124,8 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return p
 
 
-def _rows(scores: np.ndarray, classes: np.ndarray, *, lowest: int) -> tuple[np.ndarray, np.ndarray]:
-    """What picks each row's class out of the scores laid out as (N, V)."""
+def _class_index(scores: np.ndarray, classes: np.ndarray, *, lowest: int) -> tuple[np.ndarray, np.ndarray]:
+    """The index of each row's class in the logits laid out as (N, V)."""
     if scores.shape[:-1] != classes.shape:
         raise ValueError("there must be one class for each row of scores")
     if classes.size and (classes.max() >= scores.shape[-1] or classes.min() < lowest):

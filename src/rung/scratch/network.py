@@ -21,6 +21,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.scratch.activations import sigmoid
 from rung.scratch.datasets import check_settings
+from rung.scratch.losses import softmax
 
 Loss = Literal["cross-entropy", "squared"]
 Activation = Literal["sigmoid", "tanh"]
@@ -55,7 +56,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Network:
+class TwoLayerNetwork:
     """A trained network and the way it took: parameters and mean loss (nats, or half squares) after every epoch."""
 
     path: list[Parameters]
@@ -71,8 +72,7 @@ def forward(
     o = a @ p.W + p.C
     if loss == "squared" or o.shape[1] == 1:
         return h, a, o, sigmoid(o)
-    powers = np.exp(o - o.max(axis=1, keepdims=True))
-    return h, a, o, powers / powers.sum(axis=1, keepdims=True)
+    return h, a, o, softmax(o)
 
 
 def forward_backward(
@@ -85,8 +85,8 @@ def forward_backward(
         delta_o = (y - y_hat) * y_hat * (1 - y_hat)
     else:
         # The logarithms of yhat from o itself, so that a probability of 0 is never asked for one.
-        one = np.logaddexp(0, o) if o.shape[1] == 1 else np.logaddexp.reduce(o, axis=1, keepdims=True)
-        value = float(np.sum(one) - np.sum(y * o)) / len(x)
+        log_z = np.logaddexp(0, o) if o.shape[1] == 1 else np.logaddexp.reduce(o, axis=1, keepdims=True)
+        value = float(np.sum(log_z) - np.sum(y * o)) / len(x)
         delta_o = y - y_hat
     slope = 1 - a**2 if activation == "tanh" else a * (1 - a)
     delta_h = (delta_o @ p.W.T) * slope
@@ -101,11 +101,6 @@ def targets(y: np.ndarray, n_classes: int) -> np.ndarray:
     return (y[:, None] if n_classes == 2 else np.eye(n_classes)[y]).astype(float)
 
 
-def probabilities(y_hat: np.ndarray) -> np.ndarray:
-    """The network's output as one number a class, (1 - yhat, yhat) for a single column # (N, K)"""
-    return np.hstack([1 - y_hat, y_hat]) if y_hat.shape[1] == 1 else y_hat
-
-
 @np.errstate(over="ignore", invalid="ignore")
 def fit(
     x: np.ndarray,
@@ -118,7 +113,7 @@ def fit(
     epochs: int = 500,
     batch_size: int = 16,
     seed: int = 0,
-) -> Network:
+) -> TwoLayerNetwork:
     """Mini-batch gradient descent from random weights, the points in a new order each epoch.
 
     Args:
@@ -142,15 +137,15 @@ def fit(
     for epoch in range(1, epochs + 1):
         order = rng.permutation(len(x))
         for start in range(0, len(x), batch_size):
-            some = order[start : start + batch_size]
-            p = moved(p, forward_backward(x[some], y[some], p, loss, activation).step, lr)
+            batch = order[start : start + batch_size]
+            p = updated(p, forward_backward(x[batch], y[batch], p, loss, activation).step, lr)
         path.append(p)
         losses.append(forward_backward(x, y, p, loss, activation).loss)
         if not np.isfinite(losses[-1]):
             raise UserError(f"the loss is no number in epoch {epoch}: --lr {lr} is too large")
-    return Network(path, np.array(losses))
+    return TwoLayerNetwork(path, np.array(losses))
 
 
-def moved(p: Parameters, step: Parameters, rate: float) -> Parameters:
+def updated(p: Parameters, step: Parameters, rate: float) -> Parameters:
     """The parameters after one step downhill."""
     return Parameters(*(getattr(p, f.name) + rate * getattr(step, f.name) for f in fields(Parameters)))

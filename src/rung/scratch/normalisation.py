@@ -35,24 +35,24 @@ class LayerNorm(Module):
         if x.shape[-1:] != weight.shape:
             raise ValueError(f"rows must be {len(weight)} wide")
         normed = x - _row_means(x)
-        spread = _row_means(normed * normed)
-        spread += self.eps
-        np.sqrt(spread, out=spread)
-        normed /= spread
+        std = _row_means(normed * normed)
+        std += self.eps
+        np.sqrt(std, out=std)
+        normed /= std
         y = normed * weight
         y += bias
-        return y, (normed, spread, weight)
+        return y, (normed, std, weight)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        normed, spread, weight = saved
+        normed, std, weight = saved
         rows = grad.reshape(-1, len(weight))
-        by_weight = np.einsum("ij,ij->j", rows, normed.reshape(rows.shape))
+        grad_weight = np.einsum("ij,ij->j", rows, normed.reshape(rows.shape))
         out = grad * weight
         correction = normed * _row_means(out * normed)
         correction += _row_means(out)
         out -= correction
-        out /= spread
-        return out, by_weight, rows.sum(0)
+        out /= std
+        return out, grad_weight, rows.sum(0)
 
 
 class BatchNorm1d(Module):
@@ -84,16 +84,16 @@ class BatchNorm1d(Module):
             mean, variance = x.mean(0), x.var(0)
             self.running_mean += self.momentum * (mean - self.running_mean)
             self.running_var += self.momentum * (variance * (len(x) / (len(x) - 1)) - self.running_var)
-        spread = np.sqrt(variance + self.eps)
-        normed = (x - mean) / spread
-        return weight * normed + bias, (normed, spread, weight, self.training)
+        std = np.sqrt(variance + self.eps)
+        normed = (x - mean) / std
+        return weight * normed + bias, (normed, std, weight, self.training)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        normed, spread, weight, of_the_batch = saved
+        normed, std, weight, batch_statistics = saved
         out = grad * weight
-        if of_the_batch:
+        if batch_statistics:
             out = out - out.mean(0) - normed * (out * normed).mean(0)
-        return out / spread, (grad * normed).sum(0), grad.sum(0)
+        return out / std, (grad * normed).sum(0), grad.sum(0)
 
 
 def _row_means(x: np.ndarray) -> np.ndarray:

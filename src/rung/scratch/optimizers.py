@@ -29,44 +29,44 @@ class Optimizer:
         steps: how many were made.
     """
 
-    slots = 0
+    n_state = 0
     """How many arrays of a weight's shape are kept for each weight."""
 
     def __init__(self, weights: Iterable[Value], lr: float, *, decay: float = 0.0) -> None:
         self.weights = list(weights)
         self.lr = lr
         self.decay = decay
-        self.memory = [[np.zeros_like(w.data) for _ in range(self.slots)] for w in self.weights]
+        self.state = [[np.zeros_like(w.data) for _ in range(self.n_state)] for w in self.weights]
         self.steps = 0
 
     def step(self) -> None:
         """Change every weight in place, and set its gradient to None, ready for the next pass."""
         self.steps += 1
-        for weight, memory in zip(self.weights, self.memory, strict=True):
+        for weight, memory in zip(self.weights, self.state, strict=True):
             if weight.grad is not None:
                 if self.decay and weight.data.ndim >= 2:
                     weight.data *= 1 - self.lr * self.decay
-                weight.data -= self.change(weight.grad, *memory)
+                weight.data -= self.update(weight.grad, *memory)
                 weight.grad = None
 
-    change: Callable[..., np.ndarray]
+    update: Callable[..., np.ndarray]
     """From a weight's gradient and its memory, which is brought up to date, to what is taken off the weight."""
 
 
 class GradientDescent(Optimizer):
     """gd."""
 
-    def change(self, grad: np.ndarray) -> np.ndarray:
+    def update(self, grad: np.ndarray) -> np.ndarray:
         return self.lr * grad
 
 
 class Momentum(Optimizer):
     """momentum: the heavy ball."""
 
-    slots = 1
+    n_state = 1
     mu = 0.9
 
-    def change(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    def update(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         velocity *= self.mu
         velocity += grad
         return self.lr * velocity
@@ -75,8 +75,8 @@ class Momentum(Optimizer):
 class Nesterov(Momentum):
     """nesterov: the ball that looks ahead."""
 
-    def change(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        ahead = super().change(grad, velocity)
+    def update(self, grad: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        ahead = super().update(grad, velocity)
         ahead *= self.mu
         ahead += self.lr * grad
         return ahead
@@ -85,21 +85,21 @@ class Nesterov(Momentum):
 class Adam(Optimizer):
     """adam, and with decay adamw."""
 
-    slots = 2
-    b1, b2, eps = 0.9, 0.999, 1e-8
+    n_state = 2
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
 
-    def change(self, grad: np.ndarray, mean: np.ndarray, square: np.ndarray) -> np.ndarray:
-        mean *= self.b1
-        mean += (1 - self.b1) * grad
+    def update(self, grad: np.ndarray, mean: np.ndarray, square: np.ndarray) -> np.ndarray:
+        mean *= self.beta1
+        mean += (1 - self.beta1) * grad
         out = grad * grad
-        out *= 1 - self.b2
-        square *= self.b2
+        out *= 1 - self.beta2
+        square *= self.beta2
         square += out
         np.sqrt(square, out=out)
-        out *= 1 / math.sqrt(1 - self.b2**self.steps)
+        out *= 1 / math.sqrt(1 - self.beta2**self.steps)
         out += self.eps
         np.divide(mean, out, out=out)
-        out *= self.lr / (1 - self.b1**self.steps)
+        out *= self.lr / (1 - self.beta1**self.steps)
         return out
 
 

@@ -25,20 +25,14 @@ BLOCK = 256  # points that are looked at together for the next wrong one
 
 
 @dataclass(frozen=True)
-class Perceptron:
-    """A trained perceptron and the way it took.
+class LinearClassifier:
+    """A line and the way it took in training.
 
     Attributes:
-        path: weights and bias before the first update and after each one # (updates + 1, D + 1)
-        points: which point caused each update # (updates,)
-        mistakes: how many updates each epoch made; the last is 0 when all points are right # (epochs,)
-        finished: whether a whole epoch passed without a mistake.
+        path: weights and bias at first and after every step # (steps + 1, D + 1)
     """
 
     path: np.ndarray
-    points: np.ndarray
-    mistakes: np.ndarray
-    finished: bool
 
     @property
     def weights(self) -> np.ndarray:  # (D,)
@@ -47,6 +41,21 @@ class Perceptron:
     @property
     def bias(self) -> float:
         return float(self.path[-1, -1])
+
+
+@dataclass(frozen=True)
+class Perceptron(LinearClassifier):
+    """A trained perceptron; a step of its path is an update.
+
+    Attributes:
+        updated_by: which point caused each update # (updates,)
+        mistakes: how many updates each epoch made; the last is 0 when all points are right # (epochs,)
+        converged: whether a whole epoch passed without a mistake.
+    """
+
+    updated_by: np.ndarray
+    mistakes: np.ndarray
+    converged: bool
 
 
 def predict(x: np.ndarray, weights: np.ndarray, bias: float) -> np.ndarray:
@@ -64,12 +73,11 @@ def fit(x: np.ndarray, y: np.ndarray, *, lr: float = 1.0, epochs: int = 1000) ->
         epochs: when to give up: the points may not be separable.
     """
     check_settings(y, len(x), lr=lr, epochs=epochs)
-    if y.max() > 1:
-        raise UserError("one line parts two classes, 0 and 1")
+    check_two_classes(y)
     weights, bias = np.zeros(x.shape[1]), 0.0
-    path, points, mistakes = array("d", [*weights, bias]), array("q"), array("q")
+    path, updated_by, mistakes = array("d", [*weights, bias]), array("q"), array("q")
     while len(mistakes) < epochs and (not mistakes or mistakes[-1] > 0):
-        before, i = len(points), 0
+        before, i = len(updated_by), 0
         while i < len(x):
             # All points from here on are judged at once, but only the first wrong one counts: it moves the line.
             error = y[i : i + BLOCK] - predict(x[i : i + BLOCK], weights, bias)
@@ -82,12 +90,17 @@ def fit(x: np.ndarray, y: np.ndarray, *, lr: float = 1.0, epochs: int = 1000) ->
             weights = weights + step * x[i]
             bias += step
             path.extend([*weights, bias])
-            points.append(i)
+            updated_by.append(i)
             i += 1
-        mistakes.append(len(points) - before)
+        mistakes.append(len(updated_by) - before)
     return Perceptron(
         np.array(path).reshape(-1, x.shape[1] + 1),
-        np.array(points, dtype=np.int64),
+        np.array(updated_by, dtype=np.int64),
         np.array(mistakes, dtype=np.int64),
         mistakes[-1] == 0,
     )
+
+
+def check_two_classes(y: np.ndarray) -> None:
+    if y.max() > 1:
+        raise UserError("one line parts two classes, 0 and 1")

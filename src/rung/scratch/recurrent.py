@@ -79,15 +79,15 @@ class LSTMCell(Cell):
         a = x @ w_ih.T + h @ w_hh.T + (b_ih + b_hh)
         a_i, a_f, a_n, a_o = np.split(a, 4, axis=1)
         i, f, n, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_n), sigmoid(a_o)
-        new = f * c + i * n
-        bent = np.tanh(new)
-        return (o * bent, new), (x, h, c, w_ih, w_hh, i, f, n, o, bent)
+        c_next = f * c + i * n
+        tanh_c = np.tanh(c_next)
+        return (o * tanh_c, c_next), (x, h, c, w_ih, w_hh, i, f, n, o, tanh_c)
 
     def backward(self, saved: Any, grad_h: np.ndarray, grad_c: np.ndarray) -> Sequence[np.ndarray]:
-        x, h, c, w_ih, w_hh, i, f, n, o, bent = saved
-        u = grad_c + grad_h * o * (1 - bent * bent)
+        x, h, c, w_ih, w_hh, i, f, n, o, tanh_c = saved
+        u = grad_c + grad_h * o * (1 - tanh_c * tanh_c)
         d_a = np.concatenate(
-            [u * n * i * (1 - i), u * c * f * (1 - f), u * i * (1 - n * n), grad_h * bent * o * (1 - o)],
+            [u * n * i * (1 - i), u * c * f * (1 - f), u * i * (1 - n * n), grad_h * tanh_c * o * (1 - o)],
             axis=1,
         )
         bias = d_a.sum(0)

@@ -16,6 +16,9 @@ over time). `Tape.backward` pops the records last to first: when a record's turn
 has been walked, so its gradient is complete. What was used twice gets two gradients, and they add up. One loop, no
 recursion.
 
+Here are the modules behind + * @, too. Their shapes broadcast as NumPy's do: an input that was stretched was used many
+times, so its gradient is summed over the places where it was used (`unbroadcast`).
+
 There is no hidden global state: without a `with Tape()` nothing is recorded, and the current tape is a context
 variable, so threads have their own. Source: reverse accumulation, Linnainmaa 1970; as modules, Bottou & Gallinari 1991.
 """
@@ -41,7 +44,7 @@ class Value:
         name: what error messages and drawings call it.
     """
 
-    __slots__ = ("_grad_is_ours", "data", "grad", "name")
+    __slots__ = ("_owns_grad", "data", "grad", "name")
 
     def __init__(self, data: Any, name: str = "") -> None:
         data = np.asarray(data)
@@ -53,19 +56,19 @@ class Value:
         self.data: np.ndarray = data
         self.grad: np.ndarray | None = None
         self.name = name
-        self._grad_is_ours = False
+        self._owns_grad = False
 
     def add_grad(self, grad: np.ndarray) -> None:
         """Add to the gradient. The first array is kept as it is: it may be another value's too, so only a sum of our
         own is added to in place."""
         if self.grad is None:
             self.grad = grad
-            self._grad_is_ours = False
-        elif self._grad_is_ours:
+            self._owns_grad = False
+        elif self._owns_grad:
             self.grad += grad
         else:
             self.grad = self.grad + grad
-            self._grad_is_ours = True
+            self._owns_grad = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,16 +78,16 @@ class Value:
         return f"Value({self.name + ', ' if self.name else ''}shape {self.shape})"
 
     def __add__(self, other: Any) -> Value:
-        return _arithmetic().add(self, other)
+        return add(self, other)
 
     def __mul__(self, other: Any) -> Value:
-        return _arithmetic().multiply(self, other)
+        return multiply(self, other)
 
     def __matmul__(self, other: Any) -> Value:
-        return _arithmetic().matmul(self, other)
+        return matmul(self, other)
 
     def __neg__(self) -> Value:
-        return _arithmetic().multiply(self, -1.0)
+        return multiply(self, -1.0)
 
     def __sub__(self, other: Any) -> Value:
         return self + (-other)
@@ -236,7 +239,7 @@ def apply(module: Module, *inputs: Any) -> Any:
             arrays.append(value.data)
         else:
             arrays.append(value)
-            _check_kind(module, position, value)
+            _check_dtype(module, position, value)
     try:
         output, saved = module.forward(*arrays)
     except (ValueError, IndexError) as error:
@@ -252,11 +255,59 @@ def apply(module: Module, *inputs: Any) -> Any:
     return outputs if isinstance(output, tuple) else outputs[0]
 
 
+class Add(Module):
+    """a + b;  dJ/da = g,  dJ/db = g."""
+
+    def forward(self, a: Any, b: Any) -> tuple[np.ndarray, Any]:
+        return a + b, (np.shape(a), np.shape(b))
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        return [unbroadcast(grad, shape) for shape in saved]
+
+
+class Multiply(Module):
+    """a * b, element by element;  dJ/da = g * b,  dJ/db = g * a."""
+
+    def forward(self, a: Any, b: Any) -> tuple[np.ndarray, Any]:
+        return a * b, (a, b)
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        a, b = saved
+        return unbroadcast(grad * b, np.shape(a)), unbroadcast(grad * a, np.shape(b))
+
+
+class MatMul(Module):
+    """a @ b on the last two axes, (..., N, K) @ (..., K, M) -> (..., N, M);  dJ/da = g b^T,  dJ/db = a^T g."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
+        if a.ndim < 2 or b.ndim < 2:
+            raise ValueError("a matrix product needs two axes or more on each side")
+        return a @ b, (a, b)
+
+    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        a, b = saved
+        grad_a, grad_b = grad @ b.swapaxes(-1, -2), a.swapaxes(-1, -2) @ grad
+        return unbroadcast(grad_a, a.shape), unbroadcast(grad_b, b.shape)
+
+
+add, multiply, matmul = Add(), Multiply(), MatMul()
+"""Ready to be applied, as they have neither weights nor settings; + * @ apply them."""
+
+
+def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`grad` summed over the axes along which `shape` was stretched."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(tuple(range(grad.ndim - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    return grad.sum(stretched, keepdims=True) if stretched else grad
+
+
 def _grad_or_zeros(value: Value) -> np.ndarray:
     return np.zeros_like(value.data) if value.grad is None else value.grad
 
 
-def _check_kind(module: Module, position: int, value: Any) -> None:
+def _check_dtype(module: Module, position: int, value: Any) -> None:
     wants_integers = position in module.integer_inputs
     kind = np.asarray(value).dtype.kind
     if isinstance(value, np.ndarray) and (kind in "iu") != wants_integers:
@@ -270,10 +321,3 @@ def _check_nan(array: np.ndarray, what: str) -> None:
     if np.isnan(array).any():
         index = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
         raise UserError(f"{what} is NaN at {index}; nothing before it was")
-
-
-def _arithmetic() -> Any:
-    """The operators' modules are built on this file, so they are looked up when first used."""
-    from rung.scratch import arithmetic
-
-    return arithmetic

@@ -1,4 +1,4 @@
-"""The whole craft of training in one loop: the main trainer's events, and nothing but NumPy underneath.
+"""The whole of training in one loop: the main trainer's events, and nothing but NumPy underneath.
 
     lr by the schedule  ->  loss of batch t on a tape  ->  backward  ->  + penalties  ->  clip  ->  optimiser step
     now and then: evaluate, remember the best weights, stop when patience is out
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,11 @@ from rung.events import Evaluation, Event, Finished, Step
 from rung.scratch.optimizers import Optimizer
 from rung.scratch.tape import Module, Tape, Value, no_grad
 
-EVALUATIONS = 5
+EVALUATIONS = 5  # unless `eval_every` says otherwise
 
 
 @dataclass(frozen=True)
-class Craft:
+class TrainingSettings:
     """How to train. A budget, `steps`, `tokens` or `minutes`, must be given; the first one spent ends the training.
 
     Attributes:
@@ -76,8 +76,8 @@ class Progress:
 def train(
     model: Module,
     optimizer: Optimizer,
-    loss_of: Callable[[int], tuple[Value, int]],
-    craft: Craft,
+    batch_loss: Callable[[int], tuple[Value, int]],
+    settings: TrainingSettings,
     *,
     evaluate: Callable[[], tuple[float, float]] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -89,8 +89,8 @@ def train(
     Args:
         model: anything with weights.
         optimizer: of those weights; its `lr` is the peak.
-        loss_of: applies the model to batch t; the mean loss, and over how many tokens (or examples) that is.
-        craft: budget and regularisation.
+        batch_loss: applies the model to batch t; the mean loss, and over how many tokens (or examples) that is.
+        settings: budget and regularisation.
         evaluate: the loss on held-out data, in nats a token and in bits a byte.
         stop: asked after every step; True ends it with reason "interrupted".
         progress: of a training to go on with; kept up to date.
@@ -100,13 +100,13 @@ def train(
     gradient is not finite.
     """
     p = progress if progress is not None else Progress()
-    kept = best if best is not None else {}
+    best_weights = best if best is not None else {}
     weights = model.parameters()
-    peak, began, reason = optimizer.lr, time.monotonic() - p.seconds, ""
+    peak_lr, began, reason = optimizer.lr, time.monotonic() - p.seconds, ""
     model.train()
     while not reason:
-        share = _share(craft, p)
-        if evaluate is not None and _is_due(craft, p, share):
+        spent = _budget_spent(settings, p)
+        if evaluate is not None and _is_due(settings, p, spent):
             model.train(False)
             with no_grad():
                 nats, bits = evaluate()
@@ -114,83 +114,70 @@ def train(
             improved = nats < p.best
             if improved:
                 p.best = nats
-                kept |= {name: weight.data.copy() for name, weight in weights.items()}
+                best_weights |= {name: weight.data.copy() for name, weight in weights.items()}
             p.stale = 0 if improved else p.stale + 1
             p.evaluations, p.evaluated, p.seconds = p.evaluations + 1, p.step, time.monotonic() - began
             yield Evaluation(p.step, nats, bits, p.nats / p.seen if p.seen else None, p.seconds, improved)
             p.nats, p.seen = 0.0, 0
             if not math.isfinite(nats):
                 reason = "diverged"
-            elif craft.patience is not None and p.stale >= craft.patience:
+            elif settings.patience is not None and p.stale >= settings.patience:
                 reason = "patience"
-        if reason or share >= 1:
+        if reason or spent >= 1:
             reason = reason or "budget"
             break
         # The rate of a step is taken at its end, so that the first of a rising schedule is above zero.
-        optimizer.lr = peak * craft.schedule(min(1.0, share + (1 / craft.steps if craft.steps else 1e-4)))
+        optimizer.lr = peak_lr * settings.schedule(
+            min(1.0, spent + (1 / settings.steps if settings.steps else 1e-4))
+        )
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told as an event
             with Tape() as tape:
-                loss, n = loss_of(p.step)
+                loss, n = batch_loss(p.step)
             tape.backward(loss)
             nats = float(loss.data)
-            if not (_regularise(weights.values(), craft) and math.isfinite(nats)):
+            if not (_penalise_and_clip(weights.values(), settings) and math.isfinite(nats)):
                 reason = "diverged"
                 break
             optimizer.step()
         p.step, p.tokens, p.nats, p.seen = p.step + 1, p.tokens + n, p.nats + n * nats, p.seen + n
         p.seconds = time.monotonic() - began
-        share = _share(craft, p)
-        yield Step(p.step, nats, optimizer.lr, p.tokens, p.seconds, share)
-        if share < 1 and stop():
+        spent = _budget_spent(settings, p)
+        yield Step(p.step, nats, optimizer.lr, p.tokens, p.seconds, spent)
+        if spent < 1 and stop():
             reason = "interrupted"
-    optimizer.lr = peak
+    optimizer.lr = peak_lr
     if reason != "interrupted":
-        for name, data in kept.items():
+        for name, data in best_weights.items():
             weights[name].data[...] = data
     yield Finished(p.step, reason, time.monotonic() - began, p.tokens)
 
 
-def random_restarts(
-    start: Callable[[int], tuple[Module, Iterator[Event]]], seeds: Iterable[int]
-) -> Iterator[Event | Module]:
-    """Train once for each seed, from other first weights; every event, and last the best model by held-out loss."""
-    best, lowest = None, math.inf
-    for seed in seeds:
-        model, events = start(seed)
-        for event in events:
-            yield event
-            if isinstance(event, Evaluation) and event.nats_per_token < lowest:
-                best, lowest = model, event.nats_per_token
-    if best is not None:
-        yield best
-
-
-def _regularise(weights: Collection[Value], craft: Craft) -> bool:
+def _penalise_and_clip(weights: Collection[Value], settings: TrainingSettings) -> bool:
     """Add the penalties to the gradients and clip them. False when one is not finite."""
-    square = 0.0
+    squares = 0.0
     for weight in weights:
-        if (craft.l1 or craft.l2) and weight.data.ndim >= 2:
-            weight.add_grad(craft.l1 * np.sign(weight.data) + craft.l2 * weight.data)
+        if (settings.l1 or settings.l2) and weight.data.ndim >= 2:
+            weight.add_grad(settings.l1 * np.sign(weight.data) + settings.l2 * weight.data)
         if weight.grad is not None:
-            square += float(np.vdot(weight.grad, weight.grad))
-    norm = math.sqrt(square)
+            squares += float(np.vdot(weight.grad, weight.grad))
+    norm = math.sqrt(squares)
     for weight in weights:
-        if craft.clip and norm > craft.clip and weight.grad is not None:
-            weight.grad = weight.grad * (craft.clip / (norm + 1e-6))
+        if settings.clip and norm > settings.clip and weight.grad is not None:
+            weight.grad = weight.grad * (settings.clip / (norm + 1e-6))
     return math.isfinite(norm)
 
 
-def _share(craft: Craft, p: Progress) -> float:
+def _budget_spent(settings: TrainingSettings, p: Progress) -> float:
     """How much of the budget is spent; of several, the one nearest its end counts."""
-    budgets = ((p.step, craft.steps), (p.tokens, craft.tokens), (p.seconds / 60, craft.minutes))
-    return min(1.0, max(spent / budget for spent, budget in budgets if budget is not None))
+    budgets = ((p.step, settings.steps), (p.tokens, settings.tokens), (p.seconds / 60, settings.minutes))
+    return min(1.0, max(used / budget for used, budget in budgets if budget is not None))
 
 
-def _is_due(craft: Craft, p: Progress, share: float) -> bool:
+def _is_due(settings: TrainingSettings, p: Progress, spent: float) -> bool:
     if p.evaluated == p.step:
         return False
-    if share >= 1:
+    if spent >= 1:
         return True
-    if craft.eval_every is not None:
-        return p.step % craft.eval_every == 0
-    return share * EVALUATIONS >= p.evaluations + 1
+    if settings.eval_every is not None:
+        return p.step % settings.eval_every == 0
+    return spent * EVALUATIONS >= p.evaluations + 1

@@ -18,7 +18,7 @@ from rung.models.base import Model
 from rung.models.scratch import ScratchModel
 from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
 from rung.scratch.tape import Value
-from rung.scratch.training import Craft, Progress, train
+from rung.scratch.training import TrainingSettings, Progress, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
@@ -56,7 +56,7 @@ class ScratchTrainer(Trainer):
         kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
         optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
         if isinstance(optimizer, Adam):
-            optimizer.b2 = config.beta2
+            optimizer.beta2 = config.beta2
         last = job.run.folder / LAST
         progress, best = Progress(), dict[str, np.ndarray]()
         if job.resume and last.exists():
@@ -81,7 +81,7 @@ class ScratchTrainer(Trainer):
             return measured.nats_per_target, measured.bits_per_unit
 
         schedule = SCHEDULES[config.schedule]
-        craft = Craft(
+        settings = TrainingSettings(
             steps=config.steps,
             tokens=config.tokens,
             minutes=config.minutes,
@@ -97,7 +97,7 @@ class ScratchTrainer(Trainer):
             model.network,
             optimizer,
             loss,
-            craft,
+            settings,
             evaluate=held_out if evaluates else None,
             stop=job.stop,
             progress=progress,
@@ -145,7 +145,7 @@ def _save(
     weights = model.network.parameters()
     tensors = {f"model.{name}": weight.data for name, weight in weights.items()}
     tensors |= {f"best.{name}": data for name, data in best.items()}
-    for name, memory in zip(weights, optimizer.memory, strict=True):
+    for name, memory in zip(weights, optimizer.state, strict=True):
         tensors |= {f"memory.{i}.{name}": array for i, array in enumerate(memory)}
     if model.carried is not None:
         tensors["carried"] = model.carried
@@ -157,7 +157,7 @@ def _load(
 ) -> Progress:
     """Put back what `_save` wrote."""
     tensors, metadata = load_tensors(path)
-    for (name, weight), memory in zip(model.network.parameters().items(), optimizer.memory, strict=True):
+    for (name, weight), memory in zip(model.network.parameters().items(), optimizer.state, strict=True):
         weight.data[...] = tensors[f"model.{name}"]
         for i, array in enumerate(memory):
             array[...] = tensors[f"memory.{i}.{name}"]

@@ -1,7 +1,4 @@
-"""Arithmetic on values: sums, products, matrix products, and the ways to change a shape.
-
-Shapes broadcast as NumPy's do. An input that was stretched by broadcasting was used many times, so its gradient is
-summed over the places where it was used (`unbroadcast`).
+"""Changes of shape: sums and means over axes, reshaping, transposing, stacking. Sums and products of two: `tape`.
 
 In each derivative g = dJ/d output, of the output's shape.
 """
@@ -17,42 +14,6 @@ import numpy as np
 from rung.scratch.tape import Module, Value
 
 Axis = int | tuple[int, ...] | None
-
-
-class Add(Module):
-    """a + b;  dJ/da = g,  dJ/db = g."""
-
-    def forward(self, a: Any, b: Any) -> tuple[np.ndarray, Any]:
-        return a + b, (np.shape(a), np.shape(b))
-
-    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        return [unbroadcast(grad, shape) for shape in saved]
-
-
-class Multiply(Module):
-    """a * b, element by element;  dJ/da = g * b,  dJ/db = g * a."""
-
-    def forward(self, a: Any, b: Any) -> tuple[np.ndarray, Any]:
-        return a * b, (a, b)
-
-    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        a, b = saved
-        return unbroadcast(grad * b, np.shape(a)), unbroadcast(grad * a, np.shape(b))
-
-
-class MatMul(Module):
-    """a @ b on the last two axes, (..., N, K) @ (..., K, M) -> (..., N, M);  dJ/da = g b^T,  dJ/db = a^T g."""
-
-    def forward(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
-        if a.ndim < 2 or b.ndim < 2:
-            raise ValueError("a matrix product needs two axes or more on each side")
-        return a @ b, (a, b)
-
-    def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        a, b = saved
-        return unbroadcast(grad @ b.swapaxes(-1, -2), a.shape), unbroadcast(
-            a.swapaxes(-1, -2) @ grad, b.shape
-        )
 
 
 class Reshape(Module):
@@ -143,14 +104,5 @@ def mean(a: Any, axis: Axis = None) -> Value:
     return Mean(axis)(a)
 
 
-def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`grad` summed over the axes along which `shape` was stretched."""
-    if grad.shape == shape:
-        return grad
-    grad = grad.sum(tuple(range(grad.ndim - len(shape))))
-    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
-    return grad.sum(stretched, keepdims=True) if stretched else grad
-
-
-add, multiply, matmul, stack, unstack = Add(), Multiply(), MatMul(), Stack(), Unstack()
+stack, unstack = Stack(), Unstack()
 """Ready to be applied, as they have neither weights nor settings."""
