@@ -64,8 +64,8 @@ def app_for(arguments: list[str]) -> App:
         from rung.training.experiment import RunOptions
 
         flatten(train, run=RunOptions)
-    if arguments[:1] == ["climb"]:
-        flatten(climb, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions)
+        for verb in (climb, train_best):
+            flatten(verb, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions)
     if arguments[:1] == ["evaluate"]:
         from rung.text.options import ReadOptions
 
@@ -87,10 +87,6 @@ def app_for(arguments: list[str]) -> App:
         name="train", default_command=train, default_parameter=Parameter(negative="", consume_multiple=True)
     )
     app.command(trainer)
-    if arguments[:2] == ["train", "best"]:
-        flatten(
-            train_best, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions
-        )
     summaries = {
         **{name: summary for rungs in RUNGS.values() for name, (_, summary) in rungs.items()},
         "best": "the lowest loss for the minutes: counts, transformers of some sizes, and their mixture",

@@ -16,6 +16,7 @@ from rung.interrupts import interruptible
 from rung.models import RUNGS, rung_class
 
 if TYPE_CHECKING:
+    from rung.events import Event
     from rung.runs import Run
     from rung.training.experiment import Experiment, RunOptions
     from rung.training.lr_finder import Sweep
@@ -213,18 +214,22 @@ def train_command(name: str, task: str) -> Callable[..., int]:
     ) -> int:
         no_option(data)
         from rung import api, terminal
+        from rung.runs import Run
 
         how = training if by_gradient else TrainingConfig()
         place = run.folder(f"{name}-lr" if find_lr else name)
         experiment = Experiment(name, data, task, config, how, options, replace(run, out=place))
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
-            watch = {"on_event": lambda event: progress.event(name, event), "stop": stop}
-            if not find_lr:
-                trained = api.run_experiment(experiment, **watch)
+
+            def watch(event: Event) -> None:
+                progress.event(name, event)
+
+            if find_lr:
+                found = api.find_lr_of(experiment, on_event=watch, stop=stop)
             else:
-                found = api.find_lr_of(experiment, **watch)
-        return show_learning_rate(experiment, found, json) if find_lr else show_run(trained, json)
+                found = api.run_experiment(experiment, on_event=watch, stop=stop)
+        return show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
 
     command.__doc__ = f"""{RUNGS[task][name][1].capitalize()}.
 

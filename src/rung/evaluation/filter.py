@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.evaluation.evaluate import Columns, score_batch
+from rung.tasks.language import Columns, score_batch
 from rung.evaluation.keep import NAMES, Keep
 from rung.evaluation.records import BATCH_BYTES, JSON_LINES, Batch, Records, open_records, suffixes
 from rung.files import atomic_path

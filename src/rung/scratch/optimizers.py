@@ -25,7 +25,7 @@ class Optimizer:
 
     Attributes:
         lr: the learning rate; a schedule may set it before each step.
-        memory: what is kept of earlier gradients, some arrays for each weight.
+        state: what is kept of earlier gradients, some arrays for each weight.
         steps: how many were made.
     """
 

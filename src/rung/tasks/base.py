@@ -133,7 +133,7 @@ class Task(ABC, Generic[D]):
         model: Any,
         dataset: D,
         window: int | None,
-        batch_size: int,
+        batch_size: int | None,
         seed: int,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
@@ -143,7 +143,7 @@ class Task(ABC, Generic[D]):
             model: of this task.
             dataset: with its training part.
             window: the most tokens in a row; None = what suits the model.
-            batch_size: rows in a batch, of all processes together.
+            batch_size: rows in a batch, of all processes together; None = what suits the model.
             seed: of the order.
             group: the processes that share each batch.
 

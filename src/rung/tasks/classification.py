@@ -71,14 +71,15 @@ class Classification(Task[LabelledCorpus]):
 
     def batches(
         self,
-        model: Classifier,
+        model: Any,
         dataset: LabelledCorpus,
         window: int | None,
-        batch_size: int,
+        batch_size: int | None,
         seed: int,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
-        return ExampleBatches(dataset.labelled("train"), window, batch_size, seed, group.shard(batch_size))
+        rows: int = model.training_defaults["batch_size"] if batch_size is None else batch_size
+        return ExampleBatches(dataset.labelled("train"), window, rows, seed, group.shard(rows))
 
     def n_classes(self, model: Classifier) -> int:
         return len(model.labels)

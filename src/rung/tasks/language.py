@@ -95,17 +95,11 @@ class LanguageModeling(Task[Corpus]):
         model: GradientLanguageModel,
         dataset: Corpus,
         window: int | None,
-        batch_size: int,
+        batch_size: int | None,
         seed: int,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
-        window = window if window is not None else model.window
-        if model.max_window is not None and window > model.max_window:
-            raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
-        kind = ContiguousBatches if model.recurrent else WindowBatches
-        cut = kind(dataset.train, window, batch_size, seed, model.history, group.shard(batch_size))
-        _check_memory(cut.rows, min(window, int(np.diff(dataset.train.starts).max())), model.vocab_size)
-        return cut
+        return token_batches(model, dataset.train, window, batch_size, seed, group)
 
     def n_classes(self, model: LanguageModel) -> int:
         return model.vocab_size
@@ -175,6 +169,25 @@ class LanguageModeling(Task[Corpus]):
     def pieces(self, dataset: Corpus, split: str) -> Pieces:
         cut = blocks(dataset.stream(split), dataset.tokenizer.byte_lengths)
         return Pieces(cut.bytes, cut.nats)
+
+
+def token_batches(
+    model: GradientLanguageModel,
+    stream: TokenStream,
+    window: int | None,
+    batch_size: int | None,
+    seed: int,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> WindowBatches:
+    """A stream as `LanguageModeling.batches` cuts it for a model; without a batch size, in what suits the model."""
+    window = window if window is not None else model.window
+    if model.max_window is not None and window > model.max_window:
+        raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
+    rows: int = model.training_defaults["batch_size"] if batch_size is None else batch_size
+    kind = ContiguousBatches if model.recurrent else WindowBatches
+    cut = kind(stream, window, rows, seed, model.history, group.shard(rows))
+    _check_memory(cut.rows, min(window, int(np.diff(stream.starts).max())), model.vocab_size)
+    return cut
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,10 @@ class TorchTrainer(Trainer):
         with health.memory_told(training):
             model, parallel = _new_model(job)
             batches = task.batches(model, dataset, training.window, training.batch_size, job.seed, job.group)
-        evaluate = None
-        if "validation" in dataset.splits:
 
-            def evaluate() -> Measure:
-                with parallel.measuring(model.network) as catch_up:
-                    return task.measure(model, dataset, "validation", job.group, catch_up)
+        def evaluate() -> Measure:
+            with parallel.measuring(model.network) as catch_up:
+                return task.measure(model, dataset, "validation", job.group, catch_up)
 
         sample = job.sample
         events = train_network(
@@ -67,7 +65,7 @@ class TorchTrainer(Trainer):
             training,
             job.run.folder,
             seed=job.seed,
-            evaluate=evaluate,
+            evaluate=evaluate if "validation" in dataset.splits else None,
             first_loss=lambda loss: health.first_loss(loss, task.n_classes(model), task.target),
             # Generation reads whole weights.
             sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),

@@ -101,6 +101,7 @@ def train_network(
     averaged = average.in_place if average is not None else nullcontext
 
     def restore() -> Progress:
+        assert config.batch_size is not None
         network.start_carrying(config.batch_size)
         found = load_checkpoint(
             folder / LAST, network, optimizer, average, distribute_like=parallel.distribute_like

@@ -21,9 +21,9 @@ have no window at all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -55,9 +55,8 @@ class TrainableModule(nn.Module, ABC):
         # A buffer, so that a checkpoint holds it, but no part of the model.
         self.register_buffer("carried", None, persistent=False)
 
-    @abstractmethod
-    def loss(self, *batch: Tensor) -> Tensor:
-        """The sum, in nats, of -log p over the targets of a batch, whose arrays come in the order of its `Batches`."""
+    loss: Callable[..., Tensor]
+    """The sum, in nats, of -log p over the targets of a batch, whose arrays come in the order of its `Batches`."""
 
     def start_carrying(self, batch: int) -> None:
         """From now on `loss` may go on from one batch of this many rows to the next."""
@@ -121,10 +120,9 @@ class TorchModel(GradientModel, Generic[M]):
     distributed = True
     network: M
 
-    @classmethod
-    @abstractmethod
-    def build(cls, config: Any, vocab_size: int) -> M:
-        """The network. Its weights may hold anything yet: `init_weights` or a checkpoint fills them."""
+    build: ClassVar[Callable[..., Any]]
+    """From a configuration and the sizes of the data to the network. Its weights may hold anything yet: `init_weights`
+    or a checkpoint fills them."""
 
     @classmethod
     def new_network(cls, config: Any, seed: int, *shape: Any) -> M:
@@ -199,6 +197,11 @@ class NeuralModel(TorchModel[N], GradientLanguageModel):
         super().__init__(config, vocab_size, end)
         self.network = network
         self.context = network.context
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, vocab_size: int) -> N:
+        """The network. Its weights may hold anything yet: `init_weights` or a checkpoint fills them."""
 
     @classmethod
     def initialise(cls, config: Any, vocab_size: int, end: int, seed: int) -> Self:
