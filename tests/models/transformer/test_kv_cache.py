@@ -23,7 +23,7 @@ from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
 from rung.models.transformer.hashed_ngrams import HashedNgrams
 from rung.models.transformer.inference import kernels, lean
-from rung.models.transformer.inference.kernels import ngram_places
+from rung.models.transformer.inference.kernels import ngram_row_ids
 from rung.text.stream import TokenStream
 from tests.conformance.check_model import check_model
 
@@ -146,7 +146,7 @@ def test_the_compiled_step_equals_the_modules(
         np.testing.assert_allclose(every, expected[:, begin:stop], atol=1e-5)
         state = states[-1]
     assert model._lean is not None
-    assert model._lean[1].compiled_steps(1) is not None
+    assert model._lean[1].compiled(1) is not None
     check_model(model)
 
 
@@ -163,7 +163,7 @@ def test_other_networks_and_large_ones_are_not_compiled(
     model = learned(GPT, GPTConfig(**shape))
     model.start(1)
     assert model._lean is not None
-    assert model._lean[1].compiled_steps(1) is None
+    assert model._lean[1].compiled(1) is None
 
 
 @settings(deadline=None, max_examples=50)
@@ -174,10 +174,10 @@ def test_other_networks_and_large_ones_are_not_compiled(
 )
 def test_ngrams_have_the_same_rows_compiled(text: list[int], longest: int, rows: int) -> None:
     inputs = np.array(text)
-    expected = HashedNgrams(longest, rows, 1).places(torch.from_numpy(inputs[None]))[0].numpy()
+    expected = HashedNgrams(longest, rows, 1).row_ids(torch.from_numpy(inputs[None]))[0].numpy()
     for place in range(len(text)):
         found = np.empty(longest - 1, np.int64)
-        ngram_places(inputs, place, longest, rows, found)
+        ngram_row_ids(inputs, place, longest, rows, found)
         np.testing.assert_array_equal(found, expected[place])
 
 

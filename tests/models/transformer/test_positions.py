@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from rung.models.transformer.decoder import GPT, GPTConfig
-from rung.models.transformer.positions import Rotary, alibi_slopes, sines
-from tests.models.networks.test_network import lively
+from rung.models.transformer.positions import Rotary, alibi_slopes, sinusoids
+from tests.models.networks.test_network import random_gpt
 
 SCHEMES = ("learned", "sinusoidal", "alibi", "rotary")
 
 
 def swapped(config: GPTConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """The output at the fourth place of four tokens, and with the second and third of them swapped."""
-    network = lively(config).network
+    network = random_gpt(config).network
     with torch.no_grad():
         out = network(torch.tensor([[1, 2, 3, 4], [1, 3, 2, 4]]))[:, 3]
     return out[0], out[1]
@@ -53,7 +53,7 @@ def test_with_positions_it_can(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("past", [0, 5])
-def test_rotary_turns_as_transformers_does(past: int) -> None:
+def test_rotary_is_that_of_transformers(past: int) -> None:
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
@@ -102,7 +102,7 @@ def test_alibi_slopes_of_the_paper() -> None:
 
 
 def test_alibi_attention_on_paper() -> None:
-    """Equal scores, two heads: what is heard falls by e^-slope a step back (slopes 1/16 and 1/256)."""
+    """Equal scores, two heads: the weights fall by e^-slope a step back (slopes 1/16 and 1/256)."""
     from rung.models.transformer.attention import Attention
 
     attention = Attention(2, 2, 2, 0.0, False, slopes=alibi_slopes(2))
@@ -117,10 +117,10 @@ def test_alibi_attention_on_paper() -> None:
         assert out[head].item() == pytest.approx(weights[0] / sum(weights), rel=1e-5)
 
 
-def test_sines_are_those_of_the_formula() -> None:
+def test_sinusoids_are_those_of_the_formula() -> None:
     """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i + 1) = cos of the same."""
     width = 6
-    found = sines(3, 4, torch.zeros(1, width))
+    found = sinusoids(3, 4, torch.zeros(1, width))
     for row, place in enumerate(range(3, 7)):
         for i in range(width):
             angle = place / 10_000 ** (i // 2 * 2 / width)
@@ -131,7 +131,7 @@ def test_sines_are_those_of_the_formula() -> None:
 @pytest.mark.parametrize("scheme", ["alibi", "rotary", "none"])
 def test_what_tells_only_distance_gives_the_same_further_on(scheme: str) -> None:
     """The same tokens, later, and out of sight of what came before: the same distribution."""
-    network = lively(GPTConfig(12, 1, 2, 8, positions=scheme, local=3)).network
+    network = random_gpt(GPTConfig(12, 1, 2, 8, positions=scheme, local=3)).network
     with torch.no_grad():
         early = network(torch.tensor([[5, 6, 7]]))[0, -1]
         late = network(torch.tensor([[1, 1, 2, 9, 5, 6, 7]]))[0, -1]

@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from rung.errors import UserError
 from rung.models.transformer.decoder import GPT, GPTConfig
 from tests.conformance.check_model import check_model
-from tests.models.networks.test_network import END, V, lively
+from tests.models.networks.test_network import END, V, random_gpt
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 5, 8])
 def test_contract(context: int) -> None:
-    check_model(lively(GPTConfig(context, 2, 2, 8)))
+    check_model(random_gpt(GPTConfig(context, 2, 2, 8)))
 
 
 @given(
@@ -66,7 +66,7 @@ def test_initial_spread_is_gpt2s() -> None:
 
 
 def test_no_gradient_flows_from_the_past_to_the_future() -> None:
-    network = lively(GPTConfig(8, 2, 2, 8)).network
+    network = random_gpt(GPTConfig(8, 2, 2, 8)).network
     seen: list[torch.Tensor] = []
 
     def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
@@ -83,7 +83,7 @@ def test_no_gradient_flows_from_the_past_to_the_future() -> None:
 
 def test_branches_share_a_past_and_nothing_else() -> None:
     """Three continuations of one state, interleaved: each equals its own history walked from the start."""
-    model = lively(GPTConfig(7, 2, 2, 8))
+    model = random_gpt(GPTConfig(7, 2, 2, 8))
     rng = np.random.default_rng(0)
     _, root = model.advance(model.start(2), np.full((2, 1), END))
     branches = [(np.full((2, 1), END), root)] * 3

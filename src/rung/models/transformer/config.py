@@ -22,8 +22,8 @@ ALLOWED = {
 }
 """What the fields that are words can be."""
 
-AT_THE_DOOR = ("learned", "sinusoidal")
-"""The positions that are added to what is looked up."""
+ABSOLUTE_POSITIONS = ("learned", "sinusoidal")
+"""Those of `positions` that are added to the token embedding."""
 
 HEAD_SIZE = 32
 """How wide a head is if nothing says otherwise: nanoGPT's, for a CPU."""
@@ -109,7 +109,7 @@ class GPTConfig:
             raise UserError(
                 "--ngrams 1 is not allowed: single tokens have their rows anyway; give 0, or 2 to 16"
             )
-        if self.ngrams and self.positions in AT_THE_DOOR:
+        if self.ngrams and self.positions in ABSOLUTE_POSITIONS:
             raise UserError(
                 f"--ngrams {self.ngrams} does not go with --positions {self.positions}: both change what is looked up"
                 " at the door; give --positions rotary, alibi or none, or --ngrams 0"
@@ -124,7 +124,7 @@ class GPTConfig:
             near = [str(width) for width in (below, below + self.n_head) if width]
             raise UserError(
                 f"--n-head {self.n_head} does not divide --n-embd {self.n_embd}: heads share the width"
-                f" equally; try --n-embd {' or '.join(near)}, or --n-head {heads_for(self.n_embd)}"
+                f" equally; try --n-embd {' or '.join(near)}, or --n-head {default_n_head(self.n_embd)}"
             )
         if self.n_kv_head is not None and self.n_head % self.n_kv_head:
             divisors = [str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0]
@@ -143,8 +143,8 @@ class GPTConfig:
         settled = {**GPT2, **(PRESETS[self.preset] if self.preset is not None else {})}
         if self.size is not None:
             settled = {**SIZES[self.size], **settled}
-        if self.positions in AT_THE_DOOR:
-            settled["ngrams"] = 0  # which are looked up there too
+        if self.positions in ABSOLUTE_POSITIONS:
+            settled["ngrams"] = 0  # which are added there too
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value for name, value in settled.items() if known[name] is None})
 
@@ -193,7 +193,7 @@ class Shape:
     ngram_dropout: float
 
 
-def heads_for(n_embd: int) -> int:
+def default_n_head(n_embd: int) -> int:
     """As many heads as divide the width, each at least HEAD_SIZE wide."""
     return next(heads for heads in range(max(1, n_embd // HEAD_SIZE), 0, -1) if n_embd % heads == 0)
 
