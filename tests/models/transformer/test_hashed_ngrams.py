@@ -26,26 +26,26 @@ from rung.training.row_adagrad import RowAdagrad
 
 @settings(deadline=None, max_examples=30)
 @given(
-    longest=st.integers(2, 6),
+    max_n=st.integers(2, 6),
     length=st.integers(1, 12),
     past=st.integers(0, 11),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_row_is_found_by_its_ngram_alone(longest: int, length: int, past: int, seed: int):
-    """Two places have the same row of an order when their n-grams are equal, window's edge included; with this many
+def test_a_row_is_found_by_its_ngram_alone(max_n: int, length: int, past: int, seed: int):
+    """Two positions have the same row of an order when their n-grams are equal, window's edge included; with this many
     rows, hardly ever otherwise."""
     past = min(past, length - 1)
     tokens = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, (2, length)))
-    places = HashedNgrams(longest, 1 << 20, 1).row_ids(tokens, past)
-    assert places.shape == (2, length - past, longest - 1)
+    row_ids = HashedNgrams(max_n, 1 << 20, 1).row_ids(tokens, past)
+    assert row_ids.shape == (2, length - past, max_n - 1)
     rows: dict[tuple[int, ...], int] = {}
     for row in range(2):
         for t in range(past, length):
-            for n in range(2, longest + 1):
+            for n in range(2, max_n + 1):
                 gram = (n, *(int(tokens[row, i]) if i >= 0 else -1 for i in range(t - n + 1, t + 1)))
-                place = int(places[row, t - past, n - 2])
-                assert (n - 2) << 20 <= place < (n - 1) << 20
-                assert rows.setdefault(gram, place) == place
+                row_id = int(row_ids[row, t - past, n - 2])
+                assert (n - 2) << 20 <= row_id < (n - 1) << 20
+                assert rows.setdefault(gram, row_id) == row_id
     assert len(set(rows.values())) == len(rows)
 
 
@@ -79,14 +79,14 @@ def test_rows_are_dropped_in_training_only_and_their_mean_stays():
     part.dropout_active = True
     nn.init.normal_(part.table)
     tokens = torch.randint(0, 7, (1, 5))
-    drawn = torch.stack([part(tokens) for _ in range(4000)]).detach()
+    samples = torch.stack([part(tokens) for _ in range(4000)]).detach()
     part.eval()
-    whole = part(tokens).detach()
-    assert torch.equal(whole, part(tokens))
+    undropped = part(tokens).detach()
+    assert torch.equal(undropped, part(tokens))
     # Of two rows, each kept three times in four and enlarged by 4/3: a variance of (r1^2 + r2^2) / 3.
     spread = (F.embedding(part.row_ids(tokens), part.table).square().sum(2) / 3).sqrt().detach()
-    assert ((drawn.mean(0) - whole).abs() < 5 * spread / 4000**0.5 + 1e-6).all()
-    torch.testing.assert_close(drawn.std(0), spread, rtol=0.1, atol=1e-3)
+    assert ((samples.mean(0) - undropped).abs() < 5 * spread / 4000**0.5 + 1e-6).all()
+    torch.testing.assert_close(samples.std(0), spread, rtol=0.1, atol=1e-3)
 
 
 def test_rows_of_one_number_go_as_torchs_adagrad_moves_them():
@@ -134,7 +134,7 @@ def test_rows_grow_with_the_text_and_stay_a_power_of_two():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "named"),
     [
         ({"ngrams": 1}, "--ngrams 1"),
         ({"ngrams": 17}, "--ngrams 17"),
@@ -142,8 +142,8 @@ def test_rows_grow_with_the_text_and_stay_a_power_of_two():
         ({"ngrams": 3, "positions": "learned"}, "--positions learned"),
     ],
 )
-def test_what_does_not_fit_is_one_line(fields: dict[str, object], told: str):
-    with pytest.raises(UserError, match=told):
+def test_a_bad_value_is_named(fields: dict[str, object], named: str):
+    with pytest.raises(UserError, match=named):
         GPTConfig(**fields)  # type: ignore[arg-type]
 
 

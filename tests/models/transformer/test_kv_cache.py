@@ -172,13 +172,13 @@ def test_other_networks_and_large_ones_are_not_compiled(
     st.integers(2, 8),
     st.integers(1, 16).map(lambda bits: 1 << bits),
 )
-def test_ngrams_have_the_same_rows_compiled(text: list[int], longest: int, rows: int) -> None:
+def test_ngrams_have_the_same_rows_compiled(text: list[int], max_n: int, rows: int) -> None:
     inputs = np.array(text)
-    expected = HashedNgrams(longest, rows, 1).row_ids(torch.from_numpy(inputs[None]))[0].numpy()
-    for place in range(len(text)):
-        found = np.empty(longest - 1, np.int64)
-        ngram_row_ids(inputs, place, longest, rows, found)
-        np.testing.assert_array_equal(found, expected[place])
+    expected = HashedNgrams(max_n, rows, 1).row_ids(torch.from_numpy(inputs[None]))[0].numpy()
+    for position in range(len(text)):
+        found = np.empty(max_n - 1, np.int64)
+        ngram_row_ids(inputs, position, max_n, rows, found)
+        np.testing.assert_array_equal(found, expected[position])
 
 
 def test_the_compiled_exponential_is_exp() -> None:
@@ -190,10 +190,10 @@ def test_the_compiled_exponential_is_exp() -> None:
 def test_a_plain_chain_copies_nothing() -> None:
     model = gpt()
     _, state = model.advance(model.start(2), np.full((2, 3), END))
-    place = state.cache.keys_values[0].data_ptr()
+    address = state.cache.keys_values[0].data_ptr()
     for token in range(10):
         _, state = model.advance(state, np.full(2, token))
-        assert state.cache.keys_values[0].data_ptr() == place
+        assert state.cache.keys_values[0].data_ptr() == address
     assert state.inputs.tolist() == [[END] * 3 + list(range(10))] * 2
 
 

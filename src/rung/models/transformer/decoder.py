@@ -6,7 +6,7 @@
 
 That is GPT-2's shape (Radford et al. 2019, "Language models are unsupervised multitask learners"): norms before each
 part and one at the end, learned positions, GELU by its tanh formula, the head tied to the token embedding. With the
-same weights the logits are those of transformers' GPT2LMHeadModel. Other shapes put other parts in these places:
+same weights the logits are those of transformers' GPT2LMHeadModel. Other shapes put other parts there:
 `config` lists the choices, `presets` published combinations.
 
 Here is the model, as `rung.models.base` wants it. The arithmetic is in `network` and `blocks` for training, in
@@ -37,9 +37,11 @@ __all__ = ["GPT", "GPTConfig", "Transformer"]
 DEFAULT_PRESET = "rung"
 """What is trained if nobody says otherwise."""
 
-LAYERS, HEADS, CONTEXT = {"rung": 2}, 4, 64
-"""What a config leaves open, when the data allow: nanoGPT's shape for a CPU, 4 x 4 x 128; beside n-grams, two layers
-reach the same loss in half the time (docs/log.md)."""
+DEFAULT_N_LAYER, DEFAULT_N_HEAD, DEFAULT_CONTEXT = 4, 4, 64
+"""What a config leaves open, when the data allow: nanoGPT's shape for a CPU, 4 x 4 x 128."""
+
+DEFAULT_N_LAYER_RUNG = 2
+"""The same in preset rung: beside n-grams, two layers reach the same loss in half the time (docs/log.md)."""
 
 
 class GPT(NeuralModel[Transformer]):
@@ -64,21 +66,25 @@ class GPT(NeuralModel[Transformer]):
             if config.n_embd is not None and config.positions is None:
                 n_head = default_n_head(config.n_embd) if config.n_head is None else config.n_head
                 if config.n_embd // n_head % 2:
-                    config = replace(config, positions="alibi")  # rotary turns pairs
+                    config = replace(config, positions="alibi")  # rotary rotates pairs
         ngram_dropout = config.ngram_dropout
         config = config.resolved()
         if config.context is not None and config.context > train_tokens:
             raise UserError(
                 f"--context {config.context} is longer than the training text, {train_tokens} tokens;"
-                f" use --context {max(1, min(CONTEXT, train_tokens))} or less, or give more text"
+                f" use --context {max(1, min(DEFAULT_CONTEXT, train_tokens))} or less, or give more text"
             )
-        n_head, n_embd = config.n_head, config.n_embd
+        n_layer, n_head, n_embd = config.n_layer, config.n_head, config.n_embd
+        if n_layer is None:
+            n_layer = DEFAULT_N_LAYER_RUNG if config.preset == "rung" else DEFAULT_N_LAYER
         if n_head is None:
-            n_head = HEADS if n_embd is None else default_n_head(n_embd)
+            n_head = DEFAULT_N_HEAD if n_embd is None else default_n_head(n_embd)
         return replace(
             config,
-            context=max(1, min(CONTEXT, longest_document)) if config.context is None else config.context,
-            n_layer=LAYERS.get(str(config.preset), 4) if config.n_layer is None else config.n_layer,
+            context=max(1, min(DEFAULT_CONTEXT, longest_document))
+            if config.context is None
+            else config.context,
+            n_layer=n_layer,
             n_head=n_head,
             n_embd=HEAD_SIZE * n_head if n_embd is None else n_embd,
             ngram_rows=default_ngram_rows(train_tokens)
