@@ -67,8 +67,8 @@ class Attention(nn.Module):
         if self.rotary is not None:
             q, k = self.rotary(q, k)
         if self.n_kv_head < self.n_head:
-            readers = self.n_head // self.n_kv_head
-            k, v = k.repeat_interleave(readers, dim=1), v.repeat_interleave(readers, dim=1)
+            group_size = self.n_head // self.n_kv_head
+            k, v = k.repeat_interleave(group_size, dim=1), v.repeat_interleave(group_size, dim=1)
         mask = causal_mask(0, length, self.slopes, self.local, q)
         y = F.scaled_dot_product_attention(
             q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=mask is None and length > 1

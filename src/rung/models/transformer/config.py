@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rung.errors import UserError, nearest
+from rung.models.networks.network import check_counts, check_share, check_switch
 from rung.models.transformer.presets import GPT2, PRESETS, SIZES
 
 ALLOWED = {
@@ -80,8 +81,9 @@ class GPTConfig:
     """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.4 for much."""
 
     def __post_init__(self) -> None:
-        for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
-            _check(self, name, lambda value: type(value) is int and value >= 1, "a whole number, 1 or more")
+        check_counts(
+            self, *self._given("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
+        )
         _check(self, "ngrams", lambda value: type(value) is int and 0 <= value <= 16, "0 (none), or 2 to 16")
         _check(
             self,
@@ -89,20 +91,20 @@ class GPTConfig:
             lambda value: type(value) is int and value >= 2 and value & (value - 1) == 0,
             "a power of two, such as 65536",
         )
-        for name in ("bias", "norm_first", "qk_norm", "tied"):
-            _check(self, name, lambda value: type(value) is bool, "true or false")
+        for name in self._given("bias", "norm_first", "qk_norm", "tied"):
+            check_switch(self, name)
         for name in ("norm_eps", "rotary_base"):
-            _check(self, name, lambda value: _number(value) and 0 < value < math.inf, "a number above 0")
-        for name in ("dropout", "ngram_dropout"):
             _check(
                 self,
                 name,
-                lambda value: _number(value) and 0 <= value < 1,
-                "a number from 0 up to, not with, 1",
+                lambda value: type(value) in (int, float) and 0 < value < math.inf,
+                "a number above 0",
             )
-        for name, allowed in ALLOWED.items():
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
+        for name in self._given("dropout", "ngram_dropout"):
+            check_share(self, name)
+        for name in self._given(*ALLOWED):
+            value, allowed = getattr(self, name), ALLOWED[name]
+            if value not in allowed:
                 near = nearest(value, allowed) if isinstance(value, str) else ""
                 raise UserError(f"{_flag(name)} {value!r} is unknown{near} (known: {', '.join(allowed)})")
         if self.ngrams == 1:
@@ -115,6 +117,10 @@ class GPTConfig:
                 " at the door; give --positions rotary, alibi or none, or --ngrams 0"
             )
         self._check_heads()
+
+    def _given(self, *names: str) -> list[str]:
+        """Those of these fields that are not left open."""
+        return [name for name in names if getattr(self, name) is not None]
 
     def _check_heads(self) -> None:
         if self.n_head is None:
@@ -196,10 +202,6 @@ class Shape:
 def default_n_head(n_embd: int) -> int:
     """As many heads as divide the width, each at least HEAD_SIZE wide."""
     return next(heads for heads in range(max(1, n_embd // HEAD_SIZE), 0, -1) if n_embd % heads == 0)
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float)
 
 
 def _check(config: GPTConfig, name: str, accepts: Any, allowed: str) -> None:

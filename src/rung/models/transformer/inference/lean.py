@@ -81,7 +81,7 @@ class LeanGPT:
         x = self.embedding(tokens, past, cache)  # (M, C)
         slopes, local, rotary = self.attention.slopes, self.attention.local, self.attention.rotary
         cuts_keys = length == 1 and slopes is None  # in place of masking them
-        shared = AttentionArgs(
+        args = AttentionArgs(
             rows,
             past,
             None if cuts_keys else causal_mask(past, length, slopes, local, x),
@@ -90,10 +90,10 @@ class LeanGPT:
         )
         for block, keys_values in zip(self.blocks, cache.keys_values, strict=True):
             if self.norm_first:
-                x = block.attention(block.norm_1(x), keys_values, shared).add_(x)
+                x = block.attention(block.norm_1(x), keys_values, args).add_(x)
                 x = block.feed_forward(block.norm_2(x)).add_(x)
             else:
-                x = block.norm_1(block.attention(x, keys_values, shared).add_(x))
+                x = block.norm_1(block.attention(x, keys_values, args).add_(x))
                 x = block.norm_2(block.feed_forward(x).add_(x))
         return self.norm(x).view(rows, length, -1)
 
@@ -139,27 +139,27 @@ class LeanAttention:
         self.qkv, self.project = _linear(part.qkv), _linear(part.project)
         self.query_norm, self.key_norm = part.query_norm, part.key_norm
 
-    def __call__(self, x: Tensor, keys_values: Tensor, shared: AttentionArgs) -> Tensor:
-        heads = self.qkv(x).view(shared.rows, -1, self.n_head + 2 * self.n_kv_head, self.head_size)
+    def __call__(self, x: Tensor, keys_values: Tensor, args: AttentionArgs) -> Tensor:
+        heads = self.qkv(x).view(args.rows, -1, self.n_head + 2 * self.n_kv_head, self.head_size)
         length = heads.shape[1]
         heads = heads.transpose(1, 2)  # (B, H + 2 Hkv, T, D)
         first, last = self.n_head, self.n_head + self.n_kv_head
         q, k, v = heads[:, :first], heads[:, first:last], heads[:, last:]
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
-        if shared.cos_sin is not None:
-            q, k = apply_rotary(q, *shared.cos_sin), apply_rotary(k, *shared.cos_sin)
-        new = keys_values.narrow(3, shared.past, length)
+        if args.cos_sin is not None:
+            q, k = apply_rotary(q, *args.cos_sin), apply_rotary(k, *args.cos_sin)
+        new = keys_values.narrow(3, args.past, length)
         new[0] = k
         new[1] = v
-        k, v = keys_values[:, :, :, shared.first_key : shared.past + length].unbind()  # each (B, Hkv, n, D)
+        k, v = keys_values[:, :, :, args.first_key : args.past + length].unbind()  # each (B, Hkv, n, D)
         if self.n_kv_head < self.n_head:
-            if length == 1 and shared.mask is None:  # the readers of one key ask it side by side
-                q = q.reshape(shared.rows, self.n_kv_head, -1, self.head_size)
+            if length == 1 and args.mask is None:  # the queries of one key ask it side by side
+                q = q.reshape(args.rows, self.n_kv_head, -1, self.head_size)
             else:
-                readers = self.n_head // self.n_kv_head
-                k, v = k.repeat_interleave(readers, dim=1), v.repeat_interleave(readers, dim=1)
-        y = F.scaled_dot_product_attention(q, k, v, shared.mask, is_causal=shared.mask is None and length > 1)
+                group_size = self.n_head // self.n_kv_head
+                k, v = k.repeat_interleave(group_size, dim=1), v.repeat_interleave(group_size, dim=1)
+        y = F.scaled_dot_product_attention(q, k, v, args.mask, is_causal=args.mask is None and length > 1)
         if length == 1:
             return self.project(y.reshape(len(x), -1))
         return self.project(y.transpose(1, 2).reshape(len(x), -1))

@@ -1,4 +1,4 @@
-"""GPT-2's shape: the contract, its start, its cost, its bad input. Its logits are compared in tests/export."""
+"""GPT-2's shape: the contract, its start, its cost, its bad input. Its logits are compared in tests/exchange."""
 
 from __future__ import annotations
 

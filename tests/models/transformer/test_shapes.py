@@ -56,7 +56,7 @@ def test_contract(fields: dict[str, Any]) -> None:
     context=st.integers(1, 7),
     n_layer=st.integers(1, 2),
     n_kv_head=st.integers(1, 2),
-    readers=st.integers(1, 3),
+    group_size=st.integers(1, 3),
     half_head=st.integers(1, 2),
     bias=st.booleans(),
     norm=st.sampled_from(["layer", "rms"]),
@@ -73,7 +73,7 @@ def test_contract_in_any_shape(
     context: int,
     n_layer: int,
     n_kv_head: int,
-    readers: int,
+    group_size: int,
     half_head: int,
     bias: bool,
     norm: str,
@@ -85,7 +85,7 @@ def test_contract_in_any_shape(
     tied: bool,
     seed: int,
 ) -> None:
-    n_head = n_kv_head * readers
+    n_head = n_kv_head * group_size
     config = GPTConfig(
         context,
         n_layer,
