@@ -19,7 +19,7 @@ from transformers import (
 from rung.errors import UserError
 from rung.exchange.hugging_face_weights import model_of, transformers_of
 from rung.models.transformer.decoder import GPT, GPTConfig
-from tests.models.networks.test_network import lively
+from tests.models.networks.test_network import random_gpt
 
 IDS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
 SMALL: dict[str, Any] = {"vocab_size": 37, "n_positions": 16, "n_embd": 24, "n_layer": 3, "n_head": 4, **IDS}
@@ -102,7 +102,7 @@ def test_logits_are_those_of_transformers_both_ways(name: str) -> None:
     ids=str,
 )
 def test_ours_go_out_with_the_same_logits(network: Any, fields: dict[str, Any]) -> None:
-    ours = lively(GPTConfig(8, 2, 2, 8, **fields))
+    ours = random_gpt(GPTConfig(8, 2, 2, 8, **fields))
     config, weights = transformers_of(ours)
     theirs = network(network.config_class(**config)).eval()
     missing, unexpected = theirs.load_state_dict(

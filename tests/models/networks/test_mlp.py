@@ -20,20 +20,14 @@ from rung.models.networks.mlp import MLP, BatchNorm, MLPConfig
 from rung.text.stream import TokenStream
 from rung.training.batches import Batches
 from tests.conformance.check_model import check_model
+from tests.models.random_weights import randomize
 from tests.text_made import sentences
 
 V, END = 11, 10
 
 
-def lively(config: MLPConfig, vocab_size: int = V, end: int = END, seed: int = 0) -> MLP:
-    """Weights so large that every input shows in the output; running statistics of some past batches."""
-    model = MLP.initialise(config, vocab_size, end, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.network.parameters():
-            weight.normal_(0, 0.7, generator=generator)
-        for name, buffer in model.network.named_buffers():
-            buffer.uniform_(0.5 if name.endswith("var") else -0.5, 1, generator=generator)
+def random_mlp(config: MLPConfig, vocab_size: int = V, end: int = END, seed: int = 0) -> MLP:
+    model = randomize(MLP.initialise(config, vocab_size, end, seed), 0.7, seed)
     model.network.eval()
     return model
 
@@ -52,13 +46,13 @@ def test_contract(
     context: int, n_embd: int, n_hidden: int, n_layer: int, batch_norm: bool, vocab_size: int, seed: int
 ) -> None:
     config = MLPConfig(context, n_embd, n_hidden, n_layer, batch_norm)
-    check_model(lively(config, vocab_size, seed % vocab_size, seed), seed=seed)
+    check_model(random_mlp(config, vocab_size, seed % vocab_size, seed), seed=seed)
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 5])
 def test_every_prediction_sees_exactly_the_last_tokens(context: int) -> None:
     """Change one token: its own score moves, and those of the next `context` tokens, however long the document."""
-    model = lively(MLPConfig(context, 4, 16))
+    model = random_mlp(MLPConfig(context, 4, 16))
     tokens = np.random.default_rng(0).integers(0, V, 10 * context + 5)
     at = 5 * context
     changed = tokens.copy()
@@ -69,7 +63,7 @@ def test_every_prediction_sees_exactly_the_last_tokens(context: int) -> None:
 
 def test_scores_are_those_of_torchs_layers_on_makemores_blocks() -> None:
     """nn.Embedding, nn.Linear and Tanh on blocks built one by one: `...` -> e, `..e` -> m, `.em` -> m, and so on."""
-    model = lively(MLPConfig(3, 4, 9, 2))
+    model = random_mlp(MLPConfig(3, 4, 9, 2))
     weights = {name: torch.from_numpy(array) for name, array in model.tensors().items()}
     theirs = nn.Sequential(
         nn.Embedding(V, 4),
@@ -99,7 +93,7 @@ def _in_order(weights: dict[str, torch.Tensor]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_what_is_trained_is_what_is_scored(batch_norm: bool) -> None:
     """A batch of windows cut out of documents: the loss is the sum of the scores of the tokens in them."""
-    model = lively(MLPConfig(4, 3, 8, batch_norm=batch_norm))
+    model = random_mlp(MLPConfig(4, 3, 8, batch_norm=batch_norm))
     rng = np.random.default_rng(0)
     stream = TokenStream.of([rng.integers(0, END, n) for n in (0, 1, 2, 9, 30)], END)
     scores = model.score_stream(stream)
@@ -115,7 +109,7 @@ def test_what_is_trained_is_what_is_scored(batch_norm: bool) -> None:
 
 
 def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = lively(MLPConfig(5, 3, 8))
+    model = random_mlp(MLPConfig(5, 3, 8))
     documents = np.random.default_rng(0).integers(0, V, (3, 40))
     whole = model.score(documents)
     monkeypatch.setattr(network, "HIDDEN_TOKENS_AT_ONCE", 13)
@@ -150,7 +144,7 @@ def test_the_first_loss_is_that_of_a_fair_die(config: MLPConfig) -> None:
 
 
 def test_kaimings_gain_keeps_the_spread_through_tanh() -> None:
-    """With gain 5/3 a deep stack neither fades nor saturates: the last layer is about as lively as the second."""
+    """With gain 5/3 a deep stack neither fades nor saturates: the last layer's spread is about the second's."""
     model = MLP.initialise(MLPConfig(n_layer=6), 100, 99, 0)
     spreads: list[float] = []
     for name, module in model.network.named_modules():

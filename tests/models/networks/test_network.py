@@ -11,18 +11,13 @@ from rung.models.networks import network
 from rung.models.networks.network import NeuralModel
 from rung.models.networks.neural_bigram import NeuralBigram, NeuralBigramConfig
 from rung.models.transformer.decoder import GPT, GPTConfig
+from tests.models.random_weights import randomize
 
 V, END = 11, 10
 
 
-def lively(config: GPTConfig, seed: int = 0) -> GPT:
-    """A GPT with weights so large that every input shows in the output."""
-    model = GPT.initialise(config, V, END, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.network.parameters():
-            weight.normal_(0, 0.5, generator=generator)
-    return model
+def random_gpt(config: GPTConfig, seed: int = 0) -> GPT:
+    return randomize(GPT.initialise(config, V, END, seed), seed=seed)
 
 
 def score_by_definition(model: NeuralModel, tokens: np.ndarray) -> np.ndarray:
@@ -43,7 +38,7 @@ def score_by_definition(model: NeuralModel, tokens: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("context", [1, 2, 3, 4, 5, 8])
 def test_scores_follow_the_stated_windows(context: int) -> None:
-    model = lively(GPTConfig(context, 1, 1, 4))
+    model = random_gpt(GPTConfig(context, 1, 1, 4))
     for length in {1, context, context + 1, 2 * context, 3 * context + 5}:
         tokens = np.random.default_rng(length).integers(0, V, length)
         np.testing.assert_allclose(model.score(tokens), score_by_definition(model, tokens), atol=1e-4)
@@ -52,7 +47,7 @@ def test_scores_follow_the_stated_windows(context: int) -> None:
 @pytest.mark.parametrize("context", [2, 3, 8])
 def test_each_prediction_sees_more_than_half_a_context_and_never_more_than_one(context: int) -> None:
     """Change one token: the scores that move are those whose window holds it."""
-    model = lively(GPTConfig(context, 1, 1, 4))
+    model = random_gpt(GPTConfig(context, 1, 1, 4))
     tokens = np.random.default_rng(0).integers(0, V, 6 * context)
     at = 3 * context
     changed = tokens.copy()
@@ -65,7 +60,7 @@ def test_each_prediction_sees_more_than_half_a_context_and_never_more_than_one(c
 
 def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by working in slices; the numbers are those of one piece."""
-    model = lively(GPTConfig(6, 1, 2, 8))
+    model = random_gpt(GPTConfig(6, 1, 2, 8))
     documents = np.random.default_rng(0).integers(0, V, (3, 40))
     whole = model.score(documents)
     monkeypatch.setattr(network, "HIDDEN_TOKENS_AT_ONCE", 13)
@@ -74,7 +69,7 @@ def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_inference_leaves_the_mode_and_never_drops() -> None:
-    model = lively(GPTConfig(8, 1, 2, 8, dropout=0.9))
+    model = random_gpt(GPTConfig(8, 1, 2, 8, dropout=0.9))
     tokens = np.arange(10)
     model.network.train()
     model.network.get_submodule("embedding").eval()

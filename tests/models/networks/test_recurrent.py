@@ -20,22 +20,17 @@ from rung.models.networks import recurrent
 from rung.models.networks.recurrent import GRU, LSTM, RNN, Recurrent, RecurrentConfig
 from rung.text.stream import TokenStream
 from tests.conformance.check_model import check_model
+from tests.models.random_weights import randomize
 from tests.text_made import sentences
 
 V, END = 11, 10
 RUNGS = [RNN, LSTM, GRU]
 
 
-def lively(
+def random_recurrent(
     rung: type[Recurrent], config: RecurrentConfig, vocab_size: int = V, end: int = END, seed: int = 0
 ) -> Recurrent:
-    """Weights, biases too, so large that every input shows in the output."""
-    model = rung.initialise(config, vocab_size, end, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.network.parameters():
-            weight.normal_(0, 0.6, generator=generator)
-    return model
+    return randomize(rung.initialise(config, vocab_size, end, seed), 0.6, seed)
 
 
 @given(
@@ -51,7 +46,7 @@ def test_contract(
     rung: type[Recurrent], n_embd: int, n_hidden: int, n_layer: int, vocab_size: int, seed: int
 ) -> None:
     config = RecurrentConfig(n_embd, n_hidden, n_layer, dropout=0.5)
-    check_model(lively(rung, config, vocab_size, seed % vocab_size, seed), seed=seed)
+    check_model(random_recurrent(rung, config, vocab_size, seed % vocab_size, seed), seed=seed)
 
 
 def cell_by_hand(kind: str, x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -91,7 +86,7 @@ def logits_by_hand(kind: str, weights: dict[str, Tensor], tokens: Tensor, n_laye
 @pytest.mark.parametrize("rung", RUNGS)
 @pytest.mark.parametrize("n_layer", [1, 3])
 def test_logits_are_those_of_the_equations(rung: type[Recurrent], n_layer: int) -> None:
-    model = lively(rung, RecurrentConfig(5, 7, n_layer))
+    model = random_recurrent(rung, RecurrentConfig(5, 7, n_layer))
     tokens = torch.randint(V, (4, 25), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = logits_by_hand(rung.rung, dict(model.network.state_dict()), tokens, n_layer)
@@ -104,7 +99,7 @@ def test_scores_are_those_of_torchs_module_over_the_whole_document(
 ) -> None:
     """Ours reads in slices, carrying the state; theirs reads all at once."""
     monkeypatch.setattr(recurrent, "HIDDEN_TOKENS_AT_ONCE", 13)
-    model = lively(rung, RecurrentConfig(5, 7, 2))
+    model = random_recurrent(rung, RecurrentConfig(5, 7, 2))
     weights = model.network.state_dict()
     core = module(5, 7, 2, batch_first=True)
     core.load_state_dict({name[5:]: tensor for name, tensor in weights.items() if name.startswith("core.")})
@@ -124,7 +119,7 @@ def test_scores_are_those_of_torchs_module_over_the_whole_document(
 @pytest.mark.parametrize("rung", RUNGS)
 def test_training_rows_read_each_document_as_if_it_were_not_cut(rung: type[Recurrent]) -> None:
     """With the weights held still, the losses of an epoch add up to the score of the corpus."""
-    model = lively(rung, RecurrentConfig(5, 7, 2))
+    model = random_recurrent(rung, RecurrentConfig(5, 7, 2))
     rng = np.random.default_rng(0)
     stream = TokenStream.of([rng.integers(0, END, n) for n in (0, 1, 40, 7, 8, 23, 100)], END)
     expected = -float(model.score_stream(stream).sum(dtype=np.float64))
@@ -142,7 +137,7 @@ def test_training_rows_read_each_document_as_if_it_were_not_cut(rung: type[Recur
 
 def test_gradients_end_where_a_row_begins() -> None:
     """The second row's loss knows the first row's tokens, but asks nothing of how they were read."""
-    model = lively(LSTM, RecurrentConfig(5, 7, 2))
+    model = random_recurrent(LSTM, RecurrentConfig(5, 7, 2))
     network = model.network
     network.start_carrying(1)
     network.loss(torch.tensor([[END, 1, 2]]), torch.tensor([[1, 2, 3]])).backward()
@@ -167,7 +162,7 @@ def test_size(rung: type[Recurrent], gates: int) -> None:
 @pytest.mark.parametrize("rung", RUNGS)
 def test_flops_are_those_of_the_equations(rung: type[Recurrent]) -> None:
     """torch counts the products of the loop written out; the first step's state, all zeros, gets no gradient."""
-    model = lively(rung, RecurrentConfig(5, 7, 2))
+    model = random_recurrent(rung, RecurrentConfig(5, 7, 2))
     weights = {name: tensor.clone().requires_grad_() for name, tensor in model.network.state_dict().items()}
     tokens = torch.zeros(3, 10, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
@@ -186,7 +181,7 @@ def test_the_first_loss_is_that_of_a_fair_die(rung: type[Recurrent], n_layer: in
 
 
 def test_dropout_is_for_training_only() -> None:
-    model = lively(GRU, RecurrentConfig(5, 7, 1, dropout=0.5))
+    model = random_recurrent(GRU, RecurrentConfig(5, 7, 1, dropout=0.5))
     tokens = torch.tensor([[END, 1, 2, 3]])
     model.network.train()
     assert not torch.equal(model.network(tokens), model.network(tokens))

@@ -17,19 +17,13 @@ from rung import api
 from rung.errors import UserError
 from rung.models.networks.wavenet import WaveNet, WaveNetConfig
 from tests.conformance.check_model import check_model
+from tests.models.random_weights import randomize
 
 V, END = 11, 10
 
 
-def lively(config: WaveNetConfig, vocab_size: int = V, end: int = END, seed: int = 0) -> WaveNet:
-    """Weights so large that every input shows in the output; running statistics of some past batches."""
-    model = WaveNet.initialise(config, vocab_size, end, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.network.parameters():
-            weight.normal_(0, 0.5, generator=generator)
-        for name, buffer in model.network.named_buffers():
-            buffer.uniform_(0.5 if name.endswith("var") else -0.5, 1, generator=generator)
+def random_wavenet(config: WaveNetConfig, vocab_size: int = V, end: int = END, seed: int = 0) -> WaveNet:
+    model = randomize(WaveNet.initialise(config, vocab_size, end, seed), seed=seed)
     model.network.eval()
     return model
 
@@ -59,7 +53,7 @@ def logits_by_definition(weights: dict[str, Tensor], blocks: Tensor, batch_norm:
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_the_dilated_form_is_the_hierarchy_of_each_block(context: int, batch_norm: bool) -> None:
     """In float64, where no order of summation shows."""
-    model = lively(WaveNetConfig(context, 6, 12, batch_norm))
+    model = random_wavenet(WaveNetConfig(context, 6, 12, batch_norm))
     model.network.double()
     weights = dict(model.network.state_dict())
     generator = torch.Generator().manual_seed(1)
@@ -73,7 +67,7 @@ def test_the_dilated_form_is_the_hierarchy_of_each_block(context: int, batch_nor
 
 
 def test_it_is_a_stack_of_torchs_dilated_convolutions() -> None:
-    model = lively(WaveNetConfig(8, 6, 12, batch_norm=False))
+    model = random_wavenet(WaveNetConfig(8, 6, 12, batch_norm=False))
     weights = model.network.state_dict()
     tokens = torch.randint(V, (2, 30), generator=torch.Generator().manual_seed(0))
     x = weights["embedding"][tokens].transpose(1, 2)  # (B, E, T)
@@ -102,11 +96,11 @@ def test_contract(
     levels: int, n_embd: int, n_hidden: int, batch_norm: bool, vocab_size: int, seed: int
 ) -> None:
     config = WaveNetConfig(2**levels, n_embd, n_hidden, batch_norm)
-    check_model(lively(config, vocab_size, seed % vocab_size, seed), seed=seed)
+    check_model(random_wavenet(config, vocab_size, seed % vocab_size, seed), seed=seed)
 
 
 def test_before_the_beginning_stand_marks() -> None:
-    model = lively(WaveNetConfig(8, 6, 12))
+    model = random_wavenet(WaveNetConfig(8, 6, 12))
     document = np.array([3, 1, 4])
     blocks = torch.tensor([[END] * 8, [END] * 7 + [3], [END] * 6 + [3, 1]])
     with torch.no_grad():

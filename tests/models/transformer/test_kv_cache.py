@@ -23,7 +23,7 @@ from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
 from rung.models.transformer.hashed_ngrams import HashedNgrams
 from rung.models.transformer.inference import kernels, lean
-from rung.models.transformer.inference.kernels import ngram_places
+from rung.models.transformer.inference.kernels import ngram_row_ids
 from rung.text.stream import TokenStream
 from tests.conformance.check_model import check_model
 
@@ -146,7 +146,7 @@ def test_the_compiled_step_equals_the_modules(
         np.testing.assert_allclose(every, expected[:, begin:stop], atol=1e-5)
         state = states[-1]
     assert model._lean is not None
-    assert model._lean[1].compiled_steps(1) is not None
+    assert model._lean[1].compiled(1) is not None
     check_model(model)
 
 
@@ -163,7 +163,7 @@ def test_other_networks_and_large_ones_are_not_compiled(
     model = learned(GPT, GPTConfig(**shape))
     model.start(1)
     assert model._lean is not None
-    assert model._lean[1].compiled_steps(1) is None
+    assert model._lean[1].compiled(1) is None
 
 
 @settings(deadline=None, max_examples=50)
@@ -172,13 +172,13 @@ def test_other_networks_and_large_ones_are_not_compiled(
     st.integers(2, 8),
     st.integers(1, 16).map(lambda bits: 1 << bits),
 )
-def test_ngrams_have_the_same_rows_compiled(text: list[int], longest: int, rows: int) -> None:
+def test_ngrams_have_the_same_rows_compiled(text: list[int], max_n: int, rows: int) -> None:
     inputs = np.array(text)
-    expected = HashedNgrams(longest, rows, 1).places(torch.from_numpy(inputs[None]))[0].numpy()
-    for place in range(len(text)):
-        found = np.empty(longest - 1, np.int64)
-        ngram_places(inputs, place, longest, rows, found)
-        np.testing.assert_array_equal(found, expected[place])
+    expected = HashedNgrams(max_n, rows, 1).row_ids(torch.from_numpy(inputs[None]))[0].numpy()
+    for position in range(len(text)):
+        found = np.empty(max_n - 1, np.int64)
+        ngram_row_ids(inputs, position, max_n, rows, found)
+        np.testing.assert_array_equal(found, expected[position])
 
 
 def test_the_compiled_exponential_is_exp() -> None:
@@ -190,10 +190,10 @@ def test_the_compiled_exponential_is_exp() -> None:
 def test_a_plain_chain_copies_nothing() -> None:
     model = gpt()
     _, state = model.advance(model.start(2), np.full((2, 3), END))
-    place = state.cache.keys_values[0].data_ptr()
+    address = state.cache.keys_values[0].data_ptr()
     for token in range(10):
         _, state = model.advance(state, np.full(2, token))
-        assert state.cache.keys_values[0].data_ptr() == place
+        assert state.cache.keys_values[0].data_ptr() == address
     assert state.inputs.tolist() == [[END] * 3 + list(range(10))] * 2
 
 

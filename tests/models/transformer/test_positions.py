@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from rung.models.transformer.decoder import GPT, GPTConfig
-from rung.models.transformer.positions import Rotary, alibi_slopes, sines
-from tests.models.networks.test_network import lively
+from rung.models.transformer.positions import Rotary, alibi_slopes, sinusoids
+from tests.models.networks.test_network import random_gpt
 
 SCHEMES = ("learned", "sinusoidal", "alibi", "rotary")
 
 
 def swapped(config: GPTConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """The output at the fourth place of four tokens, and with the second and third of them swapped."""
-    network = lively(config).network
+    """The output at the fourth position of four tokens, and with the second and third of them swapped."""
+    network = random_gpt(config).network
     with torch.no_grad():
         out = network(torch.tensor([[1, 2, 3, 4], [1, 3, 2, 4]]))[:, 3]
     return out[0], out[1]
@@ -53,7 +53,7 @@ def test_with_positions_it_can(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("past", [0, 5])
-def test_rotary_turns_as_transformers_does(past: int) -> None:
+def test_rotary_is_that_of_transformers(past: int) -> None:
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
@@ -62,27 +62,27 @@ def test_rotary_turns_as_transformers_does(past: int) -> None:
     )
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(2, 3, 7, 8, generator=generator) for _ in range(2))
-    places = torch.arange(past, past + 7)[None]
-    cos, sin = LlamaRotaryEmbedding(config)(q, places)
+    positions = torch.arange(past, past + 7)[None]
+    cos, sin = LlamaRotaryEmbedding(config)(q, positions)
     expected = apply_rotary_pos_emb(q, k, cos, sin)
     torch.testing.assert_close(Rotary(500.0)(q, k, past), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_rotary_on_paper() -> None:
-    """D = 2: the pair (1, 0) at place t becomes (cos t, sin t)."""
+    """D = 2: the pair (1, 0) at position t becomes (cos t, sin t)."""
     ones = torch.tensor([1.0, 0.0]).expand(1, 1, 4, 2)
-    turned, _ = Rotary(10_000.0)(ones, ones, 0)
+    rotated, _ = Rotary(10_000.0)(ones, ones, 0)
     expected = torch.tensor([[math.cos(t), math.sin(t)] for t in range(4)])
-    torch.testing.assert_close(turned[0, 0], expected)
+    torch.testing.assert_close(rotated[0, 0], expected)
 
 
 def test_rotary_products_know_only_how_far_apart_they_are() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 1, 1, 16, generator=generator) for _ in range(2))
-    turn = Rotary(100.0)
+    rotary = Rotary(100.0)
 
     def product(at_q: int, at_k: int) -> float:
-        return (turn(q, q, at_q)[0] * turn(k, k, at_k)[0]).sum().item()
+        return (rotary(q, q, at_q)[0] * rotary(k, k, at_k)[0]).sum().item()
 
     assert product(9, 4) == pytest.approx(product(25, 20), abs=1e-4)
     assert product(9, 4) != pytest.approx(product(9, 5), abs=1e-2)
@@ -102,7 +102,7 @@ def test_alibi_slopes_of_the_paper() -> None:
 
 
 def test_alibi_attention_on_paper() -> None:
-    """Equal scores, two heads: what is heard falls by e^-slope a step back (slopes 1/16 and 1/256)."""
+    """Equal scores, two heads: the weights fall by e^-slope a step back (slopes 1/16 and 1/256)."""
     from rung.models.transformer.attention import Attention
 
     attention = Attention(2, 2, 2, 0.0, False, slopes=alibi_slopes(2))
@@ -117,13 +117,13 @@ def test_alibi_attention_on_paper() -> None:
         assert out[head].item() == pytest.approx(weights[0] / sum(weights), rel=1e-5)
 
 
-def test_sines_are_those_of_the_formula() -> None:
+def test_sinusoids_are_those_of_the_formula() -> None:
     """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i + 1) = cos of the same."""
     width = 6
-    found = sines(3, 4, torch.zeros(1, width))
-    for row, place in enumerate(range(3, 7)):
+    found = sinusoids(3, 4, torch.zeros(1, width))
+    for row, position in enumerate(range(3, 7)):
         for i in range(width):
-            angle = place / 10_000 ** (i // 2 * 2 / width)
+            angle = position / 10_000 ** (i // 2 * 2 / width)
             expected = math.sin(angle) if i % 2 == 0 else math.cos(angle)
             assert found[row, i].item() == pytest.approx(expected, abs=1e-6)
 
@@ -131,7 +131,7 @@ def test_sines_are_those_of_the_formula() -> None:
 @pytest.mark.parametrize("scheme", ["alibi", "rotary", "none"])
 def test_what_tells_only_distance_gives_the_same_further_on(scheme: str) -> None:
     """The same tokens, later, and out of sight of what came before: the same distribution."""
-    network = lively(GPTConfig(12, 1, 2, 8, positions=scheme, local=3)).network
+    network = random_gpt(GPTConfig(12, 1, 2, 8, positions=scheme, local=3)).network
     with torch.no_grad():
         early = network(torch.tensor([[5, 6, 7]]))[0, -1]
         late = network(torch.tensor([[1, 1, 2, 9, 5, 6, 7]]))[0, -1]

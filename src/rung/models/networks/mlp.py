@@ -27,7 +27,7 @@ from rung.models.networks.network import SlidingModel, SlidingNetwork, check_cou
 TANH_GAIN = 5 / 3
 """What a tanh layer's weights are enlarged by, so that layers stacked on it keep their spread (He et al. 2015)."""
 
-SMALL = 0.1
+HEAD_SCALE = 0.1
 """What the head's first weights are scaled by: nearly equal logits, and so a first loss near ln V."""
 
 
@@ -70,7 +70,26 @@ class MLP(SlidingModel["Perceptron"]):
         return 6.0 * (matrices - self.network.embedding.numel())
 
 
-class Perceptron(SlidingNetwork):
+class TanhNetwork(SlidingNetwork):
+    """What ends in a linear head over `TanhLayer`s over an embedding table."""
+
+    embedding: nn.Parameter
+    head: nn.Linear
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.head(hidden)
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Table: N(0, 1). Layers: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""
+        self.embedding.normal_(generator=generator)
+        for module in self.modules():
+            if isinstance(module, TanhLayer):
+                module.init_weights(generator)
+        self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(self.head.in_features), generator=generator)
+        self.head.bias.zero_()
+
+
+class Perceptron(TanhNetwork):
     """Embedding table, hidden layers, head."""
 
     def __init__(
@@ -88,36 +107,24 @@ class Perceptron(SlidingNetwork):
 
     def hidden(self, tokens: Tensor) -> Tensor:
         blocks = tokens.unfold(1, self._context, 1)  # (B, c - 1 + T) -> (B, T, c)
-        return self.read(blocks.flatten(0, 1)).unflatten(0, blocks.shape[:2])
+        return self.encode(blocks.flatten(0, 1)).unflatten(0, blocks.shape[:2])
 
-    def read(self, blocks: Tensor) -> Tensor:
+    def encode(self, blocks: Tensor) -> Tensor:
         """(M, c) -> (M, H): what each block of tokens comes to."""
         x = F.embedding(blocks, self.embedding).flatten(1)  # (M, c * E)
         for layer in self.layers:
             x = layer(x)
         return x
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.head(hidden)
-
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Reads the blocks that a target follows and no others: they alone may enter BatchNorm's statistics."""
-        real = targets >= 0
-        logits = self.logits(self.read(tokens.unfold(1, self._context, 1)[real]))
-        return F.cross_entropy(widened(logits), targets[real], reduction="sum")
-
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Table: N(0, 1). Layers: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""
-        self.embedding.normal_(generator=generator)
-        for module in self.modules():
-            if isinstance(module, TanhLayer):
-                module.init_weights(generator)
-        self.head.weight.normal_(0, SMALL / math.sqrt(self.head.in_features), generator=generator)
-        self.head.bias.zero_()
+        is_target = targets >= 0
+        logits = self.logits(self.encode(tokens.unfold(1, self._context, 1)[is_target]))
+        return F.cross_entropy(widened(logits), targets[is_target], reduction="sum")
 
 
 class TanhLayer(nn.Module):
-    """(M, I) -> (M, O): a matrix, perhaps BatchNorm, a bend. BatchNorm has a shift of its own and needs no bias."""
+    """(M, I) -> (M, O): a matrix, perhaps BatchNorm, tanh. BatchNorm has a shift of its own and needs no bias."""
 
     def __init__(self, n_in: int, n_out: int, batch_norm: bool) -> None:
         super().__init__()
@@ -160,9 +167,9 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # One position alone has no variance: it is normed by the averages of those before it.
-        of_the_batch = self.training and len(x) > 1
+        use_batch_statistics = self.training and len(x) > 1
         return F.batch_norm(
-            x, self.running_mean, self.running_var, self.gamma, self.beta, of_the_batch, self.MOMENTUM
+            x, self.running_mean, self.running_var, self.gamma, self.beta, use_batch_statistics, self.MOMENTUM
         )
 
     def init_weights(self) -> None:

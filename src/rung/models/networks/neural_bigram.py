@@ -13,13 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rung.errors import UserError
-from rung.models.base import State
-from rung.models.networks.network import Network, NeuralModel, next_log_probs
+from rung.models.networks.network import SlidingModel, SlidingNetwork
 
 MAX_WEIGHTS = 200_000_000
 
@@ -29,8 +27,8 @@ class NeuralBigramConfig:
     """There is nothing to choose."""
 
 
-class NeuralBigram(NeuralModel["Table"]):
-    """A table of logits. Only the last token counts, so a state is no more than its batch."""
+class NeuralBigram(SlidingModel["Table"]):
+    """A table of logits. Only the last token counts, so a state is no more than its batch: an array (B, 0)."""
 
     rung = "neural-bigram"
     config_class = NeuralBigramConfig
@@ -53,32 +51,12 @@ class NeuralBigram(NeuralModel["Table"]):
             )
         return Table(vocab_size)
 
-    @property
-    def max_window(self) -> None:
-        return None
-
-    @property
-    def window(self) -> int:
-        """Every position is an example of its own, so rows may be longer than the context."""
-        return 64
-
     def flops_per_token(self) -> float:
         """6V: 6 operations a weight touched (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)."""
         return 6.0 * self.vocab_size
 
-    def start(self, batch: int = 1) -> State:
-        return batch
 
-    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
-        last = self.check_tokens(tokens).reshape(state, -1)[:, -1].copy()  # (B,)
-        with self.inference():
-            return next_log_probs(self.network.logits(self._tensor(last))), state
-
-    def select(self, state: State, rows: np.ndarray) -> State:
-        return len(rows)
-
-
-class Table(Network):
+class Table(SlidingNetwork):
     """W (V, V): row = the token before, column = the token after."""
 
     def __init__(self, vocab_size: int) -> None:

@@ -38,7 +38,7 @@ from rung.models.networks.network import (
     next_log_probs,
 )
 
-SMALL = 0.1
+HEAD_SCALE = 0.1
 """What the head's first weights are scaled by: nearly equal logits, and so a first loss near ln V."""
 
 
@@ -60,7 +60,7 @@ class RecurrentConfig:
         check_share(self, "dropout")
 
 
-class Recurrent(NeuralModel["Reader"]):
+class Recurrent(NeuralModel["RNNNetwork"]):
     """What the three share: everything but the cell. A state is the tensor (S, L, B, H) that the network carries."""
 
     config_class = RecurrentConfig
@@ -69,7 +69,7 @@ class Recurrent(NeuralModel["Reader"]):
     cell: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
 
     @classmethod
-    def build(cls, config: RecurrentConfig, vocab_size: int) -> Reader:
+    def build(cls, config: RecurrentConfig, vocab_size: int) -> RNNNetwork:
         core = cls.cell(
             config.n_embd,
             config.n_hidden,
@@ -77,7 +77,7 @@ class Recurrent(NeuralModel["Reader"]):
             batch_first=True,
             dropout=config.dropout if config.n_layer > 1 else 0.0,
         )
-        return Reader(vocab_size, core, config.dropout)
+        return RNNNetwork(vocab_size, core, config.dropout)
 
     def flops_per_token(self) -> float:
         """6 for each weight of a matrix: twice forward, four times backward."""
@@ -120,7 +120,7 @@ class Recurrent(NeuralModel["Reader"]):
 
 
 class RNN(Recurrent):
-    """Elman's network: the state is bent anew at every step, so what was long ago fades."""
+    """Elman's network: the state is squashed anew at every step, so what was long ago fades."""
 
     rung = "rnn"
     cell = nn.RNN
@@ -140,7 +140,7 @@ class GRU(Recurrent):
     cell = nn.GRU
 
 
-class Reader(RecurrentNetwork):
+class RNNNetwork(RecurrentNetwork):
     """Embedding table, one of torch's recurrent cores, head."""
 
     def __init__(self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, dropout: float) -> None:
@@ -188,5 +188,5 @@ class Reader(RecurrentNetwork):
                 weight.zero_()
                 if isinstance(self.core, nn.LSTM) and name.startswith("bias_ih"):
                     weight[width : 2 * width] = 1
-        self.head.weight.normal_(0, SMALL / math.sqrt(width), generator=generator)
+        self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
         self.head.bias.zero_()

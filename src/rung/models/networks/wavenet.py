@@ -18,7 +18,6 @@ Shapes: B rows of a batch, T positions, E = n_embd, H = n_hidden, V vocabulary, 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
-from rung.models.networks.mlp import SMALL, TanhLayer
-from rung.models.networks.network import SlidingModel, SlidingNetwork, check_counts, check_switch, widened
+from rung.models.networks.mlp import TanhLayer, TanhNetwork
+from rung.models.networks.network import SlidingModel, check_counts, check_switch, widened
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class WaveNetConfig:
             )
 
 
-class WaveNet(SlidingModel["Hierarchy"]):
+class WaveNet(SlidingModel["DilatedConvNetwork"]):
     """Pairs, fused level by level. A state is the context without its newest token."""
 
     rung = "wavenet"
@@ -64,12 +63,12 @@ class WaveNet(SlidingModel["Hierarchy"]):
     training_defaults: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 
     @classmethod
-    def build(cls, config: WaveNetConfig, vocab_size: int) -> Hierarchy:
+    def build(cls, config: WaveNetConfig, vocab_size: int) -> DilatedConvNetwork:
         levels = [
             TanhLayer(2 * (config.n_hidden if level else config.n_embd), config.n_hidden, config.batch_norm)
             for level in range(config.context.bit_length() - 1)
         ]
-        return Hierarchy(vocab_size, config.n_embd, levels, config.n_hidden)
+        return DilatedConvNetwork(vocab_size, config.n_embd, levels, config.n_hidden)
 
     def flops_per_token(self) -> float:
         """6 for each weight of a matrix: every level is computed once a position."""
@@ -77,8 +76,8 @@ class WaveNet(SlidingModel["Hierarchy"]):
         return 6.0 * (matrices - self.network.embedding.numel())
 
 
-class Hierarchy(SlidingNetwork):
-    """Embedding table, levels of twice the reach each, head."""
+class DilatedConvNetwork(TanhNetwork):
+    """Embedding table, levels with twice the receptive field each, head."""
 
     def __init__(self, vocab_size: int, n_embd: int, levels: list[TanhLayer], n_hidden: int) -> None:
         super().__init__()
@@ -90,37 +89,25 @@ class Hierarchy(SlidingNetwork):
     def context(self) -> int:
         return 1 << len(self.levels)
 
-    def hidden(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
-        """(B, context - 1 + T) -> (B, T, H). `real` (B, context - 1 + T): which inputs count; None = all."""
+    def hidden(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, context - 1 + T) -> (B, T, H). `mask` (B, context - 1 + T): which inputs count; None = all."""
         x = F.embedding(tokens, self.embedding)  # (B, context - 1 + T, E)
         for k, level in enumerate(self.levels):
             dilation = 1 << k
             pairs = torch.cat([x[:, :-dilation], x[:, dilation:]], dim=-1)  # shorter by the dilation; 2C wide
-            if real is None:
+            if mask is None:
                 x = level(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
             else:
-                real = real[:, dilation:]
-                fused = level(pairs[real])
-                x = fused.new_zeros(*pairs.shape[:2], fused.shape[-1]).masked_scatter(real[..., None], fused)
+                mask = mask[:, dilation:]
+                fused = level(pairs[mask])
+                x = fused.new_zeros(*pairs.shape[:2], fused.shape[-1]).masked_scatter(mask[..., None], fused)
         return x
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.head(hidden)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """What stands behind a short row's end is not fused: it may not enter BatchNorm's statistics."""
-        real = targets >= 0
-        if real.all():
+        is_target = targets >= 0
+        if is_target.all():
             hidden = self.hidden(tokens)
         else:
-            hidden = self.hidden(tokens, F.pad(real, (self.history, 0), value=True))
-        return F.cross_entropy(widened(self.logits(hidden[real])), targets[real], reduction="sum")
-
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Table: N(0, 1). Levels: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""
-        self.embedding.normal_(generator=generator)
-        for module in self.modules():
-            if isinstance(module, TanhLayer):
-                module.init_weights(generator)
-        self.head.weight.normal_(0, SMALL / math.sqrt(self.head.in_features), generator=generator)
-        self.head.bias.zero_()
+            hidden = self.hidden(tokens, F.pad(is_target, (self.history, 0), value=True))
+        return F.cross_entropy(widened(self.logits(hidden[is_target])), targets[is_target], reduction="sum")

@@ -1,13 +1,14 @@
-"""Masked self-attention with what came after GPT-2, each a part that may be left out.
+"""Causal self-attention: softmax(q k / sqrt(D)) v over a position and those before it.
+
+Vaswani et al. 2017 (arXiv:1706.03762), eq. 1, masked; as GPT-2 has it, with one matrix for queries, keys and values.
+What came after is a part that may be left out:
 
     q, k, v = x W             H heads of queries; Hkv heads of keys and values, each read by H / Hkv queries
                               (Ainslie et al. 2023, arXiv:2305.13245; with Hkv = 1, Shazeer 2019)
     q, k = norm(q), norm(k)   head by head, so that no score can grow without bound (Henry et al. 2020; here RMSNorm)
-    q, k = turned by place    rotary positions
+    q, k = rotate(q, k)       rotary positions
     scores - slope * distance ALiBi
     only the last few keys    a local window (Child et al. 2019; as Mistral has it, a position's own key counts)
-
-With none of them the numbers are those of `transformer.CausalSelfAttention`, from weights of the same names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rung.models.transformer.positions import Rotary
 
 
 class Attention(nn.Module):
-    """Each position asks (query), offers (key), tells (value); it hears itself and those before it.
+    """Each position asks (query), offers (key), tells (value); it attends to itself and those before it.
 
     Args:
         n_embd: C, H heads of D = C / H each.
@@ -29,9 +30,9 @@ class Attention(nn.Module):
         dropout: share of what attention passes, and of what comes of it, that is dropped in training.
         bias: whether the linear layers add one.
         norms: for queries and for keys, over D; None = none.
-        rotary: turns queries and keys; None = they stay.
+        rotary: rotates queries and keys; None = they stay.
         slopes: ALiBi's, one a head; None = scores don't fall with distance.
-        local: how many keys a position sees, its own included; None = all before it.
+        local: how many keys a position attends to, its own included; None = all before it.
     """
 
     def __init__(
@@ -48,10 +49,9 @@ class Attention(nn.Module):
         local: int | None = None,
     ) -> None:
         super().__init__()
-        size = n_embd // n_head
-        self.n_head, self.n_kv_head, self.head_size = n_head, n_kv_head, size
+        self.n_head, self.n_kv_head, self.head_size = n_head, n_kv_head, n_embd // n_head
         self.slopes, self.local = slopes, local
-        self.qkv = nn.Linear(n_embd, (n_head + 2 * n_kv_head) * size, bias=bias)
+        self.qkv = nn.Linear(n_embd, (n_head + 2 * n_kv_head) * self.head_size, bias=bias)
         self.project = nn.Linear(n_embd, n_embd, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.query_norm, self.key_norm = norms if norms is not None else (None, None)
@@ -67,29 +67,29 @@ class Attention(nn.Module):
         if self.rotary is not None:
             q, k = self.rotary(q, k)
         if self.n_kv_head < self.n_head:
-            readers = self.n_head // self.n_kv_head
-            k, v = k.repeat_interleave(readers, dim=1), v.repeat_interleave(readers, dim=1)
-        heard = mask(0, length, self.slopes, self.local, q)
+            group_size = self.n_head // self.n_kv_head
+            k, v = k.repeat_interleave(group_size, dim=1), v.repeat_interleave(group_size, dim=1)
+        mask = causal_mask(0, length, self.slopes, self.local, q)
         y = F.scaled_dot_product_attention(
-            q, k, v, heard, self.dropout.p if self.training else 0.0, is_causal=heard is None and length > 1
+            q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=mask is None and length > 1
         )  # (B, H, T, D)
         return self.dropout(self.project(y.transpose(1, 2).reshape(rows, length, width)))
 
 
-def mask(
+def causal_mask(
     past: int, length: int, slopes: list[float] | None, local: int | None, like: Tensor
 ) -> Tensor | None:
-    """What is added to the scores (H, T, past + T) of T inputs behind others, or who may hear whom (T, past + T).
+    """What is added to the scores (H, T, past + T) of T inputs behind others, or who attends to whom (T, past + T).
 
     None = the plain triangle, or for a single input, no limit. `like` says which kind of number and where.
     """
     near = local is None or local >= past + length
     if slopes is None and near and (past == 0 or length == 1):
         return None
-    places = torch.arange(past + length, device=like.device)
-    distance = places[past:, None] - places  # (T, past + T), below 0 in the future
-    heard = (distance >= 0) if local is None else (distance >= 0) & (distance < local)
+    positions = torch.arange(past + length, device=like.device)
+    distance = positions[past:, None] - positions  # (T, past + T), below 0 in the future
+    visible = (distance >= 0) if local is None else (distance >= 0) & (distance < local)
     if slopes is None:
-        return heard
+        return visible
     steepness = torch.tensor(slopes, device=like.device)[:, None, None]
-    return (-steepness * distance).masked_fill(~heard, -torch.inf).to(like.dtype)
+    return (-steepness * distance).masked_fill(~visible, -torch.inf).to(like.dtype)

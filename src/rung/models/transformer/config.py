@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rung.errors import UserError, nearest
+from rung.models.networks.network import check_counts, check_share, check_switch
 from rung.models.transformer.presets import GPT2, PRESETS, SIZES
 
 ALLOWED = {
@@ -22,8 +23,8 @@ ALLOWED = {
 }
 """What the fields that are words can be."""
 
-AT_THE_DOOR = ("learned", "sinusoidal")
-"""The positions that are added to what is looked up."""
+ABSOLUTE_POSITIONS = ("learned", "sinusoidal")
+"""Those of `positions` that are added to the token embedding."""
 
 HEAD_SIZE = 32
 """How wide a head is if nothing says otherwise: nanoGPT's, for a CPU."""
@@ -80,8 +81,9 @@ class GPTConfig:
     """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.4 for much."""
 
     def __post_init__(self) -> None:
-        for name in ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local"):
-            _check(self, name, lambda value: type(value) is int and value >= 1, "a whole number, 1 or more")
+        check_counts(
+            self, *self._given("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
+        )
         _check(self, "ngrams", lambda value: type(value) is int and 0 <= value <= 16, "0 (none), or 2 to 16")
         _check(
             self,
@@ -89,32 +91,36 @@ class GPTConfig:
             lambda value: type(value) is int and value >= 2 and value & (value - 1) == 0,
             "a power of two, such as 65536",
         )
-        for name in ("bias", "norm_first", "qk_norm", "tied"):
-            _check(self, name, lambda value: type(value) is bool, "true or false")
+        for name in self._given("bias", "norm_first", "qk_norm", "tied"):
+            check_switch(self, name)
         for name in ("norm_eps", "rotary_base"):
-            _check(self, name, lambda value: _number(value) and 0 < value < math.inf, "a number above 0")
-        for name in ("dropout", "ngram_dropout"):
             _check(
                 self,
                 name,
-                lambda value: _number(value) and 0 <= value < 1,
-                "a number from 0 up to, not with, 1",
+                lambda value: type(value) in (int, float) and 0 < value < math.inf,
+                "a number above 0",
             )
-        for name, allowed in ALLOWED.items():
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
+        for name in self._given("dropout", "ngram_dropout"):
+            check_share(self, name)
+        for name in self._given(*ALLOWED):
+            value, allowed = getattr(self, name), ALLOWED[name]
+            if value not in allowed:
                 near = nearest(value, allowed) if isinstance(value, str) else ""
                 raise UserError(f"{_flag(name)} {value!r} is unknown{near} (known: {', '.join(allowed)})")
         if self.ngrams == 1:
             raise UserError(
                 "--ngrams 1 is not allowed: single tokens have their rows anyway; give 0, or 2 to 16"
             )
-        if self.ngrams and self.positions in AT_THE_DOOR:
+        if self.ngrams and self.positions in ABSOLUTE_POSITIONS:
             raise UserError(
                 f"--ngrams {self.ngrams} does not go with --positions {self.positions}: both change what is looked up"
                 " at the door; give --positions rotary, alibi or none, or --ngrams 0"
             )
         self._check_heads()
+
+    def _given(self, *names: str) -> list[str]:
+        """Those of these fields that are not left open."""
+        return [name for name in names if getattr(self, name) is not None]
 
     def _check_heads(self) -> None:
         if self.n_head is None:
@@ -124,7 +130,7 @@ class GPTConfig:
             near = [str(width) for width in (below, below + self.n_head) if width]
             raise UserError(
                 f"--n-head {self.n_head} does not divide --n-embd {self.n_embd}: heads share the width"
-                f" equally; try --n-embd {' or '.join(near)}, or --n-head {heads_for(self.n_embd)}"
+                f" equally; try --n-embd {' or '.join(near)}, or --n-head {default_n_head(self.n_embd)}"
             )
         if self.n_kv_head is not None and self.n_head % self.n_kv_head:
             divisors = [str(n) for n in range(1, self.n_head + 1) if self.n_head % n == 0]
@@ -143,8 +149,8 @@ class GPTConfig:
         settled = {**GPT2, **(PRESETS[self.preset] if self.preset is not None else {})}
         if self.size is not None:
             settled = {**SIZES[self.size], **settled}
-        if self.positions in AT_THE_DOOR:
-            settled["ngrams"] = 0  # which are looked up there too
+        if self.positions in ABSOLUTE_POSITIONS:
+            settled["ngrams"] = 0  # which are added there too
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value for name, value in settled.items() if known[name] is None})
 
@@ -193,13 +199,9 @@ class Shape:
     ngram_dropout: float
 
 
-def heads_for(n_embd: int) -> int:
+def default_n_head(n_embd: int) -> int:
     """As many heads as divide the width, each at least HEAD_SIZE wide."""
     return next(heads for heads in range(max(1, n_embd // HEAD_SIZE), 0, -1) if n_embd % heads == 0)
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float)
 
 
 def _check(config: GPTConfig, name: str, accepts: Any, allowed: str) -> None:

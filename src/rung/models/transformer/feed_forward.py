@@ -1,12 +1,34 @@
-"""Feed-forward parts other than GPT-2's: each position by itself, (B, T, C) -> (B, T, C)."""
+"""The feed-forward part of a block: each position by itself, (B, T, C) -> (B, T, C)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class FeedForward(nn.Module):
+    """activation(x E) P: several times as wide, a nonlinearity, and back. GPT-2's has GELU, four times as wide."""
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_hidden: int,
+        dropout: float,
+        bias: bool,
+        activation: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.expand = nn.Linear(n_embd, n_hidden, bias=bias)
+        self.project = nn.Linear(n_hidden, n_embd, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.project(self.activation(self.expand(x))))
 
 
 class SwiGLU(nn.Module):
@@ -23,21 +45,13 @@ class SwiGLU(nn.Module):
         return self.dropout(self.project(F.silu(self.gate(x)) * self.expand(x)))
 
 
-class SquaredReLU(nn.Module):
-    """max(x E, 0)^2 P: So et al. 2021, "Primer" (arXiv:2109.08668)."""
-
-    def __init__(self, n_embd: int, n_hidden: int, dropout: float, bias: bool) -> None:
-        super().__init__()
-        self.expand = nn.Linear(n_embd, n_hidden, bias=bias)
-        self.project = nn.Linear(n_hidden, n_embd, bias=bias)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.project(squared_relu(self.expand(x))))
+def gelu(x: Tensor) -> Tensor:
+    """x Phi(x) by its tanh formula, as in GPT-2: Hendrycks and Gimpel 2016 (arXiv:1606.08415)."""
+    return F.gelu(x, approximate="tanh")
 
 
 def squared_relu(x: Tensor) -> Tensor:
-    """max(x, 0)^2."""
+    """max(x, 0)^2: So et al. 2021, "Primer" (arXiv:2109.08668)."""
     return _SquaredReLU.apply(x)
 
 

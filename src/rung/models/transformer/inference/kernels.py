@@ -1,8 +1,8 @@
-"""A few tokens of one history through a small transformer, compiled: door, blocks, head, all in one call.
+"""A few tokens of one history through a small transformer, compiled: embedding, blocks, head, all in one call.
 
-The arithmetic is that of the modules in `transformer`, `attention`, `feed_forward`, `norms`, `positions` and
+The arithmetic is that of the modules in `blocks`, `attention`, `feed_forward`, `norms`, `embeddings`, `positions` and
 `hashed_ngrams`. A part that a network lacks is one that changes nothing here: biases and slopes of zero, a table of no
-rows, no pairs to turn. So the only choices are a norm's mean, the bend, and whether queries are normed.
+rows, no pairs to rotate. So the only choices are a norm's mean, the activation, and whether queries are normed.
 
 Each row of a matrix is read once for all tokens, so a draft of a few costs little more than one token. All compiled
 functions stand in this one file, as numba's cache of a function doesn't notice a change to another file.
@@ -24,27 +24,27 @@ from rung.models.transformer.hashed_ngrams import MULTIPLIER
 _compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
-class Sizes(NamedTuple):
+class KernelConfig(NamedTuple):
     """What the arrays don't tell.
 
     Attributes:
         n_head, n_kv_head: H, Hkv.
-        local: how many keys a query hears, its own included.
-        longest: N.
-        rows: R.
-        eps, door_eps: what norms add to a variance, in the blocks and behind the n-grams.
-        centred: norms take the mean off first, as LayerNorm does and RMSNorm doesn't.
-        gelu: the bend is GELU, by its tanh formula; else max(u, 0)^2.
+        local: how many keys a query attends to, its own included.
+        max_n: N.
+        ngram_rows: R.
+        eps, embedding_eps: what norms add to a variance, in the blocks and behind the n-grams.
+        subtract_mean: norms take the mean off first, as LayerNorm does and RMSNorm doesn't.
+        gelu: the activation is GELU, by its tanh formula; else max(u, 0)^2.
     """
 
     n_head: int
     n_kv_head: int
     local: int
-    longest: int
-    rows: int
+    max_n: int
+    ngram_rows: int
     eps: float
-    door_eps: float
-    centred: bool
+    embedding_eps: float
+    subtract_mean: bool
     gelu: bool
 
 
@@ -52,9 +52,9 @@ class Weights(NamedTuple):
     """float32 arrays, read-only; those of blocks begin with L."""
 
     tokens: np.ndarray  # (V, C)
-    places: np.ndarray  # (context, C)
+    positions: np.ndarray  # (context, C)
     ngrams: np.ndarray  # ((N - 1) R, C), or no rows
-    cos: np.ndarray  # (context, pairs), none where nothing is turned
+    cos: np.ndarray  # (context, pairs), none where nothing is rotated
     sin: np.ndarray
     slopes: np.ndarray  # (H,), ALiBi's
     norm_1: np.ndarray  # (L, C)
@@ -63,21 +63,23 @@ class Weights(NamedTuple):
     qkv_bias: np.ndarray  # (L, (H + 2 Hkv) D)
     query_norm: np.ndarray  # (L, D), or (L, 0): neither queries nor keys are normed
     key_norm: np.ndarray
-    project: np.ndarray  # (L, C, C)
-    project_bias: np.ndarray
+    attention_project: np.ndarray  # (L, C, C)
+    attention_project_bias: np.ndarray
     norm_2: np.ndarray
     norm_2_bias: np.ndarray
     expand: np.ndarray  # (L, F, C)
     expand_bias: np.ndarray
-    narrow: np.ndarray  # (L, C, F)
-    narrow_bias: np.ndarray
+    project: np.ndarray  # (L, C, F)
+    project_bias: np.ndarray
     norm: np.ndarray  # (1, C)
     norm_bias: np.ndarray
     head: np.ndarray  # (V, C)
 
 
 @_compiled
-def read_on(inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, sizes: Sizes) -> np.ndarray:
+def forward(
+    inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, config: KernelConfig
+) -> np.ndarray:
     """Log-probabilities (T, V) after each input behind the first `past`.
 
     Args:
@@ -85,62 +87,62 @@ def read_on(inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, 
         keys_values: (L, 2, 1, Hkv, context, D), written from `past` on.
     """
     length = len(inputs) - past
-    x = _embedded(inputs, past, w, sizes)  # (T, C)
-    n_head, n_kv_head, size = sizes.n_head, sizes.n_kv_head, keys_values.shape[-1]
+    x = _embed(inputs, past, w, config)  # (T, C)
+    n_head, n_kv_head, size = config.n_head, config.n_kv_head, keys_values.shape[-1]
     normed, added = np.empty_like(x), np.empty_like(x)
     heads = np.empty((length, n_head + 2 * n_kv_head, size), np.float32)
-    flat = heads.reshape(length, -1)
-    wide = np.empty((length, w.expand.shape[1]), np.float32)
+    qkv = heads.reshape(length, -1)
+    hidden = np.empty((length, w.expand.shape[1]), np.float32)
     scores, no_bias = np.empty(len(inputs), np.float32), np.zeros(size, np.float32)
     for layer in range(len(w.qkv)):
-        _norm(x, w.norm_1[layer], w.norm_1_bias[layer], sizes.eps, sizes.centred, normed)
-        _product(w.qkv[layer], normed, w.qkv_bias[layer], flat)
+        _normalize(x, w.norm_1[layer], w.norm_1_bias[layer], config.eps, config.subtract_mean, normed)
+        _linear(w.qkv[layer], normed, w.qkv_bias[layer], qkv)
         keys, values = keys_values[layer, 0, 0], keys_values[layer, 1, 0]  # (Hkv, context, D)
         for t in range(length):
-            place = past + t
-            queries, offered = heads[t, :n_head], heads[t, n_head : n_head + n_kv_head]
+            position = past + t
+            queries, new_keys = heads[t, :n_head], heads[t, n_head : n_head + n_kv_head]
             if w.query_norm.shape[1]:
-                _norm(queries, w.query_norm[layer], no_bias, sizes.eps, False, queries)
-                _norm(offered, w.key_norm[layer], no_bias, sizes.eps, False, offered)
-            _turn(queries, w.cos[place], w.sin[place])
-            _turn(offered, w.cos[place], w.sin[place])
+                _normalize(queries, w.query_norm[layer], no_bias, config.eps, False, queries)
+                _normalize(new_keys, w.key_norm[layer], no_bias, config.eps, False, new_keys)
+            _apply_rotary(queries, w.cos[position], w.sin[position])
+            _apply_rotary(new_keys, w.cos[position], w.sin[position])
             for h in range(n_kv_head):
-                keys[h, place] = offered[h]
-                values[h, place] = heads[t, n_head + n_kv_head + h]
-            first = max(0, place + 1 - sizes.local)
+                keys[h, position] = new_keys[h]
+                values[h, position] = heads[t, n_head + n_kv_head + h]
+            first = max(0, position + 1 - config.local)
             for h in range(n_head):
-                read = h * n_kv_head // n_head
-                _listen(
+                kv_head = h * n_kv_head // n_head
+                _attend(
                     queries[h],
-                    keys[read, first : place + 1],
-                    values[read, first : place + 1],
+                    keys[kv_head, first : position + 1],
+                    values[kv_head, first : position + 1],
                     w.slopes[h],
                     scores,
                     normed[t, h * size : (h + 1) * size],
                 )
-        _product(w.project[layer], normed, w.project_bias[layer], added)
+        _linear(w.attention_project[layer], normed, w.attention_project_bias[layer], added)
         x += added
-        _norm(x, w.norm_2[layer], w.norm_2_bias[layer], sizes.eps, sizes.centred, normed)
-        _product(w.expand[layer], normed, w.expand_bias[layer], wide)
-        _bend(wide, sizes.gelu)
-        _product(w.narrow[layer], wide, w.narrow_bias[layer], added)
+        _normalize(x, w.norm_2[layer], w.norm_2_bias[layer], config.eps, config.subtract_mean, normed)
+        _linear(w.expand[layer], normed, w.expand_bias[layer], hidden)
+        _activate(hidden, config.gelu)
+        _linear(w.project[layer], hidden, w.project_bias[layer], added)
         x += added
-    _norm(x, w.norm[0], w.norm_bias[0], sizes.eps, sizes.centred, normed)
+    _normalize(x, w.norm[0], w.norm_bias[0], config.eps, config.subtract_mean, normed)
     out = np.empty((length, len(w.head)), np.float32)
-    _product(w.head, normed, np.zeros(len(w.head), np.float32), out)
+    _linear(w.head, normed, np.zeros(len(w.head), np.float32), out)
     _log_softmax(out)
     return out
 
 
 @_compiled
-def ngram_places(inputs: np.ndarray, place: int, longest: int, rows: int, out: np.ndarray) -> None:
-    """`HashedNgrams.places` of the input at `place`: the rows (N - 1,) of the n-grams that end there."""
+def ngram_row_ids(inputs: np.ndarray, position: int, max_n: int, rows: int, out: np.ndarray) -> None:
+    """`HashedNgrams.row_ids` of the input at `position`: the rows (N - 1,) of the n-grams that end there."""
     bits = 0
     while 1 << bits < rows:
         bits += 1
-    hashed = inputs[place] + 1
-    for n in range(2, longest + 1):
-        first = place + 1 - n
+    hashed = inputs[position] + 1
+    for n in range(2, max_n + 1):
+        first = position + 1 - n
         before = inputs[first] + 1 if first >= 0 else 0  # 0 stands for what is before the window
         hashed = hashed * MULTIPLIER + before  # modulo 2^64
         mixed = (hashed ^ (hashed >> 29)) * MULTIPLIER
@@ -148,31 +150,31 @@ def ngram_places(inputs: np.ndarray, place: int, longest: int, rows: int, out: n
 
 
 @_compiled
-def _embedded(inputs: np.ndarray, past: int, w: Weights, sizes: Sizes) -> np.ndarray:
+def _embed(inputs: np.ndarray, past: int, w: Weights, config: KernelConfig) -> np.ndarray:
     """(T, C): what each token is, and where it stands or what it is together with those before it."""
     width = w.tokens.shape[1]
     x = np.empty((len(inputs) - past, width), np.float32)
     for t in range(len(x)):
-        x[t] = w.tokens[inputs[past + t]] + w.places[past + t]
+        x[t] = w.tokens[inputs[past + t]] + w.positions[past + t]
     if len(w.ngrams):
-        found = np.empty(sizes.longest - 1, np.int64)
+        row_ids = np.empty(config.max_n - 1, np.int64)
         for t in range(len(x)):
-            ngram_places(inputs, past + t, sizes.longest, sizes.rows, found)
-            for place in found:
-                x[t] += w.ngrams[place]
-        _norm(x, np.ones(width, np.float32), np.zeros(width, np.float32), sizes.door_eps, False, x)
+            ngram_row_ids(inputs, past + t, config.max_n, config.ngram_rows, row_ids)
+            for row in row_ids:
+                x[t] += w.ngrams[row]
+        _normalize(x, np.ones(width, np.float32), np.zeros(width, np.float32), config.embedding_eps, False, x)
     return x
 
 
 @_compiled
-def _norm(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, centred: bool, out: np.ndarray
+def _normalize(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, subtract_mean: bool, out: np.ndarray
 ) -> None:
     """Each row over its standard deviation, or the root of its mean square; `out` may be x itself."""
     width = x.shape[1]
     for t in range(len(x)):
         mean = np.float32(0)
-        if centred:
+        if subtract_mean:
             for i in range(width):
                 mean += x[t, i]
             mean /= np.float32(width)
@@ -185,7 +187,7 @@ def _norm(
 
 
 @_compiled
-def _product(matrix: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+def _linear(matrix: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
     """out = x matrix + bias, the matrix transposed; (O, I), (T, I) -> (T, O)."""
     length, width = x.shape
     fours = length - length % 4
@@ -210,7 +212,7 @@ def _product(matrix: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarra
 
 
 @_compiled
-def _turn(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+def _apply_rotary(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
     """Rotary: each head (n, D) in place, its pairs (i, i + D/2) by the angles (D/2,)."""
     half = len(cos)
     for h in range(len(heads)):
@@ -221,7 +223,7 @@ def _turn(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
 
 
 @_compiled
-def _listen(
+def _attend(
     query: np.ndarray,
     keys: np.ndarray,
     values: np.ndarray,
@@ -232,7 +234,7 @@ def _listen(
     """out (D,) = softmax(keys query / sqrt(D) - slope distance) values, over keys and values (n, D)."""
     n, size = keys.shape
     scale = np.float32(1 / np.sqrt(size))
-    fours = n - n % 4  # as in `_product`, four keys side by side
+    fours = n - n % 4  # as in `_linear`, four keys side by side
     highest = np.float32(-np.inf)
     for t in range(0, fours, 4):
         first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
@@ -276,10 +278,10 @@ def _listen(
 
 
 @_compiled
-def _bend(wide: np.ndarray, gelu: bool) -> None:
+def _activate(hidden: np.ndarray, gelu: bool) -> None:
     """In place."""
-    for t in range(len(wide)):
-        row = wide[t]
+    for t in range(len(hidden)):
+        row = hidden[t]
         if gelu:
             for i in range(len(row)):
                 u = row[i]

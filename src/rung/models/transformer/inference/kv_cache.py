@@ -21,17 +21,17 @@ class KeyValueCache:
 
     Args:
         batch, context: B, C.
-        heads: how many blocks there are; Hkv and D of each.
+        shape: how many blocks there are; Hkv and D of each.
         like: a tensor of the number type and on the device wanted.
     """
 
-    def __init__(self, batch: int, context: int, heads: tuple[int, int, int], like: Tensor) -> None:
-        self.heads = heads
-        layers, n_head, size = heads
+    def __init__(self, batch: int, context: int, shape: tuple[int, int, int], like: Tensor) -> None:
+        self.shape = shape
+        n_layer, n_kv_head, head_size = shape
         self.inputs = np.empty((batch, context), np.int64)
         # Pages that are never written cost nothing, so a long context is not paid before it is used.
         with torch.inference_mode():
-            self.stacked = like.new_empty(layers, 2, batch, n_head, context, size)
+            self.stacked = like.new_empty(n_layer, 2, batch, n_kv_head, context, head_size)
             self.keys_values = list(self.stacked.unbind())
         self._windows: list[weakref.ref[Window]] = []
 
@@ -41,7 +41,7 @@ class KeyValueCache:
         self._windows.append(weakref.ref(window))
         return window
 
-    def read_beyond(self, length: int) -> bool:
+    def is_read_beyond(self, length: int) -> bool:
         """Whether a state is still in use that would notice if something else were written at `length`."""
         self._windows = [window for window in self._windows if window() is not None]
         return any(
@@ -51,7 +51,7 @@ class KeyValueCache:
     def copy(self, length: int, rows: np.ndarray | None = None) -> KeyValueCache:
         """The first `length` inputs of these rows (None = all), with room to go on."""
         inputs = self.inputs if rows is None else self.inputs[rows]
-        copy = KeyValueCache(len(inputs), inputs.shape[1], self.heads, self.stacked)
+        copy = KeyValueCache(len(inputs), inputs.shape[1], self.shape, self.stacked)
         copy.inputs[:, :length] = inputs[:, :length]
         with torch.inference_mode():
             index = None if rows is None else torch.as_tensor(rows.copy(), device=self.stacked.device)
@@ -73,6 +73,6 @@ class Window:
         """(B, length)."""
         return self.cache.inputs[:, : self.length]
 
-    def cache_to_write(self) -> KeyValueCache:
+    def writable_cache(self) -> KeyValueCache:
         """A cache with these inputs that nobody minds being written on behind them: this one, if possible."""
-        return self.cache.copy(self.length) if self.cache.read_beyond(self.length) else self.cache
+        return self.cache.copy(self.length) if self.cache.is_read_beyond(self.length) else self.cache

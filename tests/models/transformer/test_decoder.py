@@ -1,4 +1,4 @@
-"""GPT-2's shape: the contract, its start, its cost, its bad input. Its logits are compared in tests/export."""
+"""GPT-2's shape: the contract, its start, its cost, its bad input. Its logits are compared in tests/exchange."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from rung.errors import UserError
 from rung.models.transformer.decoder import GPT, GPTConfig
 from tests.conformance.check_model import check_model
-from tests.models.networks.test_network import END, V, lively
+from tests.models.networks.test_network import END, V, random_gpt
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 5, 8])
 def test_contract(context: int) -> None:
-    check_model(lively(GPTConfig(context, 2, 2, 8)))
+    check_model(random_gpt(GPTConfig(context, 2, 2, 8)))
 
 
 @given(
@@ -66,7 +64,7 @@ def test_initial_spread_is_gpt2s() -> None:
 
 
 def test_no_gradient_flows_from_the_past_to_the_future() -> None:
-    network = lively(GPTConfig(8, 2, 2, 8)).network
+    network = random_gpt(GPTConfig(8, 2, 2, 8)).network
     seen: list[torch.Tensor] = []
 
     def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
@@ -83,7 +81,7 @@ def test_no_gradient_flows_from_the_past_to_the_future() -> None:
 
 def test_branches_share_a_past_and_nothing_else() -> None:
     """Three continuations of one state, interleaved: each equals its own history walked from the start."""
-    model = lively(GPTConfig(7, 2, 2, 8))
+    model = random_gpt(GPTConfig(7, 2, 2, 8))
     rng = np.random.default_rng(0)
     _, root = model.advance(model.start(2), np.full((2, 1), END))
     branches = [(np.full((2, 1), END), root)] * 3
@@ -94,29 +92,6 @@ def test_branches_share_a_past_and_nothing_else() -> None:
             log_probs, state = model.advance(state, tokens)
             np.testing.assert_allclose(log_probs, model.advance(model.start(2), history)[0], atol=1e-4)
             branches[i] = (history, state)
-
-
-def test_flops_are_those_torch_counts() -> None:
-    """torch counts every matrix product of a forward and backward pass; the formula is to equal the count."""
-    model = GPT.initialise(GPTConfig(16, 3, 2, 24), 40, 39, 0)
-    tokens = torch.zeros(2, 16, dtype=torch.long)
-    # Fused attention computes the scores twice, which is its own affair.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.network(tokens).sum().backward()
-    assert model.flops_per_token() * tokens.numel() == counter.get_total_flops()
-
-
-def test_a_little_training_overfits_one_batch() -> None:
-    model = GPT.initialise(GPTConfig(8, 1, 2, 16), V, END, 0)
-    document = np.array([3, 1, 4, 1, 5, 9, 2, 6])
-    tokens = torch.tensor([[END, *document]])
-    optimizer = torch.optim.AdamW(model.network.parameters(), lr=0.01)
-    for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(model.network(tokens[:, :-1])[0], tokens[0, 1:])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert -model.score(document).mean() < 0.05
 
 
 class TestConfig:
