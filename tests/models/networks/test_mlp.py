@@ -18,7 +18,7 @@ from rung.errors import UserError
 from rung.models.networks import network
 from rung.models.networks.mlp import MLP, BatchNorm, MLPConfig
 from rung.text.stream import TokenStream
-from rung.training.batches import Batches
+from rung.text.windows import WindowBatches
 from tests.conformance.check_model import check_model
 from tests.models.random_weights import randomize
 from tests.text_made import sentences
@@ -97,7 +97,7 @@ def test_what_is_trained_is_what_is_scored(batch_norm: bool) -> None:
     rng = np.random.default_rng(0)
     stream = TokenStream.of([rng.integers(0, END, n) for n in (0, 1, 2, 9, 30)], END)
     scores = model.score_stream(stream)
-    batches = Batches(stream, 7, 1000, seed=0, history=model.network.history)
+    batches = WindowBatches(stream, 7, 1000, seed=0, history=model.network.history)
     inputs, targets = batches.batch(0)
     epochs = (targets >= 0).sum() / stream.n_tokens
     while epochs % 1:  # rows of exactly some epochs

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rung.training.batches import Lanes
+from rung.text.windows import ContiguousBatches
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -123,12 +123,12 @@ def test_training_rows_read_each_document_as_if_it_were_not_cut(rung: type[Recur
     rng = np.random.default_rng(0)
     stream = TokenStream.of([rng.integers(0, END, n) for n in (0, 1, 40, 7, 8, 23, 100)], END)
     expected = -float(model.score_stream(stream).sum(dtype=np.float64))
-    network, lanes = model.network, Lanes(stream, 8, 1, seed=0)
+    network, batches = model.network, ContiguousBatches(stream, 8, 1, seed=0)
     network.start_carrying(1)
     tokens = t = 0
     total = 0.0
     while tokens < 2 * stream.n_tokens:
-        inputs, targets, fresh = lanes.batch(t).arrays
+        inputs, targets, fresh = batches.batch(t).arrays
         total += network.loss(*map(torch.from_numpy, (inputs, targets, fresh))).item()
         tokens += int((targets >= 0).sum())
         t += 1
@@ -193,14 +193,13 @@ def test_it_learns_to_count(rung: type[Recurrent]) -> None:
     """Over `aaaab` again and again: no b but after four a's, which the last three tokens can't tell."""
     stream = TokenStream.of([np.array([0, 0, 0, 0, 1] * 400)], 2)
     model = rung.initialise(RecurrentConfig(16, 32), 3, 2, 0)
-    network, lanes = model.network, Lanes(stream, 20, 4, seed=0)
+    network, batches = model.network, ContiguousBatches(stream, 20, 4, seed=0)
     network.start_carrying(4)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
     for t in range(150):
-        inputs, targets = (torch.from_numpy(part) for part in lanes.batch(t))
-        network.reset_rows(torch.from_numpy(lanes.fresh(t)))
+        batch = batches.batch(t)
         optimizer.zero_grad()
-        (network.loss(inputs, targets) / (targets >= 0).sum()).backward()
+        (network.loss(*map(torch.from_numpy, batch.arrays)) / batch.n_targets).backward()
         optimizer.step()
     assert -model.score(np.array([0, 0, 0, 0, 1] * 20)).mean() < 0.1
 
