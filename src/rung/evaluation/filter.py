@@ -32,17 +32,18 @@ import numpy as np
 from rung.errors import UserError
 from rung.evaluation.evaluate import Columns, score_batch
 from rung.evaluation.keep import NAMES, Keep
-from rung.evaluation.records import BATCH_BYTES, JSON_LINES, Batch, Records, open_records, suffixes
 from rung.files import atomic_path
 from rung.models.base import CountedModel
 from rung.runs import Run
+from rung.text.formats import ROW_FORMATS, split_suffixes
+from rung.text.record_batches import BATCH_BYTES, RecordBatch, Records, open_records
 
 PLAIN = (".txt", ".text")
 NEURAL_BATCH_BYTES = 1 << 16
 FIELDS: str = '"log_prob": %.9g, "tokens": %d, "bytes": %d, "bits_per_byte": %.9g\n'
-WATCHED = frozenset((*NAMES, "error"))
+RESERVED = frozenset((*NAMES, "error"))
 
-Spell = Callable[[Batch, Columns], list[str]]
+Spell = Callable[[RecordBatch, Columns], list[str]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Scoring:
 
         Args:
             run: a finished run.
-            file: what `rung.evaluation.records` reads; - for standard input.
+            file: what `rung.text.record_batches` reads; - for standard input.
             field: which field or column holds the text.
             keep: keep only records for which this holds; see `rung.evaluation.keep`.
             out: a file to write to: .jsonl or .txt, and perhaps .gz or .zst. It appears when all is done.
@@ -91,7 +92,7 @@ class Scoring:
         """
         self._run = run
         self._keep = None if keep is None else Keep(keep)
-        self._records = open_records(file, field, whole=out is not None)
+        self._records = open_records(file, field, whole=out is not None, reserved=RESERVED)
         self._out = out
         self._spell = _scores if out is None else _checked(out, self._records, self._keep)
         self.size = self._records.size
@@ -101,13 +102,13 @@ class Scoring:
         counted = isinstance(self._run.model, CountedModel)
         with ExitStack() as stack:
             write = None if self._out is None else stack.enter_context(_packed(self._out)).write
-            for batch in self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES, WATCHED):
+            for batch in self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES):
                 part = self._part(batch)
                 if write is not None:
                     write(part.output.encode("utf-8"))
                 yield part
 
-    def _part(self, batch: Batch) -> Part:
+    def _part(self, batch: RecordBatch) -> Part:
         columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
         lines = self._spell(batch, columns)
         if self._keep is not None:
@@ -118,14 +119,14 @@ class Scoring:
         return Part("".join(lines), len(batch.texts), len(lines), errors, self._records.position)
 
 
-def _scores(batch: Batch, columns: Columns) -> list[str]:
+def _scores(batch: RecordBatch, columns: Columns) -> list[str]:
     lines = [f"{{{fields}}}\n" for fields in _fields(columns)]
     for place, error in batch.errors.items():
         lines[place] = json.dumps({"error": error}) + "\n"
     return lines
 
 
-def _whole_records(batch: Batch, columns: Columns) -> list[str]:
+def _whole_records(batch: RecordBatch, columns: Columns) -> list[str]:
     assert batch.rows is not None
     lines = [
         f"{row[:-1].rstrip()}, {fields}}}\n" for row, fields in zip(batch.rows, _fields(columns), strict=True)
@@ -139,7 +140,7 @@ def _whole_records(batch: Batch, columns: Columns) -> list[str]:
     return lines
 
 
-def _texts(batch: Batch, columns: Columns) -> list[str]:
+def _texts(batch: RecordBatch, columns: Columns) -> list[str]:
     return [text + "\n" for text in batch.texts]
 
 
@@ -170,25 +171,25 @@ def _with_fields(row: str, fields: dict[str, str], names: frozenset[str]) -> str
 
 def _checked(out: Path, records: Records, keep: Keep | None) -> Spell:
     """How to spell what goes to `out`. Raises UserError at once for what would fail only after hours."""
-    _, suffix = suffixes(out)
+    suffix, _ = split_suffixes(out)
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file in it")
-    if records.path is not None and out.exists() and out.samefile(records.path):
+    if records.file.path is not None and out.exists() and out.samefile(records.file.path):
         raise UserError(f"--out {out} is the file that is read; name another")
-    if suffix in JSON_LINES:
-        return _scores if records.plain else _whole_records
+    if ROW_FORMATS.get(suffix) == "jsonl":
+        return _scores if records.file.format == "text" else _whole_records
     if suffix not in PLAIN:
         raise UserError(
             f"--out {out} does not say what it is to hold: end its name in .jsonl, or in .txt to --keep lines, "
             "then perhaps .gz or .zst"
         )
-    if not records.plain:
+    if records.file.format != "text":
         raise UserError(
-            f"--out {out} does not fit: {records.name} holds records, not lines; end it in .jsonl"
+            f"--out {out} does not fit: {records.file.name} holds records, not lines; end it in .jsonl"
         )
     if keep is None:
         raise UserError(
-            f"--out {out} would be a copy of {records.name}: --keep some lines, or end it in .jsonl"
+            f"--out {out} would be a copy of {records.file.name}: --keep some lines, or end it in .jsonl"
         )
     return _texts
 
@@ -196,12 +197,12 @@ def _checked(out: Path, records: Records, keep: Keep | None) -> Spell:
 @contextmanager
 def _packed(path: Path) -> Iterator[Any]:
     """A file to write bytes to, packed as its name says, that appears when the block ends well."""
-    packing, _ = suffixes(path)
+    _, compression = split_suffixes(path)
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        if packing == ".gz":
+        if compression == ".gz":
             with gzip.GzipFile("", "wb", 6, raw, 0) as packed:  # no name and no time: same in, same out
                 yield packed
-        elif packing == ".zst":
+        elif compression == ".zst":
             import pyarrow
 
             with pyarrow.CompressedOutputStream(pyarrow.PythonFile(raw, "w"), "zstd") as packed:

@@ -24,7 +24,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -33,19 +33,17 @@ from rung.files import atomic_path
 from rung.text.builtin import BUILT_IN, cache_folder
 from rung.text.formats import (
     BUFFER,
-    READERS,
+    ROW_FORMATS,
     File,
-    choose,
     open_file,
     plain_documents,
     reading,
-    text_or_nothing,
+    split_suffixes,
 )
+from rung.text.records import names_of, read_rows, require_fields, values_of
 
 MODES = ("auto", "lines", "paragraphs", "files")
-ROWS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 PLAIN = (".txt", ".text", ".md", ".markdown")
-PACKED = (".gz", ".zst")
 
 _LIST_LINES = 100
 _FILES_NAMED = 1000
@@ -146,15 +144,17 @@ class Source:
         }
 
     def _all(self) -> Iterator[str]:
-        for row in _hub_rows(self._spec, self._field or "text") if self._spec.startswith("hf://") else ():
-            yield from self._of_row(row)
+        columns = {"text": self._field}
+        if self._spec.startswith("hf://"):
+            for row in _hub_rows(self._spec, columns):
+                yield from self._of_row(row["text"])
         for file in self._files:
             with reading(file):
                 if file.format == "text":
                     yield from plain_documents(file, self._mode)
                 else:
-                    for row in READERS[file.format](file, self._field):
-                        yield from self._of_row(row)
+                    for row in read_rows(file, columns):
+                        yield from self._of_row(row["text"])
 
     def _of_row(self, text: str) -> Iterator[str]:
         if self._documents == "lines":
@@ -237,9 +237,8 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
 
 
 def _file(name: str, path: Path) -> File:
-    packing = path.suffix.lower() if path.suffix.lower() in PACKED else ""
-    suffix = Path(path.stem).suffix.lower() if packing else path.suffix.lower()
-    return File(name, path, ROWS.get(suffix, "text"), packing)
+    suffix, compression = split_suffixes(path)
+    return File(name, path, ROW_FORMATS.get(suffix, "text"), compression)
 
 
 def _in_folder(folder: Path) -> list[File]:
@@ -252,15 +251,14 @@ def _in_folder(folder: Path) -> list[File]:
         paths += [Path(where) / name for name in names if not name.startswith(".") and _is_known(name)]
     if not paths:
         raise UserError(
-            f"{folder} holds no file that Rung reads ({', '.join((*PLAIN, *ROWS))}, each also .gz or .zst)"
+            f"{folder} holds no file that Rung reads ({', '.join((*PLAIN, *ROW_FORMATS))}, each also .gz or .zst)"
         )
     return [_file(str(path), path) for path in sorted(paths, key=lambda path: path.parts)]
 
 
 def _is_known(name: str) -> bool:
-    path = Path(name.lower())
-    suffix = Path(path.stem).suffix if path.suffix in PACKED else path.suffix
-    return suffix in PLAIN or suffix in ROWS
+    suffix, _ = split_suffixes(Path(name))
+    return suffix in PLAIN or suffix in ROW_FORMATS
 
 
 def _glob(spec: str) -> list[Path]:
@@ -324,8 +322,8 @@ def _plain_mode(files: list[File]) -> str:
     return "lines"
 
 
-def _hub_rows(spec: str, field: str) -> Iterator[str]:
-    """The `train` rows of hf://owner/dataset[/configuration], streamed."""
+def _hub_rows(spec: str, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
+    """The `train` rows of hf://owner/dataset[/configuration], streamed; `columns` as in `read_rows`."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -338,8 +336,7 @@ def _hub_rows(spec: str, field: str) -> Iterator[str]:
     try:
         rows = datasets.load_dataset("/".join(parts[:2]), *parts[2:], split="train", streaming=True)
         for number, row in enumerate(rows):
-            if field not in row:
-                raise UserError(f"{spec}: no field {field!r}{choose(field, row)}")
-            yield text_or_nothing(row[field], f"{spec} row {number}", field)
+            require_fields(row, names_of(columns), spec)
+            yield values_of(row, names_of(columns), f"{spec} row {number}")
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {spec}: {error}") from error
