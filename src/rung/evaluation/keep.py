@@ -18,7 +18,7 @@ import numpy as np
 from rung.errors import UserError, nearest
 
 NAMES = ("log_prob", "tokens", "bytes", "bits_per_byte")
-LONGEST = 1000
+MAX_CHARACTERS = 1000
 ALLOWED = f"{', '.join(NAMES)}, numbers, + - * /, < <= > >= == !=, and, or, not, parentheses"
 
 Columns = Mapping[str, np.ndarray]
@@ -42,8 +42,8 @@ class Keep:
 
     def __init__(self, expression: str) -> None:
         self._source = expression
-        if len(expression) > LONGEST:
-            raise UserError(f"--keep is too long: {len(expression)} characters; {LONGEST} are allowed")
+        if len(expression) > MAX_CHARACTERS:
+            raise UserError(f"--keep is too long: {len(expression)} characters; {MAX_CHARACTERS} are allowed")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python would have its say about its own style

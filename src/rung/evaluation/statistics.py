@@ -27,12 +27,12 @@ MANY_DOCUMENTS = 200
 """From here on documents are the blocks."""
 
 BLOCK_BYTES = 2_000
-SMALLEST_BLOCK_BYTES = 100
-USUAL_BLOCKS = 20
-FEWEST_BLOCKS = 10
+MIN_BLOCK_BYTES = 100
+ENOUGH_BLOCKS = 20
+MIN_BLOCKS = 10
 """With fewer blocks a percentile interval is far too narrow, so there is none."""
 
-MOST_BLOCKS = 1_000
+MAX_BLOCKS = 1_000
 """More would cost time and change nothing; neighbours are put together instead."""
 
 COUNTS_AT_ONCE = 1 << 21
@@ -69,7 +69,7 @@ def blocks(
 ) -> Blocks:
     """Cut held-out text into blocks to draw from.
 
-    With `many_documents` documents or more each is a block (past `MOST_BLOCKS`, neighbours share one). With
+    With `many_documents` documents or more each is a block (past `MAX_BLOCKS`, neighbours share one). With
     fewer, the text is cut into stretches of about `block_bytes` bytes, shorter ones where that gives fewer
     than 20 blocks, though never shorter than about 100 bytes; a tiny text is one block.
 
@@ -81,10 +81,10 @@ def blocks(
     """
     lengths = byte_lengths[stream.ids[1:]]  # (N,)
     if stream.n_documents >= many_documents:
-        step = -(-stream.n_documents // MOST_BLOCKS)
+        step = -(-stream.n_documents // MAX_BLOCKS)
         boundaries = np.append(stream.starts[:-1:step], stream.starts[-1]) - 1
     else:
-        boundaries = _stretches(lengths, block_bytes)
+        boundaries = _cut_by_bytes(lengths, block_bytes)
     return Blocks(boundaries.astype(np.int64), _sums(lengths, boundaries, np.int64))
 
 
@@ -98,11 +98,12 @@ def interval(
 ) -> tuple[float, float] | None:
     """The 95% bootstrap interval of bits per byte from blocks' nats (K,) and bytes (K,).
 
-    None when there are fewer than `FEWEST_BLOCKS` blocks, one for instance: nothing honest can be said then.
+    None when there are fewer than `MIN_BLOCKS` blocks, one for instance: nothing honest can be said then.
     """
-    if len(nats) < FEWEST_BLOCKS:
+    if len(nats) < MIN_BLOCKS:
         return None
-    totals = np.concatenate([counts @ _columns(nats, bytes) for counts in _draws(len(nats), seed, resamples)])
+    columns = np.stack([nats, bytes], axis=1).astype(np.float64)  # (K, 2)
+    totals = np.concatenate([counts @ columns for counts in _resample_counts(len(nats), seed, resamples)])
     totals = totals[totals[:, 1] > 0]  # a draw of nothing but empty documents measures nothing
     if not len(totals):
         return None
@@ -138,14 +139,14 @@ def difference(
     return Difference(bits_per_byte(gain, bytes), ci95, larger)
 
 
-def _stretches(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
+def _cut_by_bytes(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
     """Boundaries of stretches with about equally many bytes; a token is never cut."""
-    upto = np.cumsum(lengths)
-    total = int(upto[-1]) if len(upto) else 0
-    wanted = max(total // block_bytes, min(USUAL_BLOCKS, total // SMALLEST_BLOCK_BYTES))
-    wanted = min(max(wanted, 1), MOST_BLOCKS)
-    cuts = np.searchsorted(upto, total * np.arange(1, wanted) / wanted) + 1
-    cuts = cuts[upto[cuts - 1] < total]  # the last mark alone is no block
+    cumulative = np.cumsum(lengths)
+    total = int(cumulative[-1]) if len(cumulative) else 0
+    wanted = max(total // block_bytes, min(ENOUGH_BLOCKS, total // MIN_BLOCK_BYTES))
+    wanted = min(max(wanted, 1), MAX_BLOCKS)
+    cuts = np.searchsorted(cumulative, total * np.arange(1, wanted) / wanted) + 1
+    cuts = cuts[cumulative[cuts - 1] < total]  # the last mark alone is no block
     return np.unique(np.concatenate([[0], cuts, [len(lengths)]]))
 
 
@@ -156,11 +157,7 @@ def _sums(values: np.ndarray, boundaries: np.ndarray, dtype: type) -> np.ndarray
     return np.add.reduceat(values, boundaries[:-1], dtype=dtype)
 
 
-def _columns(nats: np.ndarray, bytes: np.ndarray) -> np.ndarray:
-    return np.stack([np.asarray(nats, np.float64), np.asarray(bytes, np.float64)], axis=1)  # (K, 2)
-
-
-def _draws(k: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+def _resample_counts(k: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
     """Counts (resamples, K) of how often each block is drawn, in chunks. K draws are one multinomial."""
     rng = np.random.default_rng(seed)
     at_once = max(1, COUNTS_AT_ONCE // k)

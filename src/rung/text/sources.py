@@ -45,8 +45,8 @@ from rung.text.records import names_of, read_rows, require_fields, values_of
 MODES = ("auto", "lines", "paragraphs", "files")
 PLAIN = (".txt", ".text", ".md", ".markdown")
 
-_LIST_LINES = 100
-_FILES_NAMED = 1000
+MIN_LIST_LINES = 100
+MAX_FILES_NAMED = 1000
 
 
 def open_source(
@@ -108,7 +108,7 @@ class Source:
 
     def __iter__(self) -> Iterator[str]:
         digest, n_bytes, n_documents = hashlib.sha256(), 0, 0
-        for document in self._all():
+        for document in self._read():
             if document:
                 data = document.encode("utf-8")
                 digest.update(data)
@@ -136,14 +136,14 @@ class Source:
         }
         return {
             "data": self._spec,
-            "files": [file.name for file in self._files[:_FILES_NAMED]],
+            "files": [file.name for file in self._files[:MAX_FILES_NAMED]],
             "n_files": len(self._files),
             "documents": " and ".join(sorted(kinds)) or self._mode,
             "field": self._field,
             **self._counted,
         }
 
-    def _all(self) -> Iterator[str]:
+    def _read(self) -> Iterator[str]:
         columns = {"text": self._field}
         if self._spec.startswith("hf://"):
             for row in _hub_rows(self._spec, columns):
@@ -200,7 +200,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
         return [_file(spec, BUILT_IN[spec].path())], None
     if spec == "-":
         _no_hash("standard input", sha256)
-        path = _spooled(sys.stdin.buffer)
+        path = _spool(sys.stdin.buffer)
         return [File("standard input", path, "text", "")], path
     if spec.lower().startswith("https://"):
         if sha256 is None:
@@ -225,7 +225,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
         if not path.is_file():  # a pipe, such as the shell's <(command): it can be read only once
             _no_hash(spec, sha256)
             with path.open("rb") as stream:
-                spooled = _spooled(stream)
+                spooled = _spool(stream)
             return [File(spec, spooled, "text", "")], spooled
         if path.stat().st_size == 0:
             raise UserError(f"{spec} is empty")
@@ -284,7 +284,7 @@ def _no_hash(spec: str, sha256: str | None) -> None:
         raise UserError(f"--sha256 does not fit {spec}: it goes with one file or one https:// address")
 
 
-def _spooled(stream: BinaryIO) -> Path:
+def _spool(stream: BinaryIO) -> Path:
     """All of `stream` in a temporary file, so that it can be read more than once."""
     handle, name = tempfile.mkstemp(prefix="rung-")
     try:
@@ -315,9 +315,9 @@ def _plain_mode(files: list[File]) -> str:
             if re.search(rb"\n[^\S\n]*\n", inside):
                 return "files"
             lines = inside.count(b"\n") + 1
-            while not whole and lines < _LIST_LINES and (more := stream.read(BUFFER)):
+            while not whole and lines < MIN_LIST_LINES and (more := stream.read(BUFFER)):
                 lines += more.count(b"\n")
-            if lines < _LIST_LINES:
+            if lines < MIN_LIST_LINES:
                 return "files"
     return "lines"
 
