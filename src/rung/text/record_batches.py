@@ -112,16 +112,7 @@ class Records:
             batch = RecordBatch(rows=[])
             for i, line in enumerate(lines):
                 number += 1
-                row: Any = None
-                why = errors.get(i)
-                if why is None:
-                    try:
-                        row = parse_json(line)
-                    except ValueError as error:
-                        why = str(error)
-                    else:
-                        if not isinstance(row, dict):
-                            row, why = None, f"not an object but {type(row).__name__}"
+                row, why = (None, errors[i]) if i in errors else _json_object(line)
                 self._add(batch, row, line.strip(), name, f"{self.file.name}:{number}", why)
             yield batch
 
@@ -138,26 +129,9 @@ class Records:
                 raise UserError(f"{self.file.name}:1: no header that can be read: {error}") from None
             name = self._column(header)
             batch, weight = RecordBatch(rows=[]), 0
-            while True:
-                row: dict[str, str] | None = None
-                why = None
-                try:
-                    cells = next(reader, None)
-                except csv.Error as error:
-                    why = f"not a row: {error}"
-                else:
-                    if cells is None:
-                        break
-                    if not cells:
-                        continue
-                    weight += sum(map(len, cells))
-                    if len(cells) != len(header):
-                        why = f"{len(cells)} columns, but the header has {len(header)}"
-                    elif is_broken("".join(cells)):
-                        why = "not UTF-8"
-                    else:
-                        row = dict(zip(header, cells, strict=True))
+            for row, why, length in _csv_rows(reader, header):
                 self._add(batch, row, self._as_json(row), name, f"{self.file.name}:{reader.line_num}", why)
+                weight += length
                 if weight >= n_bytes:
                     yield batch
                     batch, weight = RecordBatch(rows=[]), 0
@@ -315,6 +289,37 @@ def _decode(block: bytes) -> tuple[list[str], dict[int, str]]:
             lines.append("")
             errors[number] = f"not UTF-8 at byte {error.start} of the line"
     return lines, errors
+
+
+def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The object of a line, or what is wrong with it."""
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        return None, str(error)
+    return (row, None) if isinstance(row, dict) else (None, f"not an object but {type(row).__name__}")
+
+
+def _csv_rows(reader: Any, header: list[str]) -> Iterator[tuple[dict[str, str] | None, str | None, int]]:
+    """Each row, or what is wrong with it, and how many characters it has."""
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield None, f"not a row: {error}", 0
+            continue
+        if cells is None:
+            return
+        length = sum(map(len, cells))
+        if len(cells) == len(header):
+            broken = is_broken("".join(cells))
+            yield (
+                (None, "not UTF-8", length)
+                if broken
+                else (dict(zip(header, cells, strict=True)), None, length)
+            )
+        elif cells:
+            yield None, f"{len(cells)} columns, but the header has {len(header)}", length
 
 
 def _parquet_rows(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str | None]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+import rung.text.tokenizers.word_scan as word_scan
 from rung.text.stream import TokenStream
-from rung.text.tokenizers import word_scan
 from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, utf8
 from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
 from rung.text.tokenizers.chunks import chunks
