@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rung.text.tokenizers import Tokenizer
 
 
+STATUS = "{task.fields[status]}"
+
+
 class Progress:
     """A consumer of events: a bar with rate, time left and loss; evaluations, notes and samples above it.
 
@@ -38,18 +41,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._live:
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                TextColumn("[bold]{task.description:<14}"),
-                BarColumn(bar_width=28),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[status]}"),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
+            self._bar = _start_bar("[bold]{task.description:<14}", "{task.percentage:>3.0f}%", STATUS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +59,7 @@ class Progress:
             case Note():
                 self._show(f"{rung}: {event.text}")
             case Phase() if self._live:
-                self._bar.console.print(f"  {rung}: {event.text}", style="dim", markup=False, highlight=False)
+                self._show(f"  {rung}: {event.text}", style="dim")
             case Step() if self._live:
                 self._step(rung, event)
             case Evaluation() if self._live:
@@ -75,12 +67,7 @@ class Progress:
                 self._validation = f"validation {event.bits_per_unit:.3f} bits/{unit}"
             case SampleEvent() if self._live:
                 first = " / ".join(line for line in event.text.splitlines() if line.strip())[:90]
-                self._bar.console.print(
-                    f"  step {event.step:>6,}  {self._validation}  {first}",
-                    style="dim",
-                    markup=False,
-                    highlight=False,
-                )
+                self._show(f"  step {event.step:>6,}  {self._validation}  {first}", style="dim")
             case Finished() if self._live:
                 self._finish(rung, event)
             case Checkpoint() | _:
@@ -107,9 +94,9 @@ class Progress:
         self._bar.stop_task(self._task)
         self._task, self._begin, self._validation = None, None, ""
 
-    def _show(self, text: str) -> None:
+    def _show(self, text: str, style: str | None = None) -> None:
         if self._live:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(text, style=style, markup=False, highlight=False)
         elif not self._quiet:
             print(text, file=sys.stderr)
 
@@ -132,18 +119,10 @@ class FileProgress:
 
     def __enter__(self) -> FileProgress:
         if self._live:
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn
-            from rich.progress import Progress as Bar
+            from rich.markup import escape
 
-            self._bar = Bar(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=28),
-                TextColumn("{task.fields[status]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(self._name, total=self._size, status="")
-            self._bar.start()
+            self._bar = _start_bar("{task.description}", STATUS)
+            self._task = self._bar.add_task(escape(self._name), total=self._size, status="")
         self._begin = time.monotonic()
         return self
 
@@ -164,6 +143,17 @@ class FileProgress:
             if position > 0:
                 status += f"  {clock(seconds * (self._size - position) / position)} left"
         self._bar.update(self._task, completed=position, status=status)
+
+
+def _start_bar(name: str, *others: str) -> Any:
+    """A bar of rich's on stderr between its name and other texts, each as a format over the task."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    texts = (TextColumn(text) for text in others)
+    bar = Progress(TextColumn(name), BarColumn(bar_width=28), *texts, console=Console(stderr=True))
+    bar.start()
+    return bar
 
 
 def clock(seconds: float) -> str:
@@ -196,19 +186,13 @@ def count(n: float) -> str:
 
 def climb_table(report: dict[str, Any]) -> None:
     """The same table as the report's, on stdout, then what each step bought."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 100
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("rung", no_wrap=True)
+    console = _console(100)
     task = task_of(report.get("task", "language"))
     columns = [column for column in task.columns if column.short]
     own = [column.short for column in columns]
-    for heading in (f"bits/{task.unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table(
+        "rung", f"bits/{task.unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"
+    )
     for row in report["rungs"]:
         interval = row["ci95"]
         table.add_row(
@@ -265,14 +249,8 @@ def next_step(run: Path | str, *, writes: bool) -> str:
 
 def tried_table(tried: Sequence[dict[str, Any]]) -> None:
     """What a search for the lowest loss has tried, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("tried", no_wrap=True)
-    for heading in ("bits/byte", "train s"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    console = _console()
+    table = _table("tried", "bits/byte", "train s")
     table.add_column("shape")
     for entry in tried:
         shape = ", ".join(f"{name} {value}" for name, value in entry["settings"].items())
@@ -283,16 +261,8 @@ def tried_table(tried: Sequence[dict[str, Any]]) -> None:
 
 def recipe_table(rows: Sequence[Reproduction]) -> None:
     """Published numbers beside ours, nats per token of validation text, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 110
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("recipe", no_wrap=True)
-    for heading in ("published", "ours", "steps", "seconds", "reached after"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    console = _console(110)
+    table = _table("recipe", "published", "ours", "steps", "seconds", "reached after")
     for row in rows:
         reached = "not run" if row.ours is None else "not reached"
         table.add_row(
@@ -308,6 +278,27 @@ def recipe_table(rows: Sequence[Reproduction]) -> None:
         "\nnats per token of validation text, closing marks counted; sources: rung recipes --json",
         markup=False,
     )
+
+
+def _console(width: int | None = None) -> Any:
+    """stdout; `width` where it is no terminal, which has one of its own."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if width is not None and not console.is_terminal:
+        console.width = width
+    return console
+
+
+def _table(first: str, *numbers: str) -> Any:
+    """A table with one column of names and then columns of numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def stream_samples(pieces: Iterable[Piece], prompt: str, samples: int) -> None:

@@ -26,10 +26,10 @@ from pyarrow import parquet
 import rung
 from rung.cli import main
 from rung.errors import UserError
-from rung.evaluation.chain import score_text
 from rung.evaluation.filter import Scoring
-from rung.evaluation.records import BATCH_BYTES, open_records
+from rung.evaluation.token_scores import score_text
 from rung.runs import Run
+from rung.text.record_batches import BATCH_BYTES, open_records
 from tests.text_made import sentences
 
 TEXTS = [

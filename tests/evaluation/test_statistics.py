@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import signal, stats
 
 from rung.evaluation.statistics import (
-    FEWEST_BLOCKS,
-    MOST_BLOCKS,
+    MAX_BLOCKS,
+    MIN_BLOCKS,
     Blocks,
     bits_per_byte,
     blocks,
@@ -187,7 +187,7 @@ def test_one_seed_one_interval() -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(FEWEST_BLOCKS, 200), st.integers(0, 1 << 30))
+@given(st.integers(MIN_BLOCKS, 200), st.integers(0, 1 << 30))
 def test_the_order_of_the_blocks_does_not_matter_and_the_measure_lies_inside(k: int, seed: int) -> None:
     nats, sizes = made_up_blocks(k, seed)
     shuffled = np.random.default_rng(seed).permutation(k)
@@ -196,7 +196,7 @@ def test_the_order_of_the_blocks_does_not_matter_and_the_measure_lies_inside(k: 
     np.testing.assert_allclose(ends, again, atol=0.12 * (ends[1] - ends[0]))
 
 
-@pytest.mark.parametrize("k", [0, 1, FEWEST_BLOCKS - 1])
+@pytest.mark.parametrize("k", [0, 1, MIN_BLOCKS - 1])
 def test_too_few_blocks_have_no_interval_and_tell_nothing(k: int) -> None:
     nats, sizes = np.linspace(1, 2, k), np.full(k, 10)
     assert interval(nats, sizes) is None
@@ -253,7 +253,7 @@ def test_many_documents_are_whole_blocks() -> None:
 def test_a_crowd_of_documents_is_put_together_at_its_marks() -> None:
     stream = stream_of(list(np.random.default_rng(0).integers(0, 6, 12_345)))
     cut = blocks(stream, BYTE_LENGTHS)
-    assert MOST_BLOCKS / 2 < len(cut) <= MOST_BLOCKS
+    assert MAX_BLOCKS / 2 < len(cut) <= MAX_BLOCKS
     assert np.isin(cut.boundaries + 1, stream.starts).all()
 
 

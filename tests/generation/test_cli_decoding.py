@@ -11,7 +11,7 @@ import pytest
 
 import rung
 from rung.cli import main
-from rung.evaluation.chain import score_text
+from rung.evaluation.token_scores import score_text
 from rung.generation.masked import fill
 from tests.text_made import sentences
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.text import tokenizers, word_scan
-from rung.text.tokenizers import KINDS, Tokenizer, WordTokenizer, train_tokenizer
+from rung.text.tokenizers import KINDS, Tokenizer, WordTokenizer, train_tokenizer, word_scan, words
 from tests.text.test_tokenizers import TRAINING, TRICKY
 
 # Letters, digits, marks, apostrophes, all sorts of blanks, scripts without spaces (a mark among them), surrogates.
@@ -40,9 +39,9 @@ def test_many_are_each(trained: dict[str, Tokenizer], kind: str, texts: list[str
         assert mark == trained[kind].end
 
 
-def scanned(words: list[str], texts: list[str], functions: tuple) -> list[list[int]]:
-    tokenizer = WordTokenizer(words)
-    scanner = tokenizers._WordScanner(words, tokenizer.end, *functions)
+def scanned(vocabulary: list[str], texts: list[str], functions: tuple) -> list[list[int]]:
+    tokenizer = WordTokenizer(vocabulary)
+    scanner = words.WordScanner(vocabulary, tokenizer.end, *functions)
     stream = scanner.encode(texts)
     return [stream.document(position).tolist() for position in range(len(texts))]
 
@@ -53,29 +52,32 @@ def test_the_scan_cuts_and_finds_as_the_expression_does(texts: list[str], data: 
     pieces = [
         piece
         for text in texts
-        for piece in tokenizers._PIECES.findall(text)
+        for piece in words.WORD_PATTERN.findall(text)
         if len(piece.encode("utf-8", "replace")) > 1
     ]
-    words = data.draw(st.lists(st.sampled_from(pieces), unique=True, max_size=20)) if pieces else []
-    tokenizer = WordTokenizer(words)
+    vocabulary = data.draw(st.lists(st.sampled_from(pieces), unique=True, max_size=20)) if pieces else []
+    tokenizer = WordTokenizer(vocabulary)
     expected = [[*tokenizer.encode(text).tolist(), tokenizer.end] for text in texts]
-    assert scanned(words, texts, word_scan.compiled() or (word_scan.cut, word_scan.fill)) == expected
+    assert (
+        scanned(vocabulary, texts, word_scan.compiled_encode() or (word_scan.encode, word_scan.fill))
+        == expected
+    )
     if sum(map(len, texts)) < 200:
-        assert scanned(words, texts, (word_scan.cut, word_scan.fill)) == expected
+        assert scanned(vocabulary, texts, (word_scan.encode, word_scan.fill)) == expected
 
 
 def test_every_code_point_between_two_words_is_cut_the_same() -> None:
     """Alone, after a space, in a row, between letters: for all of Unicode."""
-    words = ["ab", " ab", " a"]
-    tokenizer = WordTokenizer(words)
+    vocabulary = ["ab", " ab", " a"]
+    tokenizer = WordTokenizer(vocabulary)
     points = [chr(point) for point in range(0, sys.maxunicode + 1, 7)] + [
         chr(point) for point in range(0x3100)
     ]
     texts = [f"ab{c} {c}{c}  {c}ab'{c}{c}1" for c in points]
-    functions = word_scan.compiled()
+    functions = word_scan.compiled_encode()
     if functions is None:
-        texts, functions = texts[-0x3100::64], (word_scan.cut, word_scan.fill)
-    ids = [i for document in scanned(words, texts, functions) for i in document]
+        texts, functions = texts[-0x3100::64], (word_scan.encode, word_scan.fill)
+    ids = [i for document in scanned(vocabulary, texts, functions) for i in document]
     assert ids == [i for text in texts for i in [*tokenizer.encode(text).tolist(), tokenizer.end]]
 
 
@@ -84,7 +86,7 @@ def test_switching_to_the_scan_changes_nothing(
 ) -> None:
     texts = [*TRAINING, *TRICKY, "the quick brown fox " * 5000]
     expected = [trained["word"].encode(text).tolist() for text in texts]
-    monkeypatch.setattr(tokenizers, "_COMPILE_AFTER", 0)
+    monkeypatch.setattr(words, "COMPILE_AFTER", 0)
     scanning = WordTokenizer.from_json(trained["word"].to_json())
     assert [scanning.encode(text).tolist() for text in texts] == expected
     stream = scanning.encode_many(texts)
@@ -95,8 +97,8 @@ def test_without_numba_the_expression_does_the_work(
     trained: dict[str, Tokenizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(word_scan, "compiled", word_scan.compiled.__wrapped__)
-    monkeypatch.setattr(tokenizers, "_COMPILE_AFTER", 0)
+    monkeypatch.setattr(word_scan, "compiled_encode", word_scan.compiled_encode.__wrapped__)
+    monkeypatch.setattr(words, "COMPILE_AFTER", 0)
     again = WordTokenizer.from_json(trained["word"].to_json())
     for text in TRICKY:
         assert again.encode(text).tolist() == trained["word"].encode(text).tolist()
@@ -106,4 +108,4 @@ def test_without_numba_the_expression_does_the_work(
 def test_of_two_equal_words_the_later_counts_in_both() -> None:
     tokenizer = WordTokenizer(["ab", "cd", "ab"])
     assert tokenizer.encode("ab").tolist() == [243 + 2]
-    assert scanned(["ab", "cd", "ab"], ["ab"], (word_scan.cut, word_scan.fill)) == [[245, 246]]
+    assert scanned(["ab", "cd", "ab"], ["ab"], (word_scan.encode, word_scan.fill)) == [[245, 246]]

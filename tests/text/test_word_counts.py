@@ -9,35 +9,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.text import tokenizers, word_scan
-from rung.text.tokenizers import WordTokenizer, train_tokenizer
+from rung.text.tokenizers import WordTokenizer, chunks, train_tokenizer, word_scan, words
 from tests.text.test_encode_many import any_text
 from tests.text.test_tokenizers import TRAINING, TRICKY
 
 texts_of_any_kind = st.lists(any_text | st.sampled_from(TRICKY), max_size=6)
 PLAIN = (word_scan.count, word_scan.fill)
-KINDS = word_scan.kinds_of(tokenizers._KINDS)
+CLASSES = word_scan.class_table(words.CHARACTER_CLASSES)
 
 
 def expected(texts: list[str]) -> Counter[str]:
-    return Counter(piece for text in texts for piece in tokenizers._PIECES.findall(text))
+    return Counter(piece for text in texts for piece in words.WORD_PATTERN.findall(text))
 
 
-def scanned(batches: list[list[str]], functions: tuple, room: int = 16) -> dict[str, int]:
-    scan = word_scan.WordCounts(KINDS, *functions, room=room)
+def scanned(batches: list[list[str]], functions: tuple, capacity: int = 16) -> dict[str, int]:
+    counter = word_scan.WordCounter(CLASSES, *functions, capacity=capacity)
     for texts in batches:
-        scan.add(texts)
-    return scan.counts()
+        counter.add(texts)
+    return counter.counts()
 
 
 @settings(max_examples=150, deadline=None)
-@given(texts=texts_of_any_kind, more=texts_of_any_kind, room=st.sampled_from([1, 2, 16]))
+@given(texts=texts_of_any_kind, more=texts_of_any_kind, capacity=st.sampled_from([1, 2, 16]))
 def test_the_scan_counts_as_the_expression_and_a_counter_do(
-    texts: list[str], more: list[str], room: int
+    texts: list[str], more: list[str], capacity: int
 ) -> None:
     counts = expected([*texts, *more])
-    assert scanned([texts, more], word_scan.compiled_count() or PLAIN, room) == counts
-    found = scanned([texts, more], PLAIN, room)
+    assert scanned([texts, more], word_scan.compiled_count() or PLAIN, capacity) == counts
+    found = scanned([texts, more], PLAIN, capacity)
     assert found == counts
     assert list(found) == list(counts)  # in the order in which they came
 
@@ -46,20 +45,20 @@ def test_the_scan_counts_as_the_expression_and_a_counter_do(
 @given(texts=texts_of_any_kind, chunk=st.integers(1, 12), batch=st.integers(0, 40))
 def test_borders_of_chunks_change_nothing(texts: list[str], chunk: int, batch: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizers, "_CHUNK", chunk)
-        patch.setattr(tokenizers, "_COMPILE_AFTER", batch)
-        assert tokenizers._count_words(texts) == expected(texts)
+        patch.setattr(chunks, "CHUNK_CHARACTERS", chunk)
+        patch.setattr(words, "COMPILE_AFTER", batch)
+        assert words.count_words(texts) == expected(texts)
         patch.setattr(word_scan, "compiled_count", lambda: PLAIN)
-        assert tokenizers._count_words(iter(texts)) == expected(texts)
+        assert words.count_words(iter(texts)) == expected(texts)
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=any_text)
 def test_no_piece_crosses_the_place_before_a_blank(text: str) -> None:
-    borders = [match.start() for match in tokenizers._BEFORE_BLANK.finditer(text)]
+    borders = [match.start() for match in words.BEFORE_BLANK.finditer(text)]
     parts = [text[begin:end] for begin, end in zip([0, *borders], [*borders, len(text)], strict=True)]
-    assert [piece for part in parts for piece in tokenizers._PIECES.findall(part)] == (
-        tokenizers._PIECES.findall(text)
+    assert [piece for part in parts for piece in words.WORD_PATTERN.findall(part)] == (
+        words.WORD_PATTERN.findall(text)
     )
 
 
@@ -69,18 +68,18 @@ COLLISIONS = [("costarring", "liquid"), ("declinate", "macallums"), ("altarage",
 
 def test_words_of_one_hash_are_not_merged() -> None:
     for one, other in COLLISIONS:
-        hashes = [word_scan.hash_of(word_scan.code_points(word), 0, len(word)) for word in (one, other)]
+        hashes = [word_scan.fnv1a(word_scan.code_points(word), 0, len(word)) for word in (one, other)]
         assert hashes[0] == hashes[1]
-    words = [word for pair in COLLISIONS for word in pair]
-    text = "\n".join(word + "\n" + word for word in words) + "\nliquid"
+    colliding = [word for pair in COLLISIONS for word in pair]
+    text = "\n".join(word + "\n" + word for word in colliding) + "\nliquid"
     for functions in (word_scan.compiled_count() or PLAIN, PLAIN):
-        for room in (1, 16):
-            counts = scanned([[text], [text]], functions, room)
-            assert [counts[word] for word in words] == [4, 6, 4, 4, 4, 4]
+        for capacity in (1, 16):
+            counts = scanned([[text], [text]], functions, capacity)
+            assert [counts[word] for word in colliding] == [4, 6, 4, 4, 4, 4]
 
 
 def test_were_all_hashes_equal_the_counts_would_be_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_scan, "hash_of", lambda *_: 7)
+    monkeypatch.setattr(word_scan, "fnv1a", lambda *_: 7)
     texts = [*TRAINING[:20], *TRICKY]
     assert scanned([[text[:300] for text in texts]], PLAIN, 2) == expected([text[:300] for text in texts])
 
@@ -100,7 +99,7 @@ def test_the_vocabulary_is_the_same_in_the_same_order(monkeypatch: pytest.Monkey
     """Many ties, and code points above and below the surrogates, which UTF-16 would put in another order."""
     texts = [*TRAINING, *TRICKY, "b a c \U0001f469 \uff21 é " * 3, "ab ba " * 3]
     by_expression = train_tokenizer("word", texts, 900)
-    monkeypatch.setattr(tokenizers, "_COMPILE_AFTER", 0)
+    monkeypatch.setattr(words, "COMPILE_AFTER", 0)
     by_scan = train_tokenizer("word", texts, 900)
     assert isinstance(by_expression, WordTokenizer)
     assert by_expression.to_json() == by_scan.to_json()
@@ -112,8 +111,8 @@ def test_the_vocabulary_is_the_same_in_the_same_order(monkeypatch: pytest.Monkey
 def test_without_numba_the_expression_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr(word_scan, "compiled_count", word_scan.compiled_count.__wrapped__)
-    monkeypatch.setattr(tokenizers, "_COMPILE_AFTER", 0)
-    assert tokenizers._count_words(TRICKY) == expected(TRICKY)
+    monkeypatch.setattr(words, "COMPILE_AFTER", 0)
+    assert words.count_words(TRICKY) == expected(TRICKY)
 
 
 def test_little_text_loads_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +120,8 @@ def test_little_text_loads_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("numba was asked for")
 
     monkeypatch.setattr(word_scan, "compiled_count", refuse)
-    assert tokenizers._count_words(TRAINING) == expected(list(TRAINING))
-    assert tokenizers._count_words(()) == Counter()
+    assert words.count_words(TRAINING) == expected(list(TRAINING))
+    assert words.count_words(()) == Counter()
 
 
 def test_counts_are_of_texts_by_themselves() -> None:

@@ -70,7 +70,7 @@ def score(
     from rung import api
 
     if text is not None:
-        from rung.evaluation.chain import score_text
+        from rung.evaluation.token_scores import score_text
 
         for flag, value in (("FILE", file), ("--field", field), ("--out", out), ("--keep", keep)):
             if value is not None:

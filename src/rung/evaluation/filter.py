@@ -4,7 +4,7 @@
 
 log P(text and its closing mark) in nats, how many tokens were predicted, the mark included, the text's UTF-8 bytes,
 and -log_prob / (ln 2 x bytes), null for an empty text. Numbers have nine digits; a log-probability of minus infinity,
-which only models without smoothing give, is spelled -1e999: JSON has no other way to write it.
+which only models without smoothing give, is formatted -1e999: JSON has no other way to write it.
 
 What comes out, by what goes in and where it goes:
 
@@ -32,17 +32,18 @@ import numpy as np
 from rung.errors import UserError
 from rung.tasks.language import Columns, score_batch
 from rung.evaluation.keep import NAMES, Keep
-from rung.evaluation.records import BATCH_BYTES, JSON_LINES, Batch, Records, open_records, suffixes
 from rung.files import atomic_path
 from rung.models.base import CountedModel
 from rung.runs import Run
+from rung.text.formats import ROW_FORMATS, split_suffixes
+from rung.text.record_batches import BATCH_BYTES, RecordBatch, Records, open_records
 
-PLAIN = (".txt", ".text")
+TEXT_SUFFIXES = (".txt", ".text")
 NEURAL_BATCH_BYTES = 1 << 16
 FIELDS: str = '"log_prob": %.9g, "tokens": %d, "bytes": %d, "bits_per_byte": %.9g\n'
-WATCHED = frozenset((*NAMES, "error"))
+RESERVED = frozenset((*NAMES, "error"))
 
-Spell = Callable[[Batch, Columns], list[str]]
+FormatLines = Callable[[RecordBatch, Columns], list[str]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Part:
     output: the lines that come out; they are in the file already if there is one.
     records, kept: how many went in, how many came out; without an expression to keep by all do.
     errors: what is wrong with the bad ones, and where.
-    position: how many bytes of the file have been read so far, packed as they are.
+    position: how many bytes of the file have been read so far, compressed as they are.
     """
 
     output: str
@@ -66,7 +67,7 @@ class Scoring:
     """One pass over a file.
 
     Attributes:
-        size: the file's bytes, packed as they are; None for a pipe.
+        size: the file's bytes, compressed as they are; None for a pipe.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Scoring:
 
         Args:
             run: a finished run.
-            file: what `rung.evaluation.records` reads; - for standard input.
+            file: what `rung.text.record_batches` reads; - for standard input.
             field: which field or column holds the text.
             keep: keep only records for which this holds; see `rung.evaluation.keep`.
             out: a file to write to: .jsonl or .txt, and perhaps .gz or .zst. It appears when all is done.
@@ -91,25 +92,25 @@ class Scoring:
         """
         self._run = run
         self._keep = None if keep is None else Keep(keep)
-        self._records = open_records(file, field, whole=out is not None)
+        self._records = open_records(file, field, whole=out is not None, reserved=RESERVED)
         self._out = out
-        self._spell = _scores if out is None else _checked(out, self._records, self._keep)
+        self._format_lines = _score_lines if out is None else _output_format(out, self._records, self._keep)
         self.size = self._records.size
 
     def parts(self) -> Generator[Part]:
         """Do it, a part at a time. Every part is written before it is given; closed early, it leaves no file."""
         counted = isinstance(self._run.model, CountedModel)
         with ExitStack() as stack:
-            write = None if self._out is None else stack.enter_context(_packed(self._out)).write
-            for batch in self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES, WATCHED):
+            write = None if self._out is None else stack.enter_context(_open_output(self._out)).write
+            for batch in self._records.batches(BATCH_BYTES if counted else NEURAL_BATCH_BYTES):
                 part = self._part(batch)
                 if write is not None:
                     write(part.output.encode("utf-8"))
                 yield part
 
-    def _part(self, batch: Batch) -> Part:
+    def _part(self, batch: RecordBatch) -> Part:
         columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
-        lines = self._spell(batch, columns)
+        lines = self._format_lines(batch, columns)
         if self._keep is not None:
             kept = self._keep(columns).copy()
             kept[list(batch.errors)] = False
@@ -118,47 +119,50 @@ class Scoring:
         return Part("".join(lines), len(batch.texts), len(lines), errors, self._records.position)
 
 
-def _scores(batch: Batch, columns: Columns) -> list[str]:
-    lines = [f"{{{fields}}}\n" for fields in _fields(columns)]
+def _score_lines(batch: RecordBatch, columns: Columns) -> list[str]:
+    lines = [f"{{{fields}}}\n" for fields in _score_fields(columns)]
     for place, error in batch.errors.items():
         lines[place] = json.dumps({"error": error}) + "\n"
     return lines
 
 
-def _whole_records(batch: Batch, columns: Columns) -> list[str]:
+def _record_lines(batch: RecordBatch, columns: Columns) -> list[str]:
     assert batch.rows is not None
     lines = [
-        f"{row[:-1].rstrip()}, {fields}}}\n" for row, fields in zip(batch.rows, _fields(columns), strict=True)
+        f"{row[:-1].rstrip()}, {fields}}}\n"
+        for row, fields in zip(batch.rows, _score_fields(columns), strict=True)
     ]
     for place, names in batch.fields.items():
         if place not in batch.errors:
-            lines[place] = _with_fields(batch.rows[place], _fields_of(columns, place), names)
+            lines[place] = _with_fields(batch.rows[place], _score_fields_of(columns, place), names)
     for place, error in batch.errors.items():
         names = batch.fields.get(place, frozenset())
         lines[place] = _with_fields(batch.rows[place] or "{}", {"error": json.dumps(error)}, names)
     return lines
 
 
-def _texts(batch: Batch, columns: Columns) -> list[str]:
+def _text_lines(batch: RecordBatch, columns: Columns) -> list[str]:
     return [text + "\n" for text in batch.texts]
 
 
-def _fields(columns: Columns) -> list[str]:
+def _score_fields(columns: Columns) -> list[str]:
     """The four fields of every record. One big formatting is several times as fast as many small ones."""
     rows = zip(*(columns[name].tolist() for name in NAMES), strict=True)
-    spelled = (FIELDS * len(columns["tokens"])) % tuple(chain.from_iterable(rows))
+    formatted = (FIELDS * len(columns["tokens"])) % tuple(chain.from_iterable(rows))
     if not all(np.isfinite(columns[name]).all() for name in ("log_prob", "bits_per_byte")):
-        spelled = spelled.replace(": nan", ": null").replace(": -inf", ": -1e999").replace(": inf", ": 1e999")
-    return spelled.split("\n")[:-1]
+        formatted = (
+            formatted.replace(": nan", ": null").replace(": -inf", ": -1e999").replace(": inf", ": 1e999")
+        )
+    return formatted.split("\n")[:-1]
 
 
-def _fields_of(columns: Columns, place: int) -> dict[str, str]:
-    fields = _fields({name: column[place : place + 1] for name, column in columns.items()})[0]
+def _score_fields_of(columns: Columns, place: int) -> dict[str, str]:
+    fields = _score_fields({name: column[place : place + 1] for name, column in columns.items()})[0]
     return dict(zip(NAMES, (field.split(": ")[1] for field in fields.split(", ")), strict=True))
 
 
 def _with_fields(row: str, fields: dict[str, str], names: frozenset[str]) -> str:
-    """A record with fields added to it, under names that it doesn't have. What it has stays as it was spelled."""
+    """A record with fields added to it, under names that it doesn't have. What it has stays as it was formatted."""
     added = {f"rung_{name}" if name in names else name: value for name, value in fields.items()}
     if not names.isdisjoint(added):  # scored for the third time
         kept = {name: value for name, value in json.loads(row).items() if name not in added}
@@ -168,43 +172,43 @@ def _with_fields(row: str, fields: dict[str, str], names: frozenset[str]) -> str
     return head + comma + ", ".join(f'"{name}": {value}' for name, value in added.items()) + "}\n"
 
 
-def _checked(out: Path, records: Records, keep: Keep | None) -> Spell:
-    """How to spell what goes to `out`. Raises UserError at once for what would fail only after hours."""
-    _, suffix = suffixes(out)
+def _output_format(out: Path, records: Records, keep: Keep | None) -> FormatLines:
+    """How the lines of `out` are written. Raises UserError at once for what would fail only after hours."""
+    suffix, _ = split_suffixes(out)
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file in it")
-    if records.path is not None and out.exists() and out.samefile(records.path):
+    if records.file.path is not None and out.exists() and out.samefile(records.file.path):
         raise UserError(f"--out {out} is the file that is read; name another")
-    if suffix in JSON_LINES:
-        return _scores if records.plain else _whole_records
-    if suffix not in PLAIN:
+    if ROW_FORMATS.get(suffix) == "jsonl":
+        return _score_lines if records.file.format == "text" else _record_lines
+    if suffix not in TEXT_SUFFIXES:
         raise UserError(
             f"--out {out} does not say what it is to hold: end its name in .jsonl, or in .txt to --keep lines, "
             "then perhaps .gz or .zst"
         )
-    if not records.plain:
+    if records.file.format != "text":
         raise UserError(
-            f"--out {out} does not fit: {records.name} holds records, not lines; end it in .jsonl"
+            f"--out {out} does not fit: {records.file.name} holds records, not lines; end it in .jsonl"
         )
     if keep is None:
         raise UserError(
-            f"--out {out} would be a copy of {records.name}: --keep some lines, or end it in .jsonl"
+            f"--out {out} would be a copy of {records.file.name}: --keep some lines, or end it in .jsonl"
         )
-    return _texts
+    return _text_lines
 
 
 @contextmanager
-def _packed(path: Path) -> Iterator[Any]:
-    """A file to write bytes to, packed as its name says, that appears when the block ends well."""
-    packing, _ = suffixes(path)
+def _open_output(path: Path) -> Iterator[Any]:
+    """A file to write bytes to, compressed as its name says, that appears when the block ends well."""
+    _, compression = split_suffixes(path)
     with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        if packing == ".gz":
-            with gzip.GzipFile("", "wb", 6, raw, 0) as packed:  # no name and no time: same in, same out
-                yield packed
-        elif packing == ".zst":
+        if compression == ".gz":
+            with gzip.GzipFile("", "wb", 6, raw, 0) as file:  # no name and no time: same in, same out
+                yield file
+        elif compression == ".zst":
             import pyarrow
 
-            with pyarrow.CompressedOutputStream(pyarrow.PythonFile(raw, "w"), "zstd") as packed:
-                yield packed
+            with pyarrow.CompressedOutputStream(pyarrow.PythonFile(raw, "w"), "zstd") as file:
+                yield file
         else:
             yield raw

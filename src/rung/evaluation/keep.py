@@ -9,32 +9,26 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rung.errors import UserError, nearest
 
 NAMES = ("log_prob", "tokens", "bytes", "bits_per_byte")
-LONGEST = 1000
+MAX_CHARACTERS = 1000
 ALLOWED = f"{', '.join(NAMES)}, numbers, + - * /, < <= > >= == !=, and, or, not, parentheses"
 
 Columns = Mapping[str, np.ndarray]
-Number = Callable[[Columns], Any]
-"""(n,) float64, NaN where there is no value; or one number for all."""
 
 
-@dataclass(frozen=True)
-class Truth:
+class Truth(NamedTuple):
     """For each record: known to hold, known not to hold, (n,) each; neither when a value is missing."""
 
     holds: np.ndarray
     fails: np.ndarray
-
-
-Condition = Callable[[Columns], Truth]
 
 
 class Keep:
@@ -42,13 +36,13 @@ class Keep:
 
     def __init__(self, expression: str) -> None:
         self._source = expression
-        if len(expression) > LONGEST:
-            raise UserError(f"--keep is too long: {len(expression)} characters; {LONGEST} are allowed")
+        if len(expression) > MAX_CHARACTERS:
+            raise UserError(f"--keep is too long: {len(expression)} characters; {MAX_CHARACTERS} are allowed")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python would have its say about its own style
-                tree = ast.parse(expression.strip(), mode="eval").body
-            self._truth = self._condition(tree)
+                self._tree = ast.parse(expression.strip(), mode="eval").body
+            self(dict.fromkeys(NAMES, np.empty(0)))  # looks at every part of it, whatever the numbers
         except SyntaxError as error:
             rest = expression.strip()[error.offset - 1 :] if error.offset else ""
             where = f" at {rest!r}" if rest else " at its end"
@@ -67,40 +61,45 @@ class Keep:
         """
         n = len(columns["log_prob"])
         with np.errstate(all="ignore"):
-            return np.broadcast_to(self._truth(columns).holds, n)
+            return np.broadcast_to(self._condition(self._tree, columns).holds, n)
 
-    def _condition(self, node: ast.expr) -> Condition:
+    def _condition(self, node: ast.expr, columns: Columns) -> Truth:
         match node:
-            case ast.BoolOp(op=operator, values=values):
-                parts = [self._condition(value) for value in values]
-                return _all(parts) if isinstance(operator, ast.And) else _any(parts)
+            case ast.BoolOp(op=ast.And(), values=values):
+                return _all([self._condition(value, columns) for value in values])
+            case ast.BoolOp(op=ast.Or(), values=values):
+                return _not(_all([_not(self._condition(value, columns)) for value in values]))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return _not(self._condition(operand))
-            case ast.Compare(left=left, ops=ops, comparators=rights):
-                if not all(type(operator) in _COMPARISONS for operator in ops):
+                return _not(self._condition(operand, columns))
+            case ast.Compare(left=left, ops=operators, comparators=rights):
+                if not all(type(operator) in _COMPARISONS for operator in operators):
                     raise self._mistake(node, "that comparison is not allowed")
-                sides = [self._number(side) for side in (left, *rights)]
-                pairs = zip(sides, ops, sides[1:], strict=False)
-                return _all([_comparison(a, _COMPARISONS[type(operator)], b) for a, operator, b in pairs])
+                sides = [self._number(side, columns) for side in (left, *rights)]
+                triples = zip(sides, operators, sides[1:], strict=False)
+                return _all([_compare(a, _COMPARISONS[type(operator)], b) for a, operator, b in triples])
         raise self._mistake(node, "it is no comparison; write one such as bits_per_byte < 2.5")
 
-    def _number(self, node: ast.expr) -> Number:
+    def _number(self, node: ast.expr, columns: Columns) -> Any:
+        """(n,) float64, NaN where there is no value; or one number for all."""
         match node:
             case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-                return _constant(self._float(node, value))
+                return self._float(node, value)
             case ast.Name(id=name):
                 if name not in NAMES:
                     raise self._mistake(node, f"unknown name {name!r}{nearest(name, NAMES)}")
-                return _column(name)
-            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-                return _signed(self._number(operand), -1.0 if isinstance(sign, ast.USub) else 1.0)
+                return np.asarray(columns[name], np.float64)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self._number(operand, columns)
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self._number(operand, columns)
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _ARITHMETIC:
-                return _computed(_ARITHMETIC[type(operator)], self._number(left), self._number(right))
+                sides = self._number(left, columns), self._number(right, columns)
+                return _ARITHMETIC[type(operator)](*sides)
         raise self._mistake(node, "it is no number")
 
-    def _float(self, node: ast.expr, value: int | float) -> float:
+    def _float(self, node: ast.expr, value: int | float) -> np.float64:
         try:
-            return float(value)
+            return np.float64(value)
         except OverflowError:
             raise self._mistake(node, "that number is too large") from None
 
@@ -129,50 +128,16 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-def _constant(value: float) -> Number:
-    return lambda columns: np.float64(value)
+def _compare(a: Any, compare: Callable[[Any, Any], Any], b: Any) -> Truth:
+    known = ~(np.isnan(a) | np.isnan(b))
+    found = compare(a, b)
+    return Truth(known & found, known & ~found)
 
 
-def _column(name: str) -> Number:
-    return lambda columns: np.asarray(columns[name], np.float64)
+def _not(part: Truth) -> Truth:
+    return Truth(part.fails, part.holds)
 
 
-def _signed(number: Number, sign: float) -> Number:
-    return lambda columns: sign * number(columns)
-
-
-def _computed(operation: Callable[[Any, Any], Any], left: Number, right: Number) -> Number:
-    return lambda columns: operation(left(columns), right(columns))
-
-
-def _comparison(left: Number, compare: Callable[[Any, Any], Any], right: Number) -> Condition:
-    def truth(columns: Columns) -> Truth:
-        a, b = left(columns), right(columns)
-        known = ~(np.isnan(a) | np.isnan(b))
-        found = compare(a, b)
-        return Truth(known & found, known & ~found)
-
-    return truth
-
-
-def _not(part: Condition) -> Condition:
-    def truth(columns: Columns) -> Truth:
-        inner = part(columns)
-        return Truth(inner.fails, inner.holds)
-
-    return truth
-
-
-def _all(parts: list[Condition]) -> Condition:
-    def truth(columns: Columns) -> Truth:
-        found = [part(columns) for part in parts]
-        holds, fails = found[0].holds, found[0].fails
-        for other in found[1:]:
-            holds, fails = holds & other.holds, fails | other.fails
-        return Truth(holds, fails)
-
-    return truth
-
-
-def _any(parts: list[Condition]) -> Condition:
-    return _not(_all([_not(part) for part in parts]))
+def _all(parts: Iterable[Truth]) -> Truth:
+    holds, fails = zip(*parts, strict=True)
+    return Truth(reduce(np.logical_and, holds), reduce(np.logical_or, fails))

@@ -28,8 +28,8 @@ RUNG_COLOURS = 8
 """How many colours the page names; further rungs begin again."""
 
 WIDTH = 5.0  # inches at 72 points; the page scales the drawing
-SMOOTHED_POINTS = 160
-LONGEST_NAME = 18
+MAX_CURVE_POINTS = 160
+MAX_NAME = 18
 LETTER = 6.2  # points, about, that a letter of a name is wide
 
 CLOCK = (
@@ -126,12 +126,12 @@ def losses(rung: dict[str, Any], index: int) -> str:
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         ax = figure.add_subplot()
         if len(train):
-            smooth = _binned(train, SMOOTHED_POINTS)
+            smooth = _binned(train, MAX_CURVE_POINTS)
             ax.plot(smooth[:, 0], smooth[:, 2], color=MUTED, linewidth=1.1, label="training")
         if len(validation):
             ax.plot(validation[:, 0], validation[:, 2], color=_colour(index), linewidth=2, label="validation")
             lowest = validation[validation[:, 2].argmin()]
-            ax.plot(lowest[0], lowest[2], **_dot(index))
+            ax.plot(lowest[0], lowest[2], **_marker(index))
             ax.annotate(
                 f"{lowest[2]:.3f}",
                 (lowest[0], lowest[2]),
@@ -140,7 +140,7 @@ def losses(rung: dict[str, Any], index: int) -> str:
                 ha="right" if lowest[0] > 0.8 * validation[-1, 0] else "center",
                 color=INK,
             )
-        _past_the_fall(ax, [train, validation])
+        _set_loss_limits(ax, [train, validation])
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -165,11 +165,11 @@ def against_time(rungs: Sequence[dict[str, Any]], unit: str = "byte") -> str:
             path = _finite(rung["curve"]["validation"], 4)
             path = path[path[:, 1] > 0]
             ax.plot(path[:, 1], path[:, 3], color=_colour(index), linewidth=1.8)
-            ax.plot(*end, **_dot(index))
+            ax.plot(*end, **_marker(index))
             ends.append(end)
             paths.append(path[:, [1, 3]])
         names = [_short(_plain(rung["name"])) for rung in rungs]
-        _limits_in_time(ax, names, ends, paths)
+        _set_time_limits(ax, names, ends, paths)
         _label_ends(figure, ax, names, ends, [len(path) > 1 for path in paths])
         ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: dict(CLOCK).get(float(seconds), "")))
         ax.xaxis.set_minor_locator(NullLocator())
@@ -185,7 +185,7 @@ def _colour(index: int) -> str:
     return f"#0b000{index % RUNG_COLOURS}"
 
 
-def _dot(index: int) -> dict[str, Any]:
+def _marker(index: int) -> dict[str, Any]:
     return {
         "marker": "o",
         "markersize": 8,
@@ -202,7 +202,7 @@ def _plain(text: str) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 
 def _finite(points: Sequence[Sequence[float]], columns: int) -> np.ndarray:
@@ -216,7 +216,7 @@ def _binned(points: np.ndarray, most: int) -> np.ndarray:
     return np.stack([part.mean(axis=0) for part in np.array_split(points, min(most, len(points)))])
 
 
-def _past_the_fall(ax: Axes, curves: Sequence[np.ndarray]) -> None:
+def _set_loss_limits(ax: Axes, curves: Sequence[np.ndarray]) -> None:
     """Leave the steep fall of the first steps out of the picture, so that the rest has room."""
     late = [curve[curve[:, 0] >= 0.03 * curve[-1, 0], 2] for curve in curves if len(curve)]
     losses = np.concatenate([*late, np.empty(0)])
@@ -226,7 +226,7 @@ def _past_the_fall(ax: Axes, curves: Sequence[np.ndarray]) -> None:
         ax.set_ylim(low - 0.06 * room, high + 0.12 * room)
 
 
-def _limits_in_time(
+def _set_time_limits(
     ax: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], paths: Sequence[np.ndarray]
 ) -> None:
     """Room for every dot and its name. Lines may come in from above: the untrained deserve no space."""

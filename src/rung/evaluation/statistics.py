@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-FEWEST_BLOCKS = 10
+MIN_BLOCKS = 10
 """With fewer blocks a percentile interval is far too narrow, so there is none."""
 
 COUNTS_AT_ONCE = 1 << 21
@@ -36,11 +36,12 @@ def interval(
 ) -> tuple[float, float] | None:
     """The 95% bootstrap interval of bits per byte from blocks' nats (K,) and bytes (K,).
 
-    None when there are fewer than `FEWEST_BLOCKS` blocks, one for instance: nothing honest can be said then.
+    None when there are fewer than `MIN_BLOCKS` blocks, one for instance: nothing honest can be said then.
     """
-    if len(nats) < FEWEST_BLOCKS:
+    if len(nats) < MIN_BLOCKS:
         return None
-    totals = np.concatenate([counts @ _columns(nats, bytes) for counts in _draws(len(nats), seed, resamples)])
+    columns = np.stack([nats, bytes], axis=1).astype(np.float64)  # (K, 2)
+    totals = np.concatenate([counts @ columns for counts in _resample_counts(len(nats), seed, resamples)])
     totals = totals[totals[:, 1] > 0]  # a draw of nothing but empty documents measures nothing
     if not len(totals):
         return None
@@ -76,11 +77,7 @@ def difference(
     return Difference(bits_per_byte(gain, bytes), ci95, larger)
 
 
-def _columns(nats: np.ndarray, bytes: np.ndarray) -> np.ndarray:
-    return np.stack([np.asarray(nats, np.float64), np.asarray(bytes, np.float64)], axis=1)  # (K, 2)
-
-
-def _draws(k: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+def _resample_counts(k: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
     """Counts (resamples, K) of how often each block is drawn, in chunks. K draws are one multinomial."""
     rng = np.random.default_rng(seed)
     at_once = max(1, COUNTS_AT_ONCE // k)

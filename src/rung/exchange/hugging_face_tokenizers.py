@@ -22,6 +22,8 @@ from rung.errors import UserError
 from rung.files import read_json
 from rung.text import tokenizers as ours
 from rung.text.tokenizers import BPETokenizer, Tokenizer
+from rung.text.tokenizers.subwords import BYTE_TO_UNICODE
+from rung.text.tokenizers.words import CJK
 
 MARK = "<|endoftext|>"
 
@@ -159,7 +161,7 @@ def _fault(library: dict[str, Any], model: dict[str, Any]) -> str | None:
 
 def _spelled(token: bytes) -> str:
     """GPT-2's printable letters for bytes."""
-    return "".join(ours._LETTER_OF_BYTE[b] for b in token)
+    return "".join(BYTE_TO_UNICODE[b] for b in token)
 
 
 def _word_expression() -> str:
@@ -167,7 +169,7 @@ def _word_expression() -> str:
 
     That engine knows a newer Unicode than Python may, and `\Z` means another thing to it.
     """
-    cjk = f"[{ours._CJK}]"
+    cjk = f"[{CJK}]"
     alone, letters, digits = _class(cjk), _class(rf"(?!{cjk})[^\W\d_]"), _class(r"\d")
     marks, blanks, spaces = _class(r"[^\w\s]|_"), _class(r"[^\S\n]"), _class(r"\s")
     word = f"{letters}+(?:['’]{letters}+)*"

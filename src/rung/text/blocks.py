@@ -18,9 +18,9 @@ MANY_DOCUMENTS = 200
 """From here on documents are the blocks."""
 
 BLOCK_BYTES = 2_000
-SMALLEST_BLOCK_BYTES = 100
-USUAL_BLOCKS = 20
-MOST_BLOCKS = 1_000
+MIN_BLOCK_BYTES = 100
+ENOUGH_BLOCKS = 20
+MAX_BLOCKS = 1_000
 """More would cost time and change nothing; neighbours are put together instead."""
 
 
@@ -55,7 +55,7 @@ def blocks(
 ) -> Blocks:
     """Cut held-out text into blocks to draw from.
 
-    With `many_documents` documents or more each is a block (past `MOST_BLOCKS`, neighbours share one). With
+    With `many_documents` documents or more each is a block (past `MAX_BLOCKS`, neighbours share one). With
     fewer, the text is cut into stretches of about `block_bytes` bytes, shorter ones where that gives fewer
     than 20 blocks, though never shorter than about 100 bytes; a tiny text is one block.
 
@@ -67,21 +67,21 @@ def blocks(
     """
     lengths = byte_lengths[stream.ids[1:]]  # (N,)
     if stream.n_documents >= many_documents:
-        step = -(-stream.n_documents // MOST_BLOCKS)
+        step = -(-stream.n_documents // MAX_BLOCKS)
         boundaries = np.append(stream.starts[:-1:step], stream.starts[-1]) - 1
     else:
-        boundaries = _stretches(lengths, block_bytes)
+        boundaries = _cut_by_bytes(lengths, block_bytes)
     return Blocks(boundaries.astype(np.int64), _sums(lengths, boundaries, np.int64))
 
 
-def _stretches(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
+def _cut_by_bytes(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
     """Boundaries of stretches with about equally many bytes; a token is never cut."""
-    upto = np.cumsum(lengths)
-    total = int(upto[-1]) if len(upto) else 0
-    wanted = max(total // block_bytes, min(USUAL_BLOCKS, total // SMALLEST_BLOCK_BYTES))
-    wanted = min(max(wanted, 1), MOST_BLOCKS)
-    cuts = np.searchsorted(upto, total * np.arange(1, wanted) / wanted) + 1
-    cuts = cuts[upto[cuts - 1] < total]  # the last mark alone is no block
+    cumulative = np.cumsum(lengths)
+    total = int(cumulative[-1]) if len(cumulative) else 0
+    wanted = max(total // block_bytes, min(ENOUGH_BLOCKS, total // MIN_BLOCK_BYTES))
+    wanted = min(max(wanted, 1), MAX_BLOCKS)
+    cuts = np.searchsorted(cumulative, total * np.arange(1, wanted) / wanted) + 1
+    cuts = cuts[cumulative[cuts - 1] < total]  # the last mark alone is no block
     return np.unique(np.concatenate([[0], cuts, [len(lengths)]]))
 
 

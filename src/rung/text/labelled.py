@@ -22,8 +22,9 @@ import numpy as np
 from rung.errors import UserError
 from rung.files import atomic_path, read_json, write_json
 from rung.text.corpus import install, link_files, workshop
-from rung.text.formats import READERS, reading
+from rung.text.formats import reading
 from rung.text.options import LabelOptions
+from rung.text.records import read_rows
 from rung.text.sources import open_source
 from rung.text.splits import PARTS, SEED, parse_split
 from rung.text.stream import LabelledStream, TokenStream
@@ -90,15 +91,23 @@ def read_labelled(
         if file.format == "text":
             raise UserError(f"{file.name} is plain text; labels need rows: .csv, .tsv, .jsonl or .parquet")
         with reading(file):
-            rows = zip(READERS[file.format](file, field), READERS[file.format](file, label), strict=True)
-            for number, (text, name) in enumerate(rows, 1):
-                if not name:
-                    raise UserError(f"{file.name}: record {number} has no {label!r}; give each text a label")
-                texts.append(text)
-                labels.append(name)
+            for number, row in enumerate(read_rows(file, {"text": field, "label": label}), 1):
+                texts.append(row["text"])
+                labels.append(_label_text(row["label"], f"{file.name}: record {number}", label))
     if not texts:
         raise UserError(f"{data} holds no rows")
     return texts, labels
+
+
+def _label_text(value: Any, where: str, column: str) -> str:
+    """A label as it is written: words, numbers, true and false."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or value == "" or value != value:
+        raise UserError(f"{where} has no {column!r}; give each text a label")
+    if not isinstance(value, str | int | float):
+        raise UserError(f"{where}: {column!r} is {type(value).__name__}; a label is a word, a number, true or false")
+    return str(value)
 
 
 def prepare_labelled(

@@ -24,7 +24,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -33,22 +33,20 @@ from rung.files import atomic_path
 from rung.text.builtin import BUILT_IN, cache_folder
 from rung.text.formats import (
     BUFFER,
-    READERS,
+    ROW_FORMATS,
     File,
-    choose,
     open_file,
     plain_documents,
     reading,
-    text_or_nothing,
+    split_suffixes,
 )
+from rung.text.records import names_of, read_rows, require_fields, values_of
 
 MODES = ("auto", "lines", "paragraphs", "files")
-ROWS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 PLAIN = (".txt", ".text", ".md", ".markdown")
-PACKED = (".gz", ".zst")
 
-_LIST_LINES = 100
-_FILES_NAMED = 1000
+MIN_LIST_LINES = 100
+MAX_FILES_NAMED = 1000
 
 
 def open_source(
@@ -110,7 +108,7 @@ class Source:
 
     def __iter__(self) -> Iterator[str]:
         digest, n_bytes, n_documents = hashlib.sha256(), 0, 0
-        for document in self._all():
+        for document in self._read():
             if document:
                 data = document.encode("utf-8")
                 digest.update(data)
@@ -143,23 +141,25 @@ class Source:
         }
         return {
             "data": self._spec,
-            "files": [file.name for file in self._files[:_FILES_NAMED]],
+            "files": [file.name for file in self._files[:MAX_FILES_NAMED]],
             "n_files": len(self._files),
             "documents": " and ".join(sorted(kinds)) or self._mode,
             "field": self._field,
             **self._counted,
         }
 
-    def _all(self) -> Iterator[str]:
-        for row in _hub_rows(self._spec, self._field or "text") if self._spec.startswith("hf://") else ():
-            yield from self._of_row(row)
+    def _read(self) -> Iterator[str]:
+        columns = {"text": self._field}
+        if self._spec.startswith("hf://"):
+            for row in _hub_rows(self._spec, columns):
+                yield from self._of_row(row["text"])
         for file in self._files:
             with reading(file):
                 if file.format == "text":
                     yield from plain_documents(file, self._mode)
                 else:
-                    for row in READERS[file.format](file, self._field):
-                        yield from self._of_row(row)
+                    for row in read_rows(file, columns):
+                        yield from self._of_row(row["text"])
 
     def _of_row(self, text: str) -> Iterator[str]:
         if self._documents == "lines":
@@ -205,7 +205,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
         return [_file(spec, BUILT_IN[spec].path())], None
     if spec == "-":
         _no_hash("standard input", sha256)
-        path = _spooled(sys.stdin.buffer)
+        path = _spool(sys.stdin.buffer)
         return [File("standard input", path, "text", "")], path
     if spec.lower().startswith("https://"):
         if sha256 is None:
@@ -230,7 +230,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
         if not path.is_file():  # a pipe, such as the shell's <(command): it can be read only once
             _no_hash(spec, sha256)
             with path.open("rb") as stream:
-                spooled = _spooled(stream)
+                spooled = _spool(stream)
             return [File(spec, spooled, "text", "")], spooled
         if path.stat().st_size == 0:
             raise UserError(f"{spec} is empty")
@@ -242,9 +242,8 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
 
 
 def _file(name: str, path: Path) -> File:
-    packing = path.suffix.lower() if path.suffix.lower() in PACKED else ""
-    suffix = Path(path.stem).suffix.lower() if packing else path.suffix.lower()
-    return File(name, path, ROWS.get(suffix, "text"), packing)
+    suffix, compression = split_suffixes(path)
+    return File(name, path, ROW_FORMATS.get(suffix, "text"), compression)
 
 
 def _in_folder(folder: Path) -> list[File]:
@@ -257,15 +256,14 @@ def _in_folder(folder: Path) -> list[File]:
         paths += [Path(where) / name for name in names if not name.startswith(".") and _is_known(name)]
     if not paths:
         raise UserError(
-            f"{folder} holds no file that Rung reads ({', '.join((*PLAIN, *ROWS))}, each also .gz or .zst)"
+            f"{folder} holds no file that Rung reads ({', '.join((*PLAIN, *ROW_FORMATS))}, each also .gz or .zst)"
         )
     return [_file(str(path), path) for path in sorted(paths, key=lambda path: path.parts)]
 
 
 def _is_known(name: str) -> bool:
-    path = Path(name.lower())
-    suffix = Path(path.stem).suffix if path.suffix in PACKED else path.suffix
-    return suffix in PLAIN or suffix in ROWS
+    suffix, _ = split_suffixes(Path(name))
+    return suffix in PLAIN or suffix in ROW_FORMATS
 
 
 def _glob(spec: str) -> list[Path]:
@@ -291,7 +289,7 @@ def _no_hash(spec: str, sha256: str | None) -> None:
         raise UserError(f"--sha256 does not fit {spec}: it goes with one file or one https:// address")
 
 
-def _spooled(stream: BinaryIO) -> Path:
+def _spool(stream: BinaryIO) -> Path:
     """All of `stream` in a temporary file, so that it can be read more than once."""
     handle, name = tempfile.mkstemp(prefix="rung-")
     try:
@@ -322,15 +320,15 @@ def _plain_mode(files: list[File]) -> str:
             if re.search(rb"\n[^\S\n]*\n", inside):
                 return "files"
             lines = inside.count(b"\n") + 1
-            while not whole and lines < _LIST_LINES and (more := stream.read(BUFFER)):
+            while not whole and lines < MIN_LIST_LINES and (more := stream.read(BUFFER)):
                 lines += more.count(b"\n")
-            if lines < _LIST_LINES:
+            if lines < MIN_LIST_LINES:
                 return "files"
     return "lines"
 
 
-def _hub_rows(spec: str, field: str) -> Iterator[str]:
-    """The `train` rows of hf://owner/dataset[/configuration], streamed."""
+def _hub_rows(spec: str, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
+    """The `train` rows of hf://owner/dataset[/configuration], streamed; `columns` as in `read_rows`."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -343,8 +341,7 @@ def _hub_rows(spec: str, field: str) -> Iterator[str]:
     try:
         rows = datasets.load_dataset("/".join(parts[:2]), *parts[2:], split="train", streaming=True)
         for number, row in enumerate(rows):
-            if field not in row:
-                raise UserError(f"{spec}: no field {field!r}{choose(field, row)}")
-            yield text_or_nothing(row[field], f"{spec} row {number}", field)
+            require_fields(row, names_of(columns), spec)
+            yield values_of(row, names_of(columns), f"{spec} row {number}")
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {spec}: {error}") from error

@@ -20,10 +20,10 @@ import numpy as np
 from rung.errors import UserError
 
 PARTS = ("train", "validation", "test")
-MANY = 100
+MANY_DOCUMENTS = 100
 SEED = 20_220_901
-_NEAR = 1 << 20
-_MEND = "give more text, another --split, or held-out text of its own with --val FILE and --test FILE"
+MAX_NEAR_BYTES = 1 << 20
+ADVICE = "give more text, another --split, or held-out text of its own with --val FILE and --test FILE"
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ def divide(offsets: np.ndarray, split: Split, text: bytes | mmap.mmap) -> tuple[
         rule followed, in words. Raises UserError when a part would be left with nothing.
     """
     shares = {part: share for part in PARTS if (share := getattr(split, part)) > 0}
-    if len(offsets) - 1 >= MANY:
-        parts = _whole_documents(offsets, shares)
+    n_documents = len(offsets) - 1
+    if n_documents >= MANY_DOCUMENTS:
+        parts = _split_documents(offsets, shares)
         rule = f"whole documents at random, seed {SEED}, shares {split} by documents"
     else:
-        parts, cuts = _contiguous(offsets, shares, text)
+        parts, cuts = _split_text(offsets, shares, text)
         rule = (
             f"contiguous, cut at byte {' and '.join(map(str, cuts))}, shares {split} by bytes"
             if cuts
@@ -85,12 +86,14 @@ def divide(offsets: np.ndarray, split: Split, text: bytes | mmap.mmap) -> tuple[
         )
     for part, ranges in parts.items():
         if not len(ranges):
-            size = f"{len(offsets) - 1} documents" if len(offsets) - 1 >= MANY else f"{offsets[-1]} bytes"
-            raise UserError(f"{size} of text are too few for --split {split}: {part} would be empty; {_MEND}")
+            size = f"{n_documents} documents" if n_documents >= MANY_DOCUMENTS else f"{offsets[-1]} bytes"
+            raise UserError(
+                f"{size} of text are too few for --split {split}: {part} would be empty; {ADVICE}"
+            )
     return parts, rule
 
 
-def _whole_documents(offsets: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:
+def _split_documents(offsets: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:
     count = len(offsets) - 1
     ranges = np.stack([offsets[:-1], offsets[1:]], axis=1)
     order = np.random.default_rng(SEED).permutation(count)
@@ -103,15 +106,15 @@ def _whole_documents(offsets: np.ndarray, shares: dict[str, float]) -> dict[str,
     return parts
 
 
-def _contiguous(
+def _split_text(
     offsets: np.ndarray, shares: dict[str, float], text: bytes | mmap.mmap
 ) -> tuple[dict[str, np.ndarray], list[int]]:
     total = int(offsets[-1])
-    near = min(int(min(shares.values()) * total) // 2, _NEAR)
+    near = min(int(min(shares.values()) * total) // 2, MAX_NEAR_BYTES)
     cuts, share_before = [], 0.0
     for share in list(shares.values())[:-1]:
         share_before += share
-        cuts.append(_nearest_end(int(share_before * total + 0.5), near, offsets, text))
+        cuts.append(_nearest_border(int(share_before * total + 0.5), near, offsets, text))
     borders = [0, *cuts, total]
     parts = {}
     for part, begin, end in zip(shares, borders[:-1], borders[1:], strict=True):
@@ -120,7 +123,7 @@ def _contiguous(
     return parts, cuts
 
 
-def _nearest_end(wanted: int, near: int, offsets: np.ndarray, text: bytes | mmap.mmap) -> int:
+def _nearest_border(wanted: int, near: int, offsets: np.ndarray, text: bytes | mmap.mmap) -> int:
     """The end of a line or document closer to `wanted` than `near`; else the character border before it."""
     before, after = bytes(text[max(wanted - near, 0) : wanted]), bytes(text[wanted : wanted + near])
     ends = [int(offset) for offset in offsets]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -41,13 +41,19 @@ class TokenStream:
     @staticmethod
     def of(documents: Iterable[np.ndarray], end: int) -> TokenStream:
         """Build a stream in memory. The documents come without their marks."""
-        parts = [np.array([end], np.int64)]
-        starts = [1]
-        for document in documents:
-            parts.append(np.asarray(document, np.int64))
-            parts.append(parts[0])
-            starts.append(starts[-1] + len(document) + 1)
-        return TokenStream(np.concatenate(parts), np.array(starts, np.int64))
+        arrays = [np.asarray(document, np.int64) for document in documents]
+        ids = np.concatenate([np.empty(0, np.int64), *arrays])
+        return TokenStream.pack(ids, [len(array) for array in arrays], end)
+
+    @staticmethod
+    def pack(ids: np.ndarray, lengths: Sequence[int] | np.ndarray, end: int) -> TokenStream:
+        """The stream of documents of `lengths` (D,) tokens, which lie one after another, unmarked, in `ids`."""
+        starts = np.concatenate([[1], 1 + np.cumsum(np.asarray(lengths, np.int64) + 1)])
+        out = np.full(len(ids) + len(starts), end, np.int64)
+        inside = np.ones(len(out), bool)
+        inside[starts - 1] = False
+        out[inside] = ids
+        return TokenStream(out, starts)
 
     def save(self, path: Path) -> None:
         """Write `path`.npy and `path`.documents.npy."""

@@ -1,0 +1,342 @@
+"""Texts with the records they come from, read from a file or a pipe a megabyte at a time.
+
+    plain text           a record is a line
+    .jsonl, .ndjson      an object a line; its field `text`, or --field
+    .csv, .tsv           a row; its column `text`, or --field, or the only one
+    .parquet             the same
+    -, or a pipe         lines; with --field, JSON lines
+
+All but Parquet also as .gz and .zst. Unlike `rung.text.records`, which reads what is learned from and refuses what is
+broken, this reads what the web leaves behind: a bad record is marked with what is wrong, and reading goes on. Every
+line of a file of lines is one record, empty ones too, so that line numbers stay.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rung.errors import UserError, nearest
+from rung.text.formats import ROW_FORMATS, File, decompressed, reading, split_suffixes
+from rung.text.records import (
+    choose_columns,
+    csv_reader,
+    is_broken,
+    open_parquet,
+    parse_json,
+    text_columns,
+    whole_characters,
+)
+
+BATCH_BYTES = 1 << 20
+LONGEST_CELL = 1 << 27  # characters; a quote that is never closed would swallow the rest of a table
+PARQUET_ROWS = 1024  # at once
+ENOUGH = 10  # records to judge a whole file by
+COLUMNS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class RecordBatch:
+    """Records in order.
+
+    texts: the text of each; "" for a bad one.
+    rows: each as one JSON object, or "" where there is none to be had; None for lines of plain text.
+    errors: what is wrong, and where, for each bad one, by its place in the batch.
+    fields: the names of its fields, for each that has a reserved one among them, by its place in the batch.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    rows: list[str] | None = None
+    errors: dict[int, str] = field(default_factory=dict)
+    fields: dict[int, frozenset[str]] = field(default_factory=dict)
+
+
+class Records:
+    """The records of one file, to be read once.
+
+    Attributes:
+        file: where they are; when its format is text, they are lines.
+        size: its bytes, compressed as they are; None for a pipe.
+    """
+
+    def __init__(self, file: File, field: str | None, whole: bool, reserved: frozenset[str]) -> None:
+        self.file = file
+        self.size = file.path.stat().st_size if file.path is not None and file.path.is_file() else None
+        self._field = field
+        self._whole = whole
+        self._reserved = reserved
+        self._raw: BinaryIO | None = None
+        self._share = 0.0
+
+    @property
+    def position(self) -> int:
+        """How many of the file's bytes have been read, compressed as they are; 0 for a pipe."""
+        if self.size is None:
+            return 0
+        if self.file.format == "parquet":
+            return int(self._share * self.size)
+        return 0 if self._raw is None or self._raw.closed else self._raw.tell()
+
+    def batches(self, n_bytes: int = BATCH_BYTES) -> Iterator[RecordBatch]:
+        """The records, about `n_bytes` of text at a time.
+
+        Raises UserError when the file as a whole can't be read, or its first thousands of records are all bad.
+        """
+        readers = {"text": self._lines, "jsonl": self._objects, "parquet": self._parquet}
+        with reading(self.file):
+            for number, batch in enumerate(readers.get(self.file.format, self._table)(n_bytes)):
+                if number == 0:
+                    self._refuse_if_all_are_bad(batch)
+                yield batch
+
+    def _lines(self, n_bytes: int) -> Iterator[RecordBatch]:
+        number = 1
+        for lines, errors in self._decoded(n_bytes):
+            errors = {i: f"{self.file.name}:{number + i}: {why}" for i, why in errors.items()}
+            yield RecordBatch(lines, errors=errors)
+            number += len(lines)
+
+    def _objects(self, n_bytes: int) -> Iterator[RecordBatch]:
+        name = "text" if self._field is None else self._field
+        number = 0
+        for lines, errors in self._decoded(n_bytes):
+            batch = RecordBatch(rows=[])
+            for i, line in enumerate(lines):
+                number += 1
+                row, why = (None, errors[i]) if i in errors else _json_object(line)
+                self._add(batch, row, line.strip(), name, f"{self.file.name}:{number}", why)
+            yield batch
+
+    def _table(self, n_bytes: int) -> Iterator[RecordBatch]:
+        # The module's limit on a cell can be set only for the whole process.
+        csv.field_size_limit(LONGEST_CELL)
+        with self._open() as stream:
+            # Bytes that are no UTF-8 come through as lone surrogates, which UTF-8 itself can't hold.
+            text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+            reader = csv_reader(text, self.file.format)
+            try:
+                header = next(reader, [])
+            except csv.Error as error:
+                raise UserError(f"{self.file.name}:1: no header that can be read: {error}") from None
+            name = self._column(header)
+            batch, weight = RecordBatch(rows=[]), 0
+            for row, why, length in _csv_rows(reader, header):
+                self._add(batch, row, self._as_json(row), name, f"{self.file.name}:{reader.line_num}", why)
+                weight += length
+                if weight >= n_bytes:
+                    yield batch
+                    batch, weight = RecordBatch(rows=[]), 0
+            if batch.texts:
+                yield batch
+
+    def _parquet(self, n_bytes: int) -> Iterator[RecordBatch]:
+        with open_parquet(self.file) as table:
+            name = self._column(table.schema_arrow.names, text_columns(table))
+            number = 0
+            batch, weight = RecordBatch(rows=[]), 0
+            columns = None if self._whole else [name]
+            for rows in table.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
+                for row, why in _parquet_rows(rows):
+                    number += 1
+                    self._add(batch, row, self._as_json(row), name, f"{self.file.name}: row {number}", why)
+                    weight += len(batch.texts[-1])
+                self._share = number / table.metadata.num_rows
+                if weight >= n_bytes:
+                    yield batch
+                    batch, weight = RecordBatch(rows=[]), 0
+            if batch.texts:
+                yield batch
+
+    def _add(
+        self,
+        batch: RecordBatch,
+        row: dict[str, Any] | None,
+        as_json: str,
+        name: str,
+        where: str,
+        why: str | None,
+    ) -> None:
+        """Add one record, bad when there is a `why` or its text is missing."""
+        assert batch.rows is not None
+        text: Any = ""
+        if row is not None:
+            text = row.get(name)
+            if isinstance(text, str):
+                text = whole_characters(text)
+            else:
+                why = _missing(name, row)
+                text = ""
+            if not self._reserved.isdisjoint(row):
+                batch.fields[len(batch.texts)] = frozenset(row)
+        if why is not None:
+            batch.errors[len(batch.texts)] = f"{where}: {why}"
+        batch.texts.append(text)
+        batch.rows.append(as_json if row is not None else "")
+
+    def _as_json(self, row: dict[str, Any] | None) -> str:
+        """A row of a table, if it is wanted: what JSON lacks (dates, decimals) as Python writes it, NaN as null."""
+        if row is None or not self._whole:
+            return ""
+        try:
+            return json.dumps(row, default=str, ensure_ascii=False, allow_nan=False)
+        except ValueError:
+            return json.dumps(_finite(row), default=str, ensure_ascii=False)
+
+    def _decoded(self, n_bytes: int) -> Iterator[tuple[list[str], dict[int, str]]]:
+        """Lines without their ends, and what is wrong with those that are no UTF-8, which are ""."""
+        with self._open() as stream:
+            read = stream.read1 if self.size is None else stream.read  # what a pipe has now, not a megabyte
+            block = read(n_bytes).removeprefix(codecs.BOM_UTF8)
+            begun: list[bytes] = []
+            while block:
+                cut = block.rfind(b"\n")
+                if cut >= 0:
+                    yield _decode(b"".join([*begun, block[:cut]]))
+                    begun = []
+                begun.append(block[cut + 1 :])
+                block = read(n_bytes)
+            if last := b"".join(begun):
+                yield _decode(last)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The file's bytes, decompressed."""
+        if self.file.path is None:
+            yield sys.stdin.buffer
+            return
+        with self.file.path.open("rb", buffering=0) as self._raw:
+            yield decompressed(self._raw, self.file.compression)
+
+    def _column(self, header: list[str], texts: list[str] | None = None) -> str:
+        """The column that holds the text."""
+        return choose_columns(self.file.name, {"text": self._field}, header, texts, COLUMNS_SHOWN)["text"]
+
+    def _refuse_if_all_are_bad(self, batch: RecordBatch) -> None:
+        """A misspelled --field is a mistake, not a billion bad records."""
+        if len(batch.texts) < ENOUGH or len(batch.errors) < len(batch.texts):
+            return
+        raise UserError(f"all of the first {len(batch.texts)} records are bad; {batch.errors[0]}")
+
+
+def open_records(
+    file: str, field: str | None = None, *, whole: bool = False, reserved: frozenset[str] = frozenset()
+) -> Records:
+    """The records of `file`.
+
+    Args:
+        file: a path, or - for standard input.
+        field: which field or column holds the text.
+        whole: whether `RecordBatch.rows` of tables are wanted with all their columns.
+        reserved: names that records should not have; see `RecordBatch.fields`.
+
+    Raises UserError when there is no such file, or its format does not fit.
+    """
+    if file == "-":
+        stdin = File("standard input", None, "text" if field is None else "jsonl", "")
+        return Records(stdin, field, whole, reserved)
+    path = Path(file).expanduser()
+    try:
+        if path.is_dir():
+            raise UserError(f"{file} is a folder; give one file")
+        if not path.exists():
+            beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise UserError(f"there is no file {file}{nearest(path.name, beside)}")
+        is_pipe = not path.is_file()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    suffix, compression = split_suffixes(path)
+    format = ROW_FORMATS.get(suffix, "text")
+    if format == "parquet" and (compression or is_pipe):
+        raise UserError(f"{file}: Parquet is read from its end and packs its columns itself; unpack it first")
+    if field is not None and format == "text":
+        if not is_pipe:
+            raise UserError(
+                f"--field {field} does not fit: {file} is plain text (with fields: {', '.join(ROW_FORMATS)})"
+            )
+        format = "jsonl"
+    return Records(File(file, path, format, compression), field, whole, reserved)
+
+
+def _missing(name: str, row: dict[str, Any]) -> str:
+    if name in row:
+        return f"field {name!r} is {type(row[name]).__name__}, not text"
+    present = ", ".join(list(row)[:5])
+    return f"no field {name!r} (there are: {present[:100]})" if present else f"no field {name!r}"
+
+
+def _decode(block: bytes) -> tuple[list[str], dict[int, str]]:
+    try:
+        text = block.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        lines = text.split("\n")
+        return [line.removesuffix("\r") for line in lines] if "\r" in text else lines, {}
+    lines, errors = [], {}
+    for number, line in enumerate(block.split(b"\n")):
+        try:
+            lines.append(line.removesuffix(b"\r").decode("utf-8"))
+        except UnicodeDecodeError as error:
+            lines.append("")
+            errors[number] = f"not UTF-8 at byte {error.start} of the line"
+    return lines, errors
+
+
+def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The object of a line, or what is wrong with it."""
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        return None, str(error)
+    return (row, None) if isinstance(row, dict) else (None, f"not an object but {type(row).__name__}")
+
+
+def _csv_rows(reader: Any, header: list[str]) -> Iterator[tuple[dict[str, str] | None, str | None, int]]:
+    """Each row, or what is wrong with it, and how many characters it has."""
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield None, f"not a row: {error}", 0
+            continue
+        if cells is None:
+            return
+        length = sum(map(len, cells))
+        if len(cells) == len(header):
+            broken = is_broken("".join(cells))
+            yield (
+                (None, "not UTF-8", length)
+                if broken
+                else (dict(zip(header, cells, strict=True)), None, length)
+            )
+        elif cells:
+            yield None, f"{len(cells)} columns, but the header has {len(header)}", length
+
+
+def _parquet_rows(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str | None]]:
+    """Each row of a Parquet batch, or what is wrong with it."""
+    try:
+        yield from ((row, None) for row in batch.to_pylist())
+    except UnicodeDecodeError:
+        for i in range(batch.num_rows):
+            try:
+                yield batch.slice(i, 1).to_pylist()[0], None
+            except UnicodeDecodeError:
+                yield None, "not UTF-8"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

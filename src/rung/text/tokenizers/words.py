@@ -1,0 +1,195 @@
+"""A token a word: our own cutting, and the words of models that were made elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import rung.text.tokenizers.word_scan as word_scan
+from rung.text.stream import TokenStream
+from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, utf8
+from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
+from rung.text.tokenizers.chunks import chunks
+
+MAX_WORDS = 50_000
+
+# A word carries the one space before it, so that "the cows eat" is three tokens and still joins up without loss.
+CJK = r"぀-ヿ㐀-䶿一-鿿豈-﫿\uac00-\ud7af"
+WORD_PATTERN = re.compile(
+    rf" ?[{CJK}]"  # scripts written without spaces: a character is a token
+    rf"| ?(?:(?![{CJK}])[^\W\d_])+(?:['’](?:(?![{CJK}])[^\W\d_])+)*"  # a word, contractions whole
+    r"| ?\d+"
+    r"| ?(?:[^\w\s]|_)+"  # punctuation, emoji
+    r"|\n+"
+    r"|[^\S\n]+(?=\s|\Z)"  # blanks, less the one that the next word carries
+    r"|\s"
+)
+CHARACTER_CLASSES = (  # those of that expression, one character each
+    (word_scan.CJK, rf"[{CJK}]"),
+    (word_scan.LETTER, rf"(?![{CJK}])[^\W\d_]"),
+    (word_scan.DIGIT, r"\d"),
+    (word_scan.PUNCTUATION, r"[^\w\s]|_"),
+    (word_scan.BLANK, r"[^\S\n]"),
+    (word_scan.NEWLINE, r"\n"),
+    (word_scan.APOSTROPHE, r"['’]"),
+)
+# Of `WORD_PATTERN` none goes on from something else to a blank, and what comes after looks at nothing before.
+BEFORE_BLANK = re.compile(r"(?<=\S)(?=\s)")
+
+COMPILE_AFTER = 1 << 22
+"""Characters; below it, loading numba takes longer than the expression."""
+SCAN_FROM = 1 << 14
+"""Characters; below it, a text by itself is not worth the arrays."""
+
+
+class WordTokenizer(TrainableTokenizer):
+    """One id a word, with the space before it; punctuation, numbers and line breaks are tokens of their own.
+
+    A piece that occurs once in training, or not among the most frequent, is spelled in byte ids, so that a model
+    learns what spelling-out looks like.
+    """
+
+    kind = "word"
+    min_vocab_size = MIN_VOCAB_SIZE
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = list(words)
+        super().__init__(UTF8_BYTES + [utf8(word) for word in self.words])
+        self._byte_ids = BYTE_IDS.tolist()
+        # A one-byte piece is its byte; the constructor is never handed such words.
+        self._ids = {chr(b): self._byte_ids[b] for b in range(128)}
+        self._ids |= {word: len(UTF8_BYTES) + position for position, word in enumerate(self.words)}
+        self._n_encoded = 0
+        self._scanner: WordScanner | None = None
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int | None) -> WordTokenizer:
+        return cls(frequent_pieces(count_words(texts), vocab_size, MAX_WORDS))
+
+    def encode(self, text: str) -> np.ndarray:
+        scanner = self._scanner_after(len(text))
+        if scanner is not None and len(text) >= SCAN_FROM:
+            return scanner.encode([text]).ids[1:-1]
+        known = self._ids
+        ids: list[int] = []
+        for piece in WORD_PATTERN.findall(text):
+            found = known.get(piece)
+            if found is None:
+                ids += [self._byte_ids[b] for b in utf8(piece)]
+            else:
+                ids.append(found)
+        return np.array(ids, np.int64)
+
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        scanner = self._scanner_after(sum(map(len, texts)))
+        return super().encode_many(texts) if scanner is None else scanner.encode(texts)
+
+    def _scanner_after(self, n: int) -> WordScanner | None:
+        """Short work goes by the expression; once there is much of it, numba is worth loading."""
+        self._n_encoded += n
+        if self._scanner is None and self._n_encoded >= COMPILE_AFTER:
+            functions = word_scan.compiled_encode()
+            self._scanner = None if functions is None else WordScanner(self.words, self.end, *functions)
+        return self._scanner
+
+    def to_json(self) -> dict[str, Any]:
+        return {"words": self.words}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> WordTokenizer:
+        return cls(value["words"])
+
+
+class WordScanner:
+    """What `WordTokenizer` encodes, by `word_scan`."""
+
+    def __init__(
+        self, words: list[str], end: int, encode: word_scan.Encode, fill: word_scan.FillTable
+    ) -> None:
+        self._table = word_scan.word_table(words, fill)
+        self._end = end
+        self._encode = encode
+
+    def encode(self, texts: Sequence[str]) -> TokenStream:
+        text = "".join(texts)
+        ids = np.empty(1 + len(texts) + len(text) * (1 if text.isascii() else 4), np.int64)
+        starts = np.empty(len(texts) + 1, np.int64)
+        ids[0] = self._end
+        n = self._encode(
+            word_scan.code_points(text),
+            np.cumsum([0, *map(len, texts)])[1:],
+            word_scan.class_table(CHARACTER_CLASSES),
+            self._table,
+            BYTE_IDS,
+            len(UTF8_BYTES),
+            self._end,
+            ids[1:],
+            starts,
+        )
+        starts[-1] = n
+        return TokenStream(ids[: n + 1], starts + 1)
+
+
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """Little text goes by the expression; for much of it, numba is worth loading."""
+    counts: Counter[str] = Counter()
+    counter: word_scan.WordCounter | None = None
+    parts = (part for text in texts for part in chunks(text, BEFORE_BLANK))
+    for batch in _batches(parts, COMPILE_AFTER):
+        if counter is None and sum(map(len, batch)) >= COMPILE_AFTER:
+            functions = word_scan.compiled_count()
+            if functions is not None:
+                counter = word_scan.WordCounter(word_scan.class_table(CHARACTER_CLASSES), *functions)
+        if counter is not None:
+            counter.add(batch)
+        else:
+            for text in batch:
+                counts.update(WORD_PATTERN.findall(text))
+    return counts if counter is None else Counter(counter.counts())
+
+
+def _batches(texts: Iterable[str], n_characters: int) -> Iterator[list[str]]:
+    """Texts in lists of so many characters or more; the last may have fewer."""
+    batch: list[str] = []
+    n = 0
+    for text in texts:
+        batch.append(text)
+        n += len(text)
+        if n >= n_characters:
+            yield batch
+            batch, n = [], 0
+    yield batch
+
+
+class WhitespaceTokenizer(Tokenizer):
+    """The words of a model that was made elsewhere (an ARPA file): text cut at white space, and one id for all words
+    that the model doesn't know. It is the one tokeniser here that loses text; nothing is trained with it."""
+
+    kind = "whitespace"
+    lossless = False
+
+    def __init__(self, words: Iterable[str], unknown: int) -> None:
+        self.words = list(words)
+        self.unknown = unknown
+        super().__init__([utf8(" " + word) for word in self.words])
+        self._ids = {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array([self._ids.get(word, self.unknown) for word in text.split()], np.int64)
+
+    def encode_many(self, texts: Sequence[str]) -> TokenStream:
+        words = [text.split() for text in texts]
+        find, unknown = self._ids.get, self.unknown
+        ids = np.array([find(word, unknown) for row in words for word in row], np.int64)
+        return TokenStream.pack(ids, [len(row) for row in words], self.end)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"words": self.words, "unknown": self.unknown}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> WhitespaceTokenizer:
+        return cls(value["words"], value["unknown"])
