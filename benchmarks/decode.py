@@ -36,6 +36,7 @@ from rung.generation.settings import Sampling
 from rung.models.base import fitted
 from rung.models.counting.ngram import NGram, NGramConfig
 from rung.models.transformer.decoder import GPT, GPTConfig
+from rung.tasks.language import token_batches
 from rung.text.corpus import Corpus, prepare
 from rung.text.tokenizers import Tokenizer
 from rung.training.config import TrainingConfig
@@ -180,8 +181,9 @@ def drafting(name: str, config: GPTConfig, draft: NGram, corpus: Corpus, rounds:
     tokenizer = corpus.tokenizer
     model = GPT.initialise(config, tokenizer.vocab_size, tokenizer.end, seed=0)
     training = TrainingConfig(minutes=1, batch_size=12, lr=2e-3, weight_decay=0.1, checkpoint_every=10**9)
+    batches = token_batches(model, corpus.train, None, training.batch_size, 0)
     with tempfile.TemporaryDirectory() as folder:
-        for _ in train_network(model, corpus.train, training, Path(folder), seed=0, evaluate=None):
+        for _ in train_network(model.network, batches, training, Path(folder), seed=0, evaluate=None):
             pass
     model.network.eval()
     prompt = "".join(corpus.text("test"))[:200]

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from rung.events import Step
 from rung.models import rung_class
+from rung.tasks.language import token_batches
 from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
@@ -101,9 +102,10 @@ def measured(
         weight_decay=0.1,
         checkpoint_every=10**9,
     )
+    batches = token_batches(model, stream, window, batch, 0)
     began, tokens = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
-        for event in train_network(model, stream, config, Path(folder), seed=0, evaluate=None):
+        for event in train_network(model.network, batches, config, Path(folder), seed=0, evaluate=None):
             if isinstance(event, Step) and event.step == warmup:
                 began, tokens = time.perf_counter(), event.tokens
             if isinstance(event, Step) and event.step == steps + warmup:

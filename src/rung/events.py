@@ -51,7 +51,7 @@ class Step(Event):
 class Evaluation(Event):
     """The whole validation split measured. `train_nats_per_target` is the mean loss since the last evaluation.
 
-    In JSON the losses have the names of what is predicted and measured: `nats_per_token`, `bits_per_byte`.
+    In JSON, and as attributes too, the losses have the names of what is predicted and measured: `nats_per_token`, `bits_per_byte`.
     """
 
     step: int
@@ -73,6 +73,11 @@ class Evaluation(Event):
             "seconds": self.seconds,
             "best": self.best,
         }
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in (said := self.to_json()):
+            return said[name]
+        raise AttributeError(f"an evaluation has no {name!r}")
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
-from rung.evaluation.statistics import (
-    MAX_BLOCKS,
-    MIN_BLOCKS,
-    Blocks,
-    bits_per_byte,
-    blocks,
-    difference,
-    interval,
-)
+from rung.evaluation.statistics import MIN_BLOCKS, bits_per_byte, difference, interval
+from rung.text.blocks import MAX_BLOCKS, Blocks, blocks
 from rung.text.stream import TokenStream
 
 END = 5

@@ -15,7 +15,7 @@ from rung.generation.beam import Beams
 from rung.generation.constraint import Banned, Constraint
 from rung.generation.prompts import generate_each, read_prompts
 from rung.generation.sampling import Sample, Sampling, generate, generate_many, stream
-from rung.models import RUNGS, rung_class
+from rung.models import LANGUAGE, rung_class
 from rung.models.base import CountedModel, LanguageModel, State, fitted
 from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.models.mix import Mix, MixConfig
@@ -67,7 +67,7 @@ def bigram(seed: int = 0) -> LanguageModel:
     return fitted(Bigram.fit(BigramConfig(add_k=0.1), random_text(seed), V, END))
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", LANGUAGE)
 def test_prompts_of_all_lengths_together_give_what_each_gives_alone(name: str) -> None:
     """Past the context of those that have one; rows end at different times."""
     model, how = small(name), Sampling(max_tokens=20, samples=3, seed=5, top_p=0.95)
@@ -80,7 +80,7 @@ def test_prompts_of_all_lengths_together_give_what_each_gives_alone(name: str) -
             np.testing.assert_allclose(one.token_log_probs, other.token_log_probs, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", LANGUAGE)
 def test_what_the_states_remember_is_what_reading_anew_gives(name: str) -> None:
     """Log-probabilities told along the way equal a score of all from the beginning, past the context too."""
     model, how = small(name), Sampling(max_tokens=30, samples=4, seed=2)

@@ -33,16 +33,16 @@ from rung.models.scratch import (
     ScratchModel,
     ScratchRNN,
     ScratchRNNConfig,
-    train_scratch,
 )
 from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
 from rung.scratch.tape import Tape
+from rung.tasks.language import token_batches
 from rung.text.stream import TokenStream
-from rung.training.batches import Lanes
 from rung.training.config import TrainingConfig
 from rung.training.optimizers import OPTIMIZERS, add_penalties
 from rung.training.schedules import cosine
+from rung.training.scratch import train_model
 from tests.conformance.check_model import check_model
 
 V, END = 13, 12
@@ -122,17 +122,17 @@ def test_same_logits_and_gradients(pair: Pair) -> None:
     """Logits to 1e-10 and gradients to 1e-8, in float64."""
     ours, theirs = twins(pair)
     window = 8
-    batches = ours.batches(stream(), window, 4, 0)
-    inputs, targets = batches.batch(0)
+    batch = token_batches(ours, stream(), window, 4, 0).batch(0)
+    inputs, targets, *_ = batch.arrays
     with Tape() as tape:
-        loss, n = ours.loss(batches, 0)
+        loss = ours.loss(*batch.arrays)
     logits = next(record for record in tape.records if record[2][0] is loss)[1][0].data
     tape.backward(loss)
     real = targets >= 0
     expected = theirs.network(torch.tensor(inputs))[torch.tensor(real)]
     reference = expected.detach().numpy()
     np.testing.assert_allclose(logits if logits.ndim == 2 else logits[real], reference, rtol=0, atol=1e-10)
-    assert n == real.sum()
+    assert batch.n_targets == real.sum()
     cross_entropy(expected, torch.tensor(targets[real])).backward()
     gradients = {name: weight.grad for name, weight in theirs.network.named_parameters()}
     for name, weight in ours.weights().items():
@@ -158,18 +158,18 @@ def test_same_curve(pair: Pair, optimizer: str, tmp_path: Path) -> None:
         l1=1e-4,
         l2=1e-3,
     )
-    events = list(train_scratch(ours, stream(), config, tmp_path, seed=3, evaluate=None))
+    batches = token_batches(ours, stream(), 8, 4, 3)
+    events = list(train_model(ours, batches, config, tmp_path))
     curve = [event.loss for event in events if isinstance(event, Step)]
 
     network = theirs.network
-    batches = ours.batches(stream(), 8, 4, 3)
     stepper = OPTIMIZERS[optimizer](network, lr=0.01, weight_decay=0.1, beta2=config.beta2)
     state = network.initial_state(4) if isinstance(network, RecurrentNetwork) else None
     expected = []
     for t in range(100):
-        inputs, targets = (torch.tensor(part) for part in batches.batch(t))
-        if isinstance(network, RecurrentNetwork) and isinstance(batches, Lanes) and state is not None:
-            state[:, :, torch.tensor(batches.fresh(t))] = 0
+        inputs, targets, *fresh = (torch.tensor(part) for part in batches.batch(t).arrays)
+        if isinstance(network, RecurrentNetwork) and state is not None:
+            state[:, :, fresh[0]] = 0
             hidden, state = network.run(inputs, state)
             state, logits = state.detach(), network.logits(hidden)
         else:

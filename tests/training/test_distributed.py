@@ -20,8 +20,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rung.training.batches import PADDING, Batches, Lanes
-from rung.training.distributed import as_one, share
 
 import rung
 from rung import api
@@ -34,10 +32,14 @@ from rung.models.networks.mlp import MLP, MLPConfig
 from rung.models.networks.recurrent import RNN, RecurrentConfig
 from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
+from rung.tasks.language import share, token_batches
 from rung.text.stream import TokenStream
+from rung.text.windows import PADDING, ContiguousBatches, WindowBatches
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
+from rung.training.parallel import DataParallel
 from rung.training.sharding import check_shardable
+from rung.training.torchrun import run_as_one
 from tests.text_made import sentences
 
 ROOT = Path(__file__).parents[2]
@@ -157,16 +159,16 @@ def noted_shard(folder: Path) -> Callable[..., None]:
 
 def second_failing() -> None:
     """Make the second process fail in the sixth step of the run called failing."""
-    from rung.training import session
+    from rung.training import torchrun
 
-    original = session.take_part
+    original = torchrun.follow
 
-    def take_part(
+    def follow(
         group: ProcessGroup, folder: str, *arguments: Any, stop: Callable[[], bool], **more: Any
     ) -> None:
         original(group, folder, *arguments, stop=Failing() if folder.endswith("failing") else stop, **more)
 
-    session.take_part = take_part
+    torchrun.follow = follow
 
 
 def start_two(*arguments: str, **more: Any) -> subprocess.Popen[str]:
@@ -310,10 +312,10 @@ def test_what_processes_cannot_share_is_said_before_they_begin(
     )
     model = model_class.initialise(config, 7, 0, 0)
     training = TrainingConfig(**how).resolved(model_class.training_defaults)
+    batches = token_batches(model, stream, None, training.batch_size, 0)
+    two = DataParallel(ProcessGroup(0, 2))
     with pytest.raises(UserError, match=message):
-        next(
-            train_network(model, stream, training, tmp_path, seed=0, evaluate=None, group=ProcessGroup(0, 2))
-        )
+        next(train_network(model.network, batches, training, tmp_path, seed=0, evaluate=None, parallel=two))
 
 
 @pytest.mark.parametrize(
@@ -413,7 +415,7 @@ def test_started_twice_without_as_one_nobody_trains_alone(tmp_path: Path, monkey
     (tmp_path / "text.txt").write_text(sentences(20), encoding="utf-8")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(UserError, match="as_one"):
+    with pytest.raises(UserError, match="run_as_one"):
         api.train("gpt", tmp_path / "text.txt", out=tmp_path / "run", steps=2, **SHAPE)
 
 
@@ -424,7 +426,7 @@ def test_shard_without_torchrun_says_how_to_start(tmp_path: Path):
 
 
 def test_alone_there_is_nothing_to_join():
-    assert as_one(lambda: 7) == 7
+    assert run_as_one(lambda: 7) == 7
     assert SINGLE_PROCESS.shard(5) == slice(None)
 
 
@@ -468,14 +470,14 @@ def test_one_long_document_is_shared_evenly_where_the_context_is_finite():
     rows=st.integers(2, 7),
     size=st.integers(2, 4),
     t=st.integers(0, 40),
-    kind=st.sampled_from([Batches, Lanes]),
+    kind=st.sampled_from([WindowBatches, ContiguousBatches]),
 )
 def test_shares_of_a_batch_put_together_are_the_batch(
-    lengths: list[int], rows: int, size: int, t: int, kind: type[Batches]
+    lengths: list[int], rows: int, size: int, t: int, kind: type[WindowBatches]
 ):
     stream = made_stream(lengths)
     whole = kind(stream, 6, rows, 3, 2)
-    _, targets = whole.batch(t)
+    targets = whole.batch(t).arrays[1]
     expected = [row[row != PADDING].tolist() for row in targets]
     found = []
     for rank in range(size):
@@ -483,8 +485,9 @@ def test_shares_of_a_batch_put_together_are_the_batch(
         if mine.start == mine.stop:
             continue
         part = kind(stream, 6, rows, 3, 2, mine)
-        found += [row[row != PADDING].tolist() for row in part.batch(t)[1]]
-        assert part.n_targets(t) == sum(map(len, expected))
+        batch = part.batch(t)
+        found += [row[row != PADDING].tolist() for row in batch.arrays[1]]
+        assert batch.n_targets == sum(map(len, expected))
     assert found == expected
 
 
@@ -493,4 +496,4 @@ if __name__ == "__main__":
 
     sharding.shard = noted_shard(Path(sys.argv[1]))
     second_failing()
-    as_one(lambda: all_by_two(Path(sys.argv[1])))
+    run_as_one(lambda: all_by_two(Path(sys.argv[1])))

@@ -19,6 +19,7 @@ import rung
 from rung import api
 from rung.errors import UserError
 from rung.events import Evaluation, Event, Note
+from rung.tasks.language import lowest_loss
 from rung.tensors import load_tensors
 from rung.training import health
 from rung.training.averaging import Average
@@ -59,10 +60,10 @@ def test_a_fresh_rung_begins_as_it_should(text: Path, tmp_path: Path):
 
 
 def test_a_head_that_begins_too_large_is_told(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from rung.models.networks.neural_bigram import Table
+    from rung.models.networks.neural_bigram import BigramTable
 
     monkeypatch.setattr(
-        Table, "draw", lambda self, generator: self.weight.normal_(0, 10, generator=generator)
+        BigramTable, "init_weights", lambda self, generator: self.weight.normal_(0, 10, generator=generator)
     )
     events: list[Event] = []
     api.train("neural-bigram", text, out=tmp_path / "r", steps=2, on_event=events.append)
@@ -75,14 +76,14 @@ def test_the_lowest_loss_on_paper():
     targets = np.array([[0, 1], [0, 1], [0, 2], [1, 2]])
     first = 3 * math.log(4 / 3) + math.log(4)
     second = 2 * math.log(3 / 2) + math.log(3)
-    assert health.lowest_loss(inputs, targets, None) == pytest.approx((first + second) / 8)
+    assert lowest_loss(inputs, targets, None) == pytest.approx((first + second) / 8)
     # Padding is no target: without the last of the third row, b is certain after 9a.
     targets[2, 1] = -1
-    assert health.lowest_loss(inputs, targets, None) == pytest.approx(first / 7)
+    assert lowest_loss(inputs, targets, None) == pytest.approx(first / 7)
     # Seen with one input of history before each, the firsts differ: 5, 6, 7, 8 tell the rows apart.
     longer = np.concatenate([np.array([[5], [6], [7], [8]]), inputs], axis=1)
-    assert health.lowest_loss(longer, targets, 2) == pytest.approx(0.0)
-    assert health.lowest_loss(longer, targets, 1) == pytest.approx(first / 7)
+    assert lowest_loss(longer, targets, 2) == pytest.approx(0.0)
+    assert lowest_loss(longer, targets, 1) == pytest.approx(first / 7)
 
 
 def test_one_batch_is_learnt_by_heart_and_the_run_says_what_it_is(text: Path, tmp_path: Path):

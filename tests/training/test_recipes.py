@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rung.api import split_settings
 from rung.errors import UserError
-from rung.models import rung_class
-from rung.text.options import DataOptions
-from rung.training.config import TrainingConfig
+from rung.training.experiment import Experiment
 from rung.training.recipes import load_recipe, parse_recipe, recipe_names
 
 GOOD = 'title = "t"\nsource = "s"\npublished = 1.0\nrung = "bigram"\ndata = "names"\n[settings]\n'
@@ -17,11 +14,8 @@ GOOD = 'title = "t"\nsource = "s"\npublished = 1.0\nrung = "bigram"\ndata = "nam
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_can_be_followed(name: str):
     recipe = load_recipe(name)
-    config_class = rung_class(recipe.rung).config_class
-    config, training, options = split_settings(recipe.settings, config_class, TrainingConfig, DataOptions)
-    config_class(**config)
-    TrainingConfig(**training)
-    DataOptions(**options)
+    experiment = Experiment.of(recipe.rung, recipe.data, recipe.settings)
+    assert experiment.task == "language"
     assert 0 < recipe.published < 6
     assert any(year in recipe.source for year in ("20", "nanoGPT", "makemore"))
 

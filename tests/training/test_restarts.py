@@ -13,8 +13,8 @@ import rung
 from rung import api
 from rung.errors import UserError
 from rung.events import Event, Finished, Note
-from rung.text.options import DataOptions, prepare_corpus
-from rung.training import session
+from rung.text.corpus import prepare
+from rung.training import restarts
 from rung.training.config import TrainingConfig
 from tests.text_made import sentences
 
@@ -77,9 +77,11 @@ def test_stopped_in_the_second_restart_and_gone_on_with_ends_the_same(text: Path
 
 
 def test_restarts_that_cannot_be(text: Path, tmp_path: Path):
-    corpus = replace(prepare_corpus(str(text), tmp_path / "data", DataOptions()), validation=None)
+    corpus = prepare(str(text), tmp_path / "data")
+    parts = {part: counts for part, counts in corpus.facts["parts"].items() if part != "validation"}
+    corpus = replace(corpus, validation=None, facts={**corpus.facts, "parts": parts})
     with pytest.raises(UserError, match="--restarts keeps the best by validation text"):
-        next(session.start("neural-bigram", corpus, tmp_path / "a", training=TrainingConfig(restarts=2)))
+        next(restarts.start("neural-bigram", corpus, tmp_path / "a", training=TrainingConfig(restarts=2)))
     with pytest.raises(UserError, match="--restarts 0"):
         api.train("gpt", text, out=tmp_path / "b", restarts=0, **TINY)
     with pytest.raises(UserError, match="all 2 restarts"):

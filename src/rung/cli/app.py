@@ -65,7 +65,9 @@ def app_for(arguments: list[str]) -> App:
 
         flatten(train, run=RunOptions)
         for verb in (climb, train_best):
-            flatten(verb, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions)
+            flatten(
+                verb, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions
+            )
     if arguments[:1] == ["evaluate"]:
         from rung.text.options import ReadOptions
 

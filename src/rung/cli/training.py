@@ -229,7 +229,9 @@ def train_command(name: str, task: str) -> Callable[..., int]:
                 found = api.find_lr_of(experiment, on_event=watch, stop=stop)
             else:
                 found = api.run_experiment(experiment, on_event=watch, stop=stop)
-        return show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
+        return (
+            show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
+        )
 
     command.__doc__ = f"""{RUNGS[task][name][1].capitalize()}.
 

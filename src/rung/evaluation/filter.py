@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.tasks.language import Columns, score_batch
 from rung.evaluation.keep import NAMES, Keep
 from rung.files import atomic_path
 from rung.models.base import CountedModel
 from rung.runs import Run
+from rung.tasks.language import Columns, score_batch
 from rung.text.formats import ROW_FORMATS, split_suffixes
 from rung.text.record_batches import BATCH_BYTES, RecordBatch, Records, open_records
 

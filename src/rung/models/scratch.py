@@ -207,9 +207,7 @@ class ScratchMLP(SlidingScratch[MLP]):
         return config.context
 
     @classmethod
-    def build(
-        cls, config: ScratchMLPConfig, vocab_size: int, rng: np.random.Generator, dtype: Any
-    ) -> MLP:
+    def build(cls, config: ScratchMLPConfig, vocab_size: int, rng: np.random.Generator, dtype: Any) -> MLP:
         shape = config.context, config.n_embd, config.n_hidden, config.n_layer
         return MLP(vocab_size, *shape, rng, dtype)
 

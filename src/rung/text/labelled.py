@@ -106,7 +106,9 @@ def _label_text(value: Any, where: str, column: str) -> str:
     if value is None or value == "" or value != value:
         raise UserError(f"{where} has no {column!r}; give each text a label")
     if not isinstance(value, str | int | float):
-        raise UserError(f"{where}: {column!r} is {type(value).__name__}; a label is a word, a number, true or false")
+        raise UserError(
+            f"{where}: {column!r} is {type(value).__name__}; a label is a word, a number, true or false"
+        )
     return str(value)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rung.batches import Batches
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
@@ -18,7 +20,7 @@ from rung.models.base import Model
 from rung.models.scratch import ScratchModel
 from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
 from rung.scratch.tape import Value
-from rung.scratch.training import TrainingSettings, Progress, train
+from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
@@ -48,76 +50,96 @@ class ScratchTrainer(Trainer):
     def train(self, job: Job) -> Iterator[Event | Model]:
         """Everything runs on the CPU, whatever `--device` says."""
         config, task, dataset = job.training, job.task, job.dataset
-        assert config.batch_size is not None
-        assert config.lr is not None
         model: ScratchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
         batches = task.batches(model, dataset, config.window, config.batch_size, job.seed)
-        weights = model.network.parameters()
-        kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
-        optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
-        if isinstance(optimizer, Adam):
-            optimizer.beta2 = config.beta2
-        last = job.run.folder / LAST
-        progress, best = Progress(), dict[str, np.ndarray]()
-        if job.resume and last.exists():
-            progress = _load(last, model, optimizer, best)
-        saved_at, saved_step = time.monotonic(), progress.step
-
-        def keep() -> Checkpoint:
-            nonlocal saved_at, saved_step
-            saved_at, saved_step = time.monotonic(), progress.step
-            _save(last, model, optimizer, best, progress)
-            return Checkpoint(progress.step, LAST)
-
-        def loss(t: int) -> tuple[Value, int]:
-            batch = batches.batch(0 if config.overfit_one_batch else t)
-            return model.loss(*batch.arrays), batch.n_targets
-
-        measured: Measure | None = None
-
-        def held_out() -> tuple[float, float]:
-            nonlocal measured
-            measured = task.measure(model, dataset, "validation")
-            return measured.nats_per_target, measured.bits_per_unit
-
-        schedule = SCHEDULES[config.schedule]
-        settings = TrainingSettings(
-            steps=config.steps,
-            tokens=config.tokens,
-            minutes=config.minutes,
-            schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
-            l1=config.l1,
-            l2=config.l2,
-            clip=config.clip,
-            eval_every=config.eval_every,
-            patience=config.patience,
-        )
-        evaluates = "validation" in dataset.splits and not config.overfit_one_batch
-        for event in train(
-            model.network,
-            optimizer,
-            loss,
-            settings,
-            evaluate=held_out if evaluates else None,
+        evaluate = partial(task.measure, model, dataset, "validation")
+        yield from train_model(
+            model,
+            batches,
+            config,
+            job.run.folder,
+            evaluate=evaluate if "validation" in dataset.splits else None,
+            sample=None if job.sample is None else partial(job.sample, model, dataset),
             stop=job.stop,
-            progress=progress,
-            best=best,
-        ):
-            if isinstance(event, Finished):
-                if event.reason == "diverged":
-                    yield Note(diverged_note(event.step, config.lr))
-                if event.reason == "interrupted" or (event.reason == "budget" and saved_step < event.step):
-                    yield keep()
-            yield replace(event, measure=measured) if isinstance(event, Evaluation) else event
-            if isinstance(event, Evaluation):
-                if job.sample is not None:
-                    yield Sample(event.step, job.sample(model, dataset))
-                yield keep()
-            elif isinstance(event, Step) and checkpoint_is_due(
-                config, event.step, time.monotonic() - saved_at
-            ):
-                yield keep()
+            resume=job.resume,
+        )
         yield model
+
+
+def train_model(
+    model: ScratchModel[Any],
+    batches: Batches,
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    evaluate: Callable[[], Measure] | None = None,
+    sample: Callable[[], str] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`."""
+    assert config.lr is not None
+    weights = model.network.parameters()
+    kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
+    optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
+    if isinstance(optimizer, Adam):
+        optimizer.beta2 = config.beta2
+    progress, best = Progress(), dict[str, np.ndarray]()
+    if resume:
+        progress = _load(folder / LAST, model, optimizer, best)
+    saved_at, saved_step = time.monotonic(), progress.step
+    measured: Measure | None = None
+
+    def keep() -> Checkpoint:
+        nonlocal saved_at, saved_step
+        saved_at, saved_step = time.monotonic(), progress.step
+        _save(folder / LAST, model, optimizer, best, progress)
+        return Checkpoint(progress.step, LAST)
+
+    def loss(t: int) -> tuple[Value, int]:
+        batch = batches.batch(0 if config.overfit_one_batch else t)
+        return model.loss(*batch.arrays), batch.n_targets
+
+    def held_out() -> tuple[float, float]:
+        nonlocal measured
+        assert evaluate is not None
+        measured = evaluate()
+        return measured.nats_per_target, measured.bits_per_unit
+
+    schedule = SCHEDULES[config.schedule]
+    settings = TrainingSettings(
+        steps=config.steps,
+        tokens=config.tokens,
+        minutes=config.minutes,
+        schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
+        l1=config.l1,
+        l2=config.l2,
+        clip=config.clip,
+        eval_every=config.eval_every,
+        patience=config.patience,
+    )
+    for event in train(
+        model.network,
+        optimizer,
+        loss,
+        settings,
+        evaluate=None if evaluate is None or config.overfit_one_batch else held_out,
+        stop=stop,
+        progress=progress,
+        best=best,
+    ):
+        if isinstance(event, Finished):
+            if event.reason == "diverged":
+                yield Note(diverged_note(event.step, config.lr))
+            if event.reason == "interrupted" or (event.reason == "budget" and saved_step < event.step):
+                yield keep()
+        yield replace(event, measure=measured) if isinstance(event, Evaluation) else event
+        if isinstance(event, Evaluation):
+            if sample is not None:
+                yield Sample(event.step, sample())
+            yield keep()
+        elif isinstance(event, Step) and checkpoint_is_due(config, event.step, time.monotonic() - saved_at):
+            yield keep()
 
 
 def check_training(training: TrainingConfig) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rung.text.windows import ContiguousBatches
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,6 +18,7 @@ from rung.errors import UserError
 from rung.models.networks import recurrent
 from rung.models.networks.recurrent import GRU, LSTM, RNN, Recurrent, RecurrentConfig
 from rung.text.stream import TokenStream
+from rung.text.windows import ContiguousBatches
 from tests.conformance.check_model import check_model
 from tests.models.random_weights import randomize
 from tests.text_made import sentences

@@ -27,7 +27,7 @@ class NeuralBigramConfig:
     """There is nothing to choose."""
 
 
-class NeuralBigram(SlidingModel["Table"]):
+class NeuralBigram(SlidingModel["BigramTable"]):
     """A table of logits. Only the last token counts, so a state is no more than its batch: an array (B, 0)."""
 
     rung = "neural-bigram"
@@ -42,21 +42,21 @@ class NeuralBigram(SlidingModel["Table"]):
     }
 
     @classmethod
-    def build(cls, config: NeuralBigramConfig, vocab_size: int) -> Table:
+    def build(cls, config: NeuralBigramConfig, vocab_size: int) -> BigramTable:
         """Raises UserError when the table would be larger than `MAX_WEIGHTS`."""
         if vocab_size**2 > MAX_WEIGHTS:
             raise UserError(
                 f"neural-bigram needs {vocab_size:,} x {vocab_size:,} weights, more than {MAX_WEIGHTS:,};"
                 f" use --vocab-size {int(MAX_WEIGHTS**0.5)} or less, or the counted rung, bigram"
             )
-        return Table(vocab_size)
+        return BigramTable(vocab_size)
 
     def flops_per_token(self) -> float:
         """6V: 6 operations a weight touched (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)."""
         return 6.0 * self.vocab_size
 
 
-class Table(SlidingNetwork):
+class BigramTable(SlidingNetwork):
     """W (V, V): row = the token before, column = the token after."""
 
     def __init__(self, vocab_size: int) -> None:
