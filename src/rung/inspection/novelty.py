@@ -93,7 +93,7 @@ class KnownTexts:
     def find(self, document: str) -> Found:
         """Which part of the corpus has this text for a document."""
         pattern = np.frombuffer(b"%c%b%c" % (MARK, utf8(document), MARK), np.uint8)
-        low, high = self._index.places.find(pattern)
+        low, high = self._index.index.find(pattern)
         if low < high:
             return "training"
         if self._validation is None:

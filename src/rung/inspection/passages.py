@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.counting.suffix_array import LONGEST_SHARED, PlaceIndex, build_index, read_only
+from rung.models.counting.suffix_array import MAX_LCP, SuffixArray, build_suffix_array, read_only
 from rung.runs import DATA, Run
 from rung.tensors import load_tensors, save_tensors
 from rung.text.corpus import Corpus
@@ -128,29 +128,29 @@ def trace(run: Run, text: str, *, minimum: int = MINIMUM, around: int = AROUND) 
 
 @dataclass(frozen=True)
 class PassageIndex:
-    """The training text and its places, sorted. N bytes, the first mark included and the last one not.
+    """The training text and its suffix array. N bytes, the first mark included and the last one not.
 
     Attributes:
         text: (N + 1,) the documents' bytes, a mark before and after each.
         starts: (D + 1,) where each document begins, and where one more would.
         characters: how many characters the first 0, 4,096, 8,192, ... bytes have, marks counted.
-        last: (N,) the position of the last byte before each sorted place.
-        places: the sorted places.
+        positions: (N,) where the last byte of each sorted prefix stands.
+        index: the suffix array.
     """
 
     text: np.ndarray
     starts: np.ndarray
     characters: np.ndarray
-    last: np.ndarray
-    places: PlaceIndex
+    positions: np.ndarray
+    index: SuffixArray
 
     def count(self, text: str, *, places: int = 5, around: int = AROUND) -> Count:
         """As the function of this name."""
         if not text:
             raise UserError("there is nothing to count: give one character or more")
         pattern = np.frombuffer(utf8(text), np.uint8)
-        low, high = self.places.find(pattern)
-        ends = self.last[low:high]
+        low, high = self.index.find(pattern)
+        ends = self.positions[low:high]
         if len(ends) > places:
             ends = np.partition(ends, places - 1)[:places] if places else ends[:0]
         first = [self._place(end + 1 - len(pattern), len(pattern), around) for end in sorted(ends.tolist())]
@@ -180,15 +180,20 @@ class PassageIndex:
         )
 
     def _maximal_matches(self, data: np.ndarray, bounds: np.ndarray, minimum: int) -> np.ndarray:
-        """Passages that can't be made longer, (M, 4): begin and end in characters, the range of their places.
+        """Passages that can't be made longer, (M, 4): begin and end in characters, the interval of the suffix array.
 
         Both begins and ends rise: no such passage is inside another.
         """
-        from rung.models.counting.suffix_walk import NO_MARK, left_edge, right_edge, walk
+        from rung.models.counting.matching_statistics import (
+            NO_MARK,
+            interval_begin,
+            interval_end,
+            matching_statistics,
+        )
 
-        ranges, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
-        state = np.array([0, self.places.n_places, 0])
-        walk(self.places, data.astype(np.int64), NO_MARK, state, ranges, lengths)
+        intervals, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
+        state = np.array([0, self.index.size, 0])
+        matching_statistics(self.index, data.astype(np.int64), NO_MARK, state, intervals, lengths)
         ends = bounds[1:]
         begins = np.searchsorted(bounds, ends - lengths[ends - 1])  # a match may begin inside a character
         n_bytes = ends - bounds[begins]
@@ -198,12 +203,12 @@ class PassageIndex:
         found[:, 0], found[:, 1] = begins[kept], kept + 1
         for row, character in enumerate(kept):
             n, at = int(n_bytes[character]), int(ends[character]) - 1
-            low, high = ranges[at].tolist()
+            low, high = intervals[at].tolist()
             if n < lengths[at]:
-                if n <= LONGEST_SHARED:
-                    low, high = left_edge(self.places, low, n), right_edge(self.places, high, n)
+                if n <= MAX_LCP:
+                    low, high = interval_begin(self.index, low, n), interval_end(self.index, high, n)
                 else:
-                    low, high = self.places.find(data[at + 1 - n : at + 1])
+                    low, high = self.index.find(data[at + 1 - n : at + 1])
             found[row, 2:] = low, high
         return found
 
@@ -212,7 +217,7 @@ class PassageIndex:
     ) -> Passage:
         begin, end, low, high = match
         part = data[bounds[begin] : bounds[end]]
-        place = self._place(int(self.last[low:high].min()) + 1 - len(part), len(part), around)
+        place = self._place(int(self.positions[low:high].min()) + 1 - len(part), len(part), around)
         text = text_of(part.tobytes())
         return Passage(begin, end - begin, len(part), marked[0], marked[1], text, high - low, place)
 
@@ -263,13 +268,13 @@ def open_index(run: Run) -> PassageIndex:
 
 
 def build_passages(corpus: Corpus) -> PassageIndex:
-    """Sort the places of the training split's bytes."""
+    """Sort the prefixes of the training split's bytes."""
     text, starts = _spelled(corpus)
     begins = np.zeros(-(-len(text) // CHARACTER_BLOCK) * CHARACTER_BLOCK, bool)
     begins[: len(text)] = _begins_character(text)
     characters = np.append(0, np.cumsum(begins.reshape(-1, CHARACTER_BLOCK).sum(axis=1)))
-    places, last = build_index(text, MARK + 1)
-    return PassageIndex(text, starts, characters, last, places)
+    index, positions = build_suffix_array(text, MARK + 1)
+    return PassageIndex(text, starts, characters, positions, index)
 
 
 def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
@@ -317,16 +322,14 @@ def _longest_at(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.
 
 
 def _to_tensors(index: PassageIndex) -> dict[str, np.ndarray]:
-    places = {f"places.{name}": array for name, array in index.places._asdict().items()}
-    return places | {
+    return index.index.tensors() | {
         "text": index.text,
         "starts": index.starts,
         "characters": index.characters,
-        "last": index.last,
+        "last": index.positions,
     }
 
 
 def _from_tensors(tensors: dict[str, np.ndarray]) -> PassageIndex:
-    plain = {name: read_only(tensor) for name, tensor in tensors.items()}
-    places = PlaceIndex(**{name: plain.pop(f"places.{name}") for name in PlaceIndex._fields})
-    return PassageIndex(**plain, places=places)
+    plain = (read_only(tensors[name]) for name in ("text", "starts", "characters", "last"))
+    return PassageIndex(*plain, SuffixArray.from_tensors(tensors))

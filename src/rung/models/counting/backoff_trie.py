@@ -17,15 +17,13 @@ special case in scoring: an n-gram that ends with the mark has no children and a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from rung.models.counting.ngram_counts import Grams
-from rung.models.counting.trie_scan import Scan
-from rung.models.counting.trie_step import Step
 from rung.models.counting.workspace import Workspace
 
 ROOT = 0
@@ -102,9 +100,12 @@ class BackoffTrie:
         return out
 
     def compiled_step(
-        self, nodes: np.ndarray, tokens: np.ndarray, end: int, step: Step
+        self, nodes: np.ndarray, tokens: np.ndarray, end: int, step: Callable[..., None]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B,), (B, T) -> what `next_log_probs` gives after the last token, (B, V), and the states, (B,)."""
+        """(B,), (B, T) -> what `next_log_probs` gives after the last token, (B, V), and the states, (B,).
+
+        `step` is that of `trie_kernels`.
+        """
         nodes = nodes.copy()
         out = np.empty((len(nodes), self.vocab_size), np.float32)
         step(nodes, np.ascontiguousarray(tokens), end, *self._arrays, out)
@@ -119,8 +120,8 @@ class BackoffTrie:
             out[begin : begin + TOKENS_AT_ONCE] = self._chunk_log_probs(chunk)[margin:]
         return out
 
-    def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Scan) -> np.ndarray:
-        """What `log_probs` gives, to the bit, by `trie_scan`'s walk from token to token."""
+    def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Callable[..., int]) -> np.ndarray:
+        """What `log_probs` gives, to the bit, by the `scan` of `trie_kernels`."""
         out = np.empty(len(ids), np.float32)
         node = ROOT
         for begin in range(0, len(ids), TOKENS_AT_ONCE):
@@ -128,7 +129,7 @@ class BackoffTrie:
             node = scan(chunk, node, end, *self._arrays, out[begin : begin + TOKENS_AT_ONCE])
         return out
 
-    def matched(self, ids: np.ndarray) -> np.ndarray:
+    def longest_matches(self, ids: np.ndarray) -> np.ndarray:
         """The longest kept n-gram that ends at each token, as a node, (T,) -> (T,)."""
         longest = 1 + ids
         for at, _, child in self._matches(ids):
@@ -140,7 +141,7 @@ class BackoffTrie:
         """The state after each token, as `step` gives it: the longest kept n-gram that can be looked on from, (T,)."""
         if self.order == 1:
             return np.zeros(len(ids), np.int64)
-        longest = self.matched(ids.astype(np.int64))
+        longest = self.longest_matches(ids.astype(np.int64))
         longest = np.where(longest >= self.level_start[self.order], self.suffix[longest], longest)
         return np.where(ids == end, 1 + end, longest)
 

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Self
 
 import numpy as np
@@ -25,8 +28,6 @@ from rung.models.counting import ngram_estimates as estimate
 from rung.models.counting.add_k import check_add_k, note_of_chosen_k
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie, build_trie
 from rung.models.counting.ngram_counts import Grams, count_ngrams, keep_frequent
-from rung.models.counting.trie_scan import compiled_scan
-from rung.models.counting.trie_step import compiled_step
 from rung.models.counting.workspace import Workspace, bytes_of
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.stream import TokenStream
@@ -79,6 +80,15 @@ class NGramConfig:
         check_add_k(self.add_k)
         if self.memory is not None:
             bytes_of(self.memory)
+
+
+@cache
+def trie_kernels() -> ModuleType | None:
+    """`rung.models.counting.trie_kernels`, or None where numba is not installed."""
+    try:
+        return import_module("rung.models.counting.trie_kernels")
+    except ImportError:
+        return None
 
 
 def default_order(vocab_size: int) -> int:
@@ -143,7 +153,7 @@ class NGram(CountedModel):
         kept = keep_frequent(levels, config.prune, space)
         estimates = _estimates(config.smoothing, levels, kept, add_k, space)
         if estimates.stand_ins:
-            yield _note_of_stand_ins(estimates, config.smoothing)
+            yield _note_of_fallbacks(estimates, config.smoothing)
         trie = build_trie(levels, estimates.log_prob, estimates.log_backoff, kept, space)
         yield cls(replace(config, order=order, add_k=add_k), vocab_size, end, trie, estimates.discounts)
 
@@ -152,7 +162,7 @@ class NGram(CountedModel):
         return np.full(batch, ROOT, np.int64)
 
     def advance(self, state: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self._refuse_scores()
+        self._require_probabilities()
         tokens = self.check_tokens(tokens)
         columns = tokens[:, None] if tokens.ndim == 1 else tokens
         nodes = state
@@ -161,9 +171,9 @@ class NGram(CountedModel):
             nodes = np.full_like(state, ROOT)
             columns = columns[:, columns.shape[1] - history :]
         self._n_stepped += 1
-        compiled = compiled_step() if self._n_stepped > COMPILE_AFTER_STEPS else None
-        if compiled is not None:
-            return self.trie.compiled_step(nodes, columns, self.end, compiled)
+        kernels = trie_kernels() if self._n_stepped > COMPILE_AFTER_STEPS else None
+        if kernels is not None:
+            return self.trie.compiled_step(nodes, columns, self.end, kernels.step)
         for column in columns.T:
             nodes = self.trie.step(nodes, column, self.end)
         return self.trie.next_log_probs(nodes), nodes
@@ -172,13 +182,13 @@ class NGram(CountedModel):
         return state[rows]
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
-        self._refuse_scores()
+        self._require_probabilities()
         tokens = self.check_tokens(tokens)
         marked = np.concatenate([np.full((*tokens.shape[:-1], 1), self.end), tokens], axis=-1)
         return self._log_probs(marked.reshape(-1)).reshape(marked.shape)[..., 1:]
 
     def score_stream(self, stream: TokenStream) -> np.ndarray:
-        self._refuse_scores()
+        self._require_probabilities()
         for begin in range(0, len(stream.ids), IDS_AT_ONCE):
             self.check_tokens(stream.ids[begin : begin + IDS_AT_ONCE])
         return self._log_probs(stream.ids)[1:]
@@ -196,7 +206,7 @@ class NGram(CountedModel):
                 f"raw scores belong to stupid-backoff; {self.config.smoothing} has probabilities: use score"
             )
         marked = np.append(self.end, self.check_tokens(tokens))
-        longest = self.trie.matched(marked)
+        longest = self.trie.longest_matches(marked)
         history = (
             np.searchsorted(self.trie.level_start, longest, side="right") - 2
         )  # of the n-gram that was found
@@ -233,10 +243,12 @@ class NGram(CountedModel):
     def _log_probs(self, ids: np.ndarray) -> np.ndarray:
         """Short work goes by array operations; once there is much of it, numba is worth loading."""
         self._n_scored += len(ids)
-        scan = compiled_scan() if self._n_scored >= COMPILE_AFTER else None
-        return self.trie.log_probs(ids) if scan is None else self.trie.scanned_log_probs(ids, self.end, scan)
+        kernels = trie_kernels() if self._n_scored >= COMPILE_AFTER else None
+        if kernels is None:
+            return self.trie.log_probs(ids)
+        return self.trie.scanned_log_probs(ids, self.end, kernels.scan)
 
-    def _refuse_scores(self) -> None:
+    def _require_probabilities(self) -> None:
         if not self.has_probabilities:
             raise UserError(
                 "stupid-backoff gives scores, not probabilities, so it can't be measured or sampled; use "
@@ -262,7 +274,7 @@ def _estimates(
     return interpolated[smoothing](levels, kept, space)
 
 
-def _note_of_stand_ins(estimates: estimate.Estimates, smoothing: str) -> Note:
+def _note_of_fallbacks(estimates: estimate.Estimates, smoothing: str) -> Note:
     orders = ", ".join(map(str, estimates.stand_ins))
     values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.stand_ins[0] - 1])
     return Note(
