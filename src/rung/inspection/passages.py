@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.counting.suffix_array import MAX_LCP, SuffixArray, build_suffix_array, read_only
+from rung.models.counting.arrays import concatenated_ranges, read_only
+from rung.models.counting.suffix_array import MAX_LCP, SuffixArray, build_suffix_array
 from rung.runs import DATA, Run
 from rung.tensors import load_tensors, save_tensors
 from rung.text.corpus import Corpus
@@ -290,10 +291,9 @@ def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     for begin in range(0, len(ids), TOKENS_AT_ONCE):
         chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
         n = lengths[chunk]
-        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-        pieces.append(letters[np.repeat(at[chunk], n) + within])
+        pieces.append(letters[concatenated_ranges(at[chunk], n)[0]])
         ends.append(n_bytes + np.cumsum(n))
-        n_bytes += len(within)
+        n_bytes += len(pieces[-1])
     return np.concatenate(pieces), np.concatenate(ends)[corpus.train.starts - 1]
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from rung.events import Event
 from rung.models.base import CountedModel, fitted
+from rung.models.counting.arrays import read_only
 from rung.models.counting.infinigram_scan import (
     COUNT_BINS,
     DISTINCT_BINS,
@@ -35,7 +36,7 @@ from rung.models.counting.infinigram_scan import (
     observe,
 )
 from rung.models.counting.ngram import NGram, NGramConfig, default_order
-from rung.models.counting.suffix_array import SuffixArray, build_suffix_array, read_only
+from rung.models.counting.suffix_array import SuffixArray, build_suffix_array
 from rung.text.stream import TokenStream
 
 N_SEGMENTS = 10

@@ -27,8 +27,8 @@ from rung.models.base import CountedModel
 from rung.models.counting import ngram_estimates as estimate
 from rung.models.counting.add_k import check_add_k, note_of_chosen_k
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie, build_trie
-from rung.models.counting.ngram_counts import Grams, count_ngrams, keep_frequent
-from rung.models.counting.workspace import Workspace, bytes_of
+from rung.models.counting.ngram_counts import Grams, count_ngrams, pruning_masks
+from rung.models.counting.workspace import Workspace, parse_size
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.stream import TokenStream
 
@@ -79,7 +79,7 @@ class NGramConfig:
             raise UserError(f"--add-k goes with --smoothing add-k, not with {self.smoothing}")
         check_add_k(self.add_k)
         if self.memory is not None:
-            bytes_of(self.memory)
+            parse_size(self.memory)
 
 
 @cache
@@ -141,7 +141,7 @@ class NGram(CountedModel):
         """
         if config.smoothing == IMPORTED:
             raise UserError(f"--smoothing {IMPORTED} can't be trained (known: {', '.join(SMOOTHINGS)})")
-        space = Workspace(None if config.memory is None else bytes_of(config.memory))
+        space = Workspace(None if config.memory is None else parse_size(config.memory))
         order = default_order(vocab_size) if config.order is None else config.order
         levels = count_ngrams(stream.ids, vocab_size, end, order, space, group)
         if group.rank:
@@ -150,9 +150,9 @@ class NGram(CountedModel):
         if config.smoothing == "add-k" and add_k is None:
             add_k = estimate.best_k(levels, space)
             yield note_of_chosen_k(add_k)
-        kept = keep_frequent(levels, config.prune, space)
+        kept = pruning_masks(levels, config.prune, space)
         estimates = _estimates(config.smoothing, levels, kept, add_k, space)
-        if estimates.stand_ins:
+        if estimates.fallback_orders:
             yield _note_of_fallbacks(estimates, config.smoothing)
         trie = build_trie(levels, estimates.log_prob, estimates.log_backoff, kept, space)
         yield cls(replace(config, order=order, add_k=add_k), vocab_size, end, trie, estimates.discounts)
@@ -275,8 +275,8 @@ def _estimates(
 
 
 def _note_of_fallbacks(estimates: estimate.Estimates, smoothing: str) -> Note:
-    orders = ", ".join(map(str, estimates.stand_ins))
-    values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.stand_ins[0] - 1])
+    orders = ", ".join(map(str, estimates.fallback_orders))
+    values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.fallback_orders[0] - 1])
     return Note(
         f"{smoothing} discounts for n-grams of length {orders} can't be computed from this text (too few of them "
         f"are rare); the usual {values} are used"

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rung.errors import UserError
+from rung.models.counting.arrays import read_only
 
 MAX_LCP = np.iinfo(np.uint16).max
 BLOCK = 64
@@ -128,10 +129,3 @@ def block_minima(values: np.ndarray) -> np.ndarray:
     filled = np.full(n * BLOCK, np.iinfo(values.dtype).max, values.dtype)
     filled[: len(values)] = values
     return filled.reshape(n, BLOCK).min(axis=1)
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """One kind of array, mapped from a file or made here: code is compiled for each kind it meets."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
