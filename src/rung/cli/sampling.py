@@ -40,10 +40,9 @@ def sample(
     from rung import api, terminal
     from rung.cli.filling import draft_record, tell_draft
     from rung.generation.form import constraint_of
-    from rung.generation.prompts import generate_each, read_prompts, record
-    from rung.generation.sampling import pieces, steps
-    from rung.generation.speculative import Speculation, open_draft
-    from rung.generation.speculative import steps as speculative_steps
+    from rung.generation.prompts import generate_each, read_prompts, sample_record
+    from rung.generation.sampling import sample_steps, text_pieces
+    from rung.generation.speculative import SpeculationReport, open_draft, speculative_steps
     from rung.inspection.novelty import KnownTexts
 
     if prompts is not None and prompt:
@@ -57,12 +56,12 @@ def sample(
     constraint = constraint_of(form, tokenizer)
     guesser = None if draft is None else open_draft(draft, opened)
     known = KnownTexts(opened) if novelty else None
-    report = Speculation()
+    report = SpeculationReport()
     if prompts is not None or json:
         texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
         made = generate_each(model, tokenizer, texts, how, search, constraint, guesser, report)
         for samples, begin in zip(made, again, strict=True):
-            records = [record(one, tokenizer) for one in samples]
+            records = [sample_record(one, tokenizer) for one in samples]
             if known is not None:
                 for one, found in zip(records, known.of(begin, samples), strict=True):
                     one["novelty"] = asdict(found)
@@ -75,10 +74,10 @@ def sample(
             terminal.show_samples(tokenizer, prompt, samples, novelties)
     elif guesser is not None:
         drafted = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
-        terminal.stream_samples(pieces(drafted, tokenizer, how), prompt, how.samples)
+        terminal.stream_samples(text_pieces(drafted, tokenizer, how), prompt, how.samples)
     else:
-        drawn = steps(model, tokenizer, prompt, how, constraint)
-        terminal.stream_samples(pieces(drawn, tokenizer, how), prompt, how.samples)
+        drawn = sample_steps(model, tokenizer, prompt, how, constraint)
+        terminal.stream_samples(text_pieces(drawn, tokenizer, how), prompt, how.samples)
     if guesser is not None and prompts is None and not json:
         tell_draft(report)
     return 0
