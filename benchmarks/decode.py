@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import transformers
 
-from rung.exchange.hugging_face_weights import transformers_of
+from rung.exchange.hugging_face_weights import to_transformers
 from rung.generation import speculative
 from rung.generation.sampling import Step, generate, sample_steps
 from rung.generation.settings import Sampling
@@ -89,7 +89,7 @@ def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
 
 def peer_of(model: GPT) -> Any:
     """transformers' network with the same weights."""
-    settings, weights = transformers_of(model)
+    settings, weights = to_transformers(model)
     taken = {key: value for key, value in settings.items() if key not in ("architectures", "model_type")}
     peer: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**taken)).eval()
     peer.load_state_dict(
