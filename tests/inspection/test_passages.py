@@ -204,7 +204,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_any_run_answers_and_keeps_its_index(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     training = list(run.corpus.text("train"))
     assert count(run, "cows eat").count == len(occurrences(training, "cows eat"))
-    assert (run.folder / "data" / passages.FILE).exists()
+    assert (run.folder / "data" / passages.INDEX_FILE).exists()
 
     def refuse(corpus: Corpus) -> PassageIndex:
         raise AssertionError("the index was made a second time")
@@ -219,15 +219,15 @@ def test_another_corpus_in_the_same_folder_has_another_index(run: Run) -> None:
     facts = run.folder / "data" / "corpus.json"
     kept = facts.read_text(encoding="utf-8")
     facts.write_text(json.dumps(json.loads(kept) | {"note": "prepared again"}), encoding="utf-8")
-    stale = (run.folder / "data" / passages.FILE).stat().st_mtime_ns
+    stale = (run.folder / "data" / passages.INDEX_FILE).stat().st_mtime_ns
     assert count(run, "cows eat").count == before
-    assert (run.folder / "data" / passages.FILE).stat().st_mtime_ns > stale
+    assert (run.folder / "data" / passages.INDEX_FILE).stat().st_mtime_ns > stale
     facts.write_text(kept, encoding="utf-8")
 
 
 def test_without_room_for_the_index_the_answer_is_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = count(run, "cows eat")
-    (run.folder / "data" / passages.FILE).unlink()
+    (run.folder / "data" / passages.INDEX_FILE).unlink()
 
     def refuse(*_: object) -> None:
         raise UserError("cannot write")
@@ -235,12 +235,12 @@ def test_without_room_for_the_index_the_answer_is_the_same(run: Run, monkeypatch
     monkeypatch.setattr(passages, "save_tensors", refuse)
     assert count(run, "cows eat") == expected
     assert open_index(run).trace("the cows eat", minimum=1).share == 1
-    assert not (run.folder / "data" / passages.FILE).exists()
+    assert not (run.folder / "data" / passages.INDEX_FILE).exists()
 
 
 def test_the_index_can_be_read_by_others(run: Run) -> None:
     count(run, "a")
-    assert stat.S_IMODE((run.folder / "data" / passages.FILE).stat().st_mode) & 0o044
+    assert stat.S_IMODE((run.folder / "data" / passages.INDEX_FILE).stat().st_mode) & 0o044
 
 
 def test_bad_questions_are_named(run: Run, tmp_path: Path) -> None:

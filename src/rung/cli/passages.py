@@ -54,7 +54,7 @@ def trace(run: Path, file: Text, *, min: int | None = None, json: bool = False) 
 
     no_option(file)
     text = "".join(open_source(file, documents="files"))
-    found = passages.trace(api.load(run), text, minimum=passages.MINIMUM if min is None else min)
+    found = passages.trace(api.load(run), text, minimum=passages.MIN_BYTES if min is None else min)
     if json:
         show_json(asdict(found))
         return 0

@@ -158,21 +158,21 @@ class NGramDraft(Draft):
         self._trie = trie
         self._end = model.end
         self._n_inner = int(trie.level_start[trie.order])
-        self._best: dict[int, tuple[int, float, int]] = {}
+        self._best_after: dict[int, tuple[int, float, int]] = {}
         self._node = ROOT
-        self._repeat_history = PromptLookupDraft(max(trie.order, 3), max(trie.order, 3))
+        self._lookup = PromptLookupDraft(max(trie.order, 3), max(trie.order, 3))
 
     def start(self) -> None:
         self._node = ROOT
-        self._repeat_history.start()
+        self._lookup.start()
 
     def push(self, tokens: list[int]) -> None:
-        self._repeat_history.push(tokens)
+        self._lookup.push(tokens)
         for token in tokens[-self._trie.order :]:
             self._node = _step(self._trie, self._node, token, self._end, self._n_inner)
 
     def propose(self, k: int) -> Proposal:
-        repeated = self._repeat_history.propose(k)
+        repeated = self._lookup.propose(k)
         if repeated.tokens:
             return repeated
         node, path_probability = self._node, 1.0
@@ -187,26 +187,26 @@ class NGramDraft(Draft):
 
     def _likeliest(self, node: int) -> tuple[int, float, int]:
         """The likeliest token after a history, its probability, and the history after it."""
-        found = self._best.get(node)
-        if found is None:
+        best = self._best_after.get(node)
+        if best is None:
             trie = self._trie
-            child, total, paid, history = -1, -np.inf, 0.0, node
+            child, total, backoff, history = -1, -np.inf, 0.0, node
             while True:
                 low, high = int(trie.first_child[history]), int(trie.first_child[history + 1])
                 if low < high:
                     at = low + int(trie.log_prob[low:high].argmax())
-                    if child < 0 or paid + float(trie.log_prob[at]) > total:
-                        child, total = at, paid + float(trie.log_prob[at])
+                    if child < 0 or backoff + float(trie.log_prob[at]) > total:
+                        child, total = at, backoff + float(trie.log_prob[at])
                 if history == ROOT:
                     break
-                paid += float(trie.log_backoff[history])
-                if total >= paid:  # whatever is there would have to be more than certain
+                backoff += float(trie.log_backoff[history])
+                if total >= backoff:  # whatever is there would have to be more than certain
                     break
                 history = int(trie.suffix[history])
             token = int(trie.words[child])
             after = _state(trie, child, token, self._end, self._n_inner)
-            found = self._best[node] = token, float(np.exp(total)), after
-        return found
+            best = self._best_after[node] = token, float(np.exp(total)), after
+        return best
 
 
 def _step(trie: BackoffTrie, node: int, token: int, end: int, n_inner: int) -> int:

@@ -26,11 +26,11 @@ from rung.tensors import load_tensors, save_tensors
 from rung.text.corpus import Corpus
 from rung.text.tokenizers import text_of, utf8
 
-FILE = "passages.safetensors"
-FORMAT = "1"
+INDEX_FILE = "passages.safetensors"
+INDEX_FORMAT = "1"
 MARK = 0xFF
-MINIMUM = 32
-AROUND = 40
+MIN_BYTES = 32
+CONTEXT_CHARACTERS = 40
 TOKENS_AT_ONCE = 1 << 18
 CHARACTER_BLOCK = 1 << 12
 
@@ -105,7 +105,7 @@ class Trace:
     longest: int
 
 
-def count(run: Run, text: str, *, places: int = 5, around: int = AROUND) -> Count:
+def count(run: Run, text: str, *, places: int = 5, around: int = CONTEXT_CHARACTERS) -> Count:
     """How often and where `text` occurs in the training text of `run`.
 
     Args:
@@ -119,7 +119,7 @@ def count(run: Run, text: str, *, places: int = 5, around: int = AROUND) -> Coun
     return open_index(run).count(text, places=places, around=around)
 
 
-def trace(run: Run, text: str, *, minimum: int = MINIMUM, around: int = AROUND) -> Trace:
+def trace(run: Run, text: str, *, minimum: int = MIN_BYTES, around: int = CONTEXT_CHARACTERS) -> Trace:
     """Which parts of `text` stand in the training text of `run`, in passages of `minimum` bytes or more.
 
     Raises UserError for a minimum below 1 and a run without its data.
@@ -136,35 +136,35 @@ class PassageIndex:
         starts: (D + 1,) where each document begins, and where one more would.
         characters: how many characters the first 0, 4,096, 8,192, ... bytes have, marks counted.
         positions: (N,) where the last byte of each sorted prefix stands.
-        index: the suffix array.
+        suffix_array: of the text read backwards.
     """
 
     text: np.ndarray
     starts: np.ndarray
     characters: np.ndarray
     positions: np.ndarray
-    index: SuffixArray
+    suffix_array: SuffixArray
 
-    def count(self, text: str, *, places: int = 5, around: int = AROUND) -> Count:
+    def count(self, text: str, *, places: int = 5, around: int = CONTEXT_CHARACTERS) -> Count:
         """As the function of this name."""
         if not text:
             raise UserError("there is nothing to count: give one character or more")
         pattern = np.frombuffer(utf8(text), np.uint8)
-        low, high = self.index.find(pattern)
+        low, high = self.suffix_array.find(pattern)
         ends = self.positions[low:high]
         if len(ends) > places:
             ends = np.partition(ends, places - 1)[:places] if places else ends[:0]
         first = [self._place(end + 1 - len(pattern), len(pattern), around) for end in sorted(ends.tolist())]
         return Count(text, high - low, tuple(first))
 
-    def trace(self, text: str, *, minimum: int = MINIMUM, around: int = AROUND) -> Trace:
+    def trace(self, text: str, *, minimum: int = MIN_BYTES, around: int = CONTEXT_CHARACTERS) -> Trace:
         """As the function of this name."""
         if minimum < 1:
             raise UserError(f"--min {minimum} does not fit: a passage has 1 byte or more")
         data = np.frombuffer(utf8(text), np.uint8)
-        bounds = np.append(np.flatnonzero(_begins_character(data)), len(data))
+        bounds = np.append(np.flatnonzero(_is_first_byte(data)), len(data))
         found = self._maximal_matches(data, bounds, minimum)
-        marked = _longest_at(found[:, 0], found[:, 1], bounds)
+        marked = _longest_parts(found[:, 0], found[:, 1], bounds)
         passages = [
             self._passage(data, bounds, match, mark, around)
             for match, mark in zip(found.tolist(), marked.tolist(), strict=True)
@@ -193,8 +193,8 @@ class PassageIndex:
         )
 
         intervals, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
-        state = np.array([0, self.index.size, 0])
-        matching_statistics(self.index, data.astype(np.int64), NO_MARK, state, intervals, lengths)
+        state = np.array([0, self.suffix_array.size, 0])
+        matching_statistics(self.suffix_array, data.astype(np.int64), NO_MARK, state, intervals, lengths)
         ends = bounds[1:]
         begins = np.searchsorted(bounds, ends - lengths[ends - 1])  # a match may begin inside a character
         n_bytes = ends - bounds[begins]
@@ -207,9 +207,12 @@ class PassageIndex:
             low, high = intervals[at].tolist()
             if n < lengths[at]:
                 if n <= MAX_LCP:
-                    low, high = interval_begin(self.index, low, n), interval_end(self.index, high, n)
+                    low, high = (
+                        interval_begin(self.suffix_array, low, n),
+                        interval_end(self.suffix_array, high, n),
+                    )
                 else:
-                    low, high = self.index.find(data[at + 1 - n : at + 1])
+                    low, high = self.suffix_array.find(data[at + 1 - n : at + 1])
             found[row, 2:] = low, high
         return found
 
@@ -235,7 +238,7 @@ class PassageIndex:
         """How many characters begin before byte `at`."""
         block = at // CHARACTER_BLOCK
         rest = self.text[block * CHARACTER_BLOCK : at]
-        return int(self.characters[block]) + int(np.count_nonzero(_begins_character(rest)))
+        return int(self.characters[block]) + int(np.count_nonzero(_is_first_byte(rest)))
 
 
 def open_index(run: Run) -> PassageIndex:
@@ -250,10 +253,10 @@ def open_index(run: Run) -> PassageIndex:
             f"{run.folder} has no training text to look into: its {DATA} folder is missing; bring it back or "
             "train again"
         )
-    path = folder / FILE
+    path = folder / INDEX_FILE
     # corpus.json has the hash of the source, and how it was read and split.
     made_from = {
-        "format": FORMAT,
+        "format": INDEX_FORMAT,
         "corpus": hashlib.sha256((folder / "corpus.json").read_bytes()).hexdigest(),
     }
     if path.exists():
@@ -270,15 +273,15 @@ def open_index(run: Run) -> PassageIndex:
 
 def build_passages(corpus: Corpus) -> PassageIndex:
     """Sort the prefixes of the training split's bytes."""
-    text, starts = _spelled(corpus)
+    text, starts = _training_bytes(corpus)
     begins = np.zeros(-(-len(text) // CHARACTER_BLOCK) * CHARACTER_BLOCK, bool)
-    begins[: len(text)] = _begins_character(text)
+    begins[: len(text)] = _is_first_byte(text)
     characters = np.append(0, np.cumsum(begins.reshape(-1, CHARACTER_BLOCK).sum(axis=1)))
-    index, positions = build_suffix_array(text, MARK + 1)
-    return PassageIndex(text, starts, characters, positions, index)
+    suffix_array, positions = build_suffix_array(text, MARK + 1)
+    return PassageIndex(text, starts, characters, positions, suffix_array)
 
 
-def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+def _training_bytes(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """The training split's bytes with their marks, and where each document begins."""
     spelling = list(corpus.tokenizer.token_bytes)
     spelling[corpus.tokenizer.end] = bytes([MARK])
@@ -297,12 +300,12 @@ def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(pieces), np.concatenate(ends)[corpus.train.starts - 1]
 
 
-def _begins_character(data: np.ndarray) -> np.ndarray:
+def _is_first_byte(data: np.ndarray) -> np.ndarray:
     """Which bytes of UTF-8 are a character's first."""
     return (data & 0xC0) != 0x80
 
 
-def _longest_at(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _longest_parts(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """For each of M matches the part of the text, (M, 2) in characters, of which it is the longest match.
 
     Begins and ends rise, so a longer match that overlaps this one covers it from the left or from the right: the
@@ -322,7 +325,7 @@ def _longest_at(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.
 
 
 def _to_tensors(index: PassageIndex) -> dict[str, np.ndarray]:
-    return index.index.tensors() | {
+    return index.suffix_array.tensors() | {
         "text": index.text,
         "starts": index.starts,
         "characters": index.characters,
@@ -331,5 +334,6 @@ def _to_tensors(index: PassageIndex) -> dict[str, np.ndarray]:
 
 
 def _from_tensors(tensors: dict[str, np.ndarray]) -> PassageIndex:
-    plain = (read_only(tensors[name]) for name in ("text", "starts", "characters", "last"))
-    return PassageIndex(*plain, SuffixArray.from_tensors(tensors))
+    arrays = (read_only(tensors[name]) for name in ("text", "starts", "characters", "last"))
+    text, starts, characters, positions = arrays
+    return PassageIndex(text, starts, characters, positions, SuffixArray.from_tensors(tensors))

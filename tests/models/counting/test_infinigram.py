@@ -111,7 +111,7 @@ def test_counting_by_search_is_counting() -> None:
     model = fit(corpus, 2)
     for begin, end in ((0, 400), (17, 18), (50, 333), (5, 5)):
         counts = np.empty(6, np.int64)
-        count_next_tokens(model.text.index, begin, end, counts)
+        count_next_tokens(model.text.suffix_array, begin, end, counts)
         np.testing.assert_array_equal(counts, np.bincount(model.text.next_tokens[begin:end], minlength=6))
 
 

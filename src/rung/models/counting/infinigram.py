@@ -172,7 +172,7 @@ class InfiniGram(CountedModel):
     def tensors(self) -> dict[str, np.ndarray]:
         ngram = {f"ngram.{name}": array for name, array in self.ngram.tensors().items()}
         text = {"following": self.text.next_tokens, "stretches": self.text.runs}
-        return self.text.index.tensors() | ngram | text | {"weights": self.weights}
+        return self.text.suffix_array.tensors() | ngram | text | {"weights": self.weights}
 
     @classmethod
     def from_tensors(
@@ -186,7 +186,7 @@ class InfiniGram(CountedModel):
         return cls(config, vocab_size, end, ngram, text, tensors["weights"])
 
     def _empty_match(self) -> np.ndarray:
-        return np.array([0, self.text.index.size, 0])
+        return np.array([0, self.text.suffix_array.size, 0])
 
     def _interpolated(self, ids: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """The log-probability of every token of `ids` given those before it, (T,), from the Kneser-Ney model's."""

@@ -36,14 +36,14 @@ UNUSED = -1
 class TrainingText(NamedTuple):
     """What is known of a training text: its sorted prefixes, N of them, and what followed each.
 
-    index: the suffix array.
+    suffix_array: of the text read backwards.
     next_tokens: (N,) the token after each prefix (the Burrows-Wheeler transform of the text read backwards).
     runs: (N / 64 + 1,) how many of the first 0, 64, 128, ... of these differ from the one before.
     lengths: (K,) int64, rising, at least 1: the fixed lengths of suffixes to look at.
     length_bins: (D,) int64, rising, the first of them lengths[0]: what parts the longest suffixes into rows.
     """
 
-    index: SuffixArray
+    suffix_array: SuffixArray
     next_tokens: np.ndarray
     runs: np.ndarray
     lengths: np.ndarray
@@ -93,7 +93,7 @@ def observe(
             if buckets[i, k] != UNUSED:
                 begin, end = intervals[k]
                 frequencies[i, k] = _count_token(text, begin, end, token) / (end - begin)
-        low, high, length = extend_match(text.index, low, high, length, token, mark)
+        low, high, length = extend_match(text.suffix_array, low, high, length, token, mark)
     state[0] = low
     state[1] = high
     state[2] = length
@@ -126,7 +126,7 @@ def advance_and_interpolate(
     for row in range(len(tokens)):
         low, high, length = states[row, 0], states[row, 1], states[row, 2]
         for t in range(tokens.shape[1]):
-            low, high, length = extend_match(text.index, low, high, length, tokens[row, t], mark)
+            low, high, length = extend_match(text.suffix_array, low, high, length, tokens[row, t], mark)
         states[row, 0] = low
         states[row, 1] = high
         states[row, 2] = length
@@ -140,7 +140,7 @@ def advance_and_interpolate(
             for token in range(vocab_size):
                 probs[row, token] *= 1 - weight
             if end - begin > RANK_COST * vocab_size:
-                count_next_tokens(text.index, begin, end, counts)
+                count_next_tokens(text.suffix_array, begin, end, counts)
                 for token in range(vocab_size):
                     probs[row, token] += share * counts[token]
             else:
@@ -158,7 +158,7 @@ def find_suffixes(
     buckets: np.ndarray,
 ) -> None:
     """Write the interval (K + 1, 2) and the bucket (K + 1,) of every suffix that is looked at, longest last."""
-    index, lengths = text.index, text.lengths
+    index, lengths = text.suffix_array, text.lengths
     n_lengths = len(lengths)
     buckets[:] = UNUSED
     if length < lengths[0]:
@@ -196,7 +196,7 @@ def count_next_tokens(index: SuffixArray, begin: Integer, end: Integer, counts: 
 
 @compiled
 def _count_token(text: TrainingText, begin: Integer, end: Integer, token: Integer) -> Integer:
-    index, next_tokens = text.index, text.next_tokens
+    index, next_tokens = text.suffix_array, text.next_tokens
     if end - begin > SCAN_UP_TO:
         first, last = index.bucket_starts[token], index.bucket_starts[token + 1]
         return rank(index, first, last, end) - rank(index, first, last, begin)
