@@ -243,9 +243,8 @@ def _to_model(names: list[str], sections: list[_Section]) -> NGram:
     """The trie of all n-grams, with those that others need and the file lacks filled in."""
     end = len(names)
     grams = [_sorted_section(section, order, end) for order, section in enumerate(sections[1:], start=2)]
-    for above in range(
-        len(grams) - 1, 0, -1
-    ):  # what an n-gram builds upon may in turn lack what it builds upon
+    # From the highest down: what an n-gram builds upon may in turn lack what it builds upon.
+    for above in range(len(grams) - 1, 0, -1):
         words = grams[above].words
         grams[above - 1] = _with_missing(grams[above - 1], np.concatenate([words[:, :-1], words[:, 1:]]))
 

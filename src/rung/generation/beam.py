@@ -29,7 +29,7 @@ from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
 from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
-from rung.generation.settings import Sampling
+from rung.generation.settings import Sampling, check_settings
 from rung.generation.text_stream import TextStream
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer
@@ -66,37 +66,25 @@ class Beams:
                 if getattr(self, field.name) != field.default:
                     raise UserError(f"--{field.name.replace('_', '-')} goes with --beams: give how many")
             return
-        for allowed, flag, value, meaning in (
-            (beams >= 1, "--beams", beams, "1 or more"),
-            (1 <= self.n_best <= beams, "--n-best", self.n_best, f"1 to --beams, {beams}"),
-            (
-                abs(self.length_penalty) <= 10,
-                "--length-penalty",
-                self.length_penalty,
-                "a number from -10 to 10",
-            ),
-            (
+        grouped = self.diversity_penalty == 0 or self.beam_groups > 1
+        check_settings(
+            self,
+            beams=(beams >= 1, "1 or more"),
+            n_best=(1 <= self.n_best <= beams, f"1 to --beams, {beams}"),
+            length_penalty=(abs(self.length_penalty) <= 10, "a number from -10 to 10"),
+            early_stopping=(
                 self.early_stopping in ("never", "heuristic", "full"),
-                "--early-stopping",
-                repr(self.early_stopping),
                 "never, heuristic or full",
             ),
-            (
+            beam_groups=(
                 self.beam_groups >= 1 and beams % self.beam_groups == 0,
-                "--beam-groups",
-                self.beam_groups,
                 f"a number that divides --beams, {beams}",
             ),
-            (
-                0 <= self.diversity_penalty < math.inf
-                and (self.diversity_penalty == 0 or self.beam_groups > 1),
-                "--diversity-penalty",
-                self.diversity_penalty,
+            diversity_penalty=(
+                0 <= self.diversity_penalty < math.inf and grouped,
                 "0 or more, and with it 2 --beam-groups or more",
             ),
-        ):
-            if not allowed:
-                raise UserError(f"{flag} {value} is not possible: give {meaning}")
+        )
 
 
 class Hypothesis(NamedTuple):

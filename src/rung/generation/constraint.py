@@ -67,9 +67,8 @@ class BannedText(Constraint):
         self._text = utf8(text)
         self._token_bytes = tokenizer.token_bytes
         shape = (len(self._text), tokenizer.vocab_size)
-        self._after = np.zeros(
-            shape, np.int32
-        )  # the state after each token, -1 where the text would be complete
+        # The state after each token, -1 where the text would be complete.
+        self._after = np.zeros(shape, np.int32)
         self._allowed = np.zeros(shape, bool)
         self._known: set[int] = set()  # the rows that are filled
 

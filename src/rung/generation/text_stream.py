@@ -49,9 +49,8 @@ class TextStream:
     def push(self, token: int) -> Settled:
         """Take in one token, not the document mark."""
         text = self._decoder.push(token)
-        if (
-            text and not self._held and not self._token_starts and self._first_characters.isdisjoint(text)
-        ):  # as it mostly is
+        waiting = self._held or self._token_starts
+        if text and not waiting and self._first_characters.isdisjoint(text):  # as it mostly is
             self._shown += len(text)
             return Settled(text, 1, stopped=False)
         self._token_starts.append(self._shown + len(self._held))

@@ -86,9 +86,8 @@ class BackoffTrie:
 
     def next_log_probs(self, nodes: np.ndarray) -> np.ndarray:
         """The log-probabilities of every token after each history, (B,) -> (B, V)."""
-        contexts: list[
-            tuple[np.ndarray, np.ndarray]
-        ] = []  # longest first: nodes (B,), backoff paid on the way there (B,)
+        # Longest first: nodes (B,), and the backoff paid on the way there (B,).
+        contexts: list[tuple[np.ndarray, np.ndarray]] = []
         backoff = np.zeros(len(nodes), np.float32)
         while nodes.any():
             contexts.append((nodes, backoff))

@@ -29,9 +29,8 @@ def kneser_ney_discounts(n: Sequence[int]) -> np.ndarray | None:
         return None
     y = n1 / (n1 + 2 * n2)
     discounts = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    return (
-        discounts if (discounts > 0).all() else None
-    )  # none can be above c: what is taken off c is never negative
+    # None can be above c: what is taken off c is never negative.
+    return discounts if (discounts > 0).all() else None
 
 
 def absolute_discount(n: Sequence[int]) -> np.ndarray | None:

@@ -207,9 +207,7 @@ class NGram(CountedModel):
             )
         marked = np.append(self.end, self.check_tokens(tokens))
         longest = self.trie.longest_matches(marked)
-        history = (
-            np.searchsorted(self.trie.level_start, longest, side="right") - 2
-        )  # of the n-gram that was found
+        history = self.trie.lengths(longest) - 1  # of the n-gram that was found
         marks = np.maximum.accumulate(np.where(marked == self.end, np.arange(len(marked)), 0))
         available = np.minimum(np.arange(1, len(marked)) - marks[:-1], self.trie.order - 1)
         return self.trie.log_prob[longest][1:] + np.log(STUPID_BACKOFF) * (available - history[1:])

@@ -193,9 +193,8 @@ def _sorted_pairs(shard: _Shard, before: np.ndarray, chunk: slice, order: int) -
     bits = n.bit_length()
     pairs = np.empty(n, np.int64)
     so_far = 0
-    for begin in range(
-        0, n, UNBOUNDED_PIECE
-    ):  # a long row of temporary arrays costs more than the arithmetic
+    # Piece by piece: a long row of temporary arrays costs more than the arithmetic.
+    for begin in range(0, n, UNBOUNDED_PIECE):
         stop = min(begin + UNBOUNDED_PIECE, n)
         contexts = before[begin:stop].astype(np.int64)
         inside = contexts != NO_GRAM

@@ -49,9 +49,8 @@ class Workspace:
         with self.file() as file:  # the mapping keeps the file's content when it has been closed
             size = n * np.dtype(dtype).itemsize
             with disk_errors():
-                if (
-                    sys.platform == "linux"
-                ):  # without this, a full disk kills the process when a page is written to
+                # Without this, a full disk kills the process when a page is written to.
+                if sys.platform == "linux":
                     os.posix_fallocate(file.fileno(), 0, size)
                 else:
                     file.truncate(size)
