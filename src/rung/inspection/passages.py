@@ -1,7 +1,7 @@
 """Where in the training text does this occur? Any string counted and found, any text traced back to its passages.
 
-    count(run, "cows eat")           how often and where the string occurs
-    trace(run, generated_text)       which parts of the text stand in the training text: generated or copied?
+    open_index(run).count("cows eat")         how often and where the string occurs
+    open_index(run).trace(generated_text)     which parts of the text stand in the training text: generated or copied?
 
 Both are exact and know nothing of tokens: they look into the UTF-8 bytes of the run's training split, all its
 documents in a row, the byte FF before and after each. That byte is no part of any text, so nothing is found
@@ -105,28 +105,6 @@ class Trace:
     longest: int
 
 
-def count(run: Run, text: str, *, places: int = 5, around: int = CONTEXT_CHARACTERS) -> Count:
-    """How often and where `text` occurs in the training text of `run`.
-
-    Args:
-        run: any run that has its data folder.
-        text: one character or more.
-        places: how many places to tell, the first ones.
-        around: how many characters to show before and after each.
-
-    Raises UserError for an empty text and a run without its data.
-    """
-    return open_index(run).count(text, places=places, around=around)
-
-
-def trace(run: Run, text: str, *, minimum: int = MIN_BYTES, around: int = CONTEXT_CHARACTERS) -> Trace:
-    """Which parts of `text` stand in the training text of `run`, in passages of `minimum` bytes or more.
-
-    Raises UserError for a minimum below 1 and a run without its data.
-    """
-    return open_index(run).trace(text, minimum=minimum, around=around)
-
-
 @dataclass(frozen=True)
 class PassageIndex:
     """The training text and its suffix array. N bytes, the first mark included and the last one not.
@@ -146,7 +124,15 @@ class PassageIndex:
     suffix_array: SuffixArray
 
     def count(self, text: str, *, places: int = 5, around: int = CONTEXT_CHARACTERS) -> Count:
-        """As the function of this name."""
+        """How often and where `text` occurs in the training text.
+
+        Args:
+            text: one character or more.
+            places: how many places to tell, the first ones.
+            around: how many characters to show before and after each.
+
+        Raises UserError for an empty text.
+        """
         if not text:
             raise UserError("there is nothing to count: give one character or more")
         pattern = np.frombuffer(utf8(text), np.uint8)
@@ -158,7 +144,10 @@ class PassageIndex:
         return Count(text, high - low, tuple(first))
 
     def trace(self, text: str, *, minimum: int = MIN_BYTES, around: int = CONTEXT_CHARACTERS) -> Trace:
-        """As the function of this name."""
+        """Which parts of `text` stand in the training text, in passages of `minimum` bytes or more.
+
+        Raises UserError for a minimum below 1.
+        """
         if minimum < 1:
             raise UserError(f"--min {minimum} does not fit: a passage has 1 byte or more")
         data = np.frombuffer(utf8(text), np.uint8)
