@@ -7,7 +7,7 @@ quicker than an argsort.
 
 Where the text is too long to sort at once, it is sorted in chunks, the chunks' counted pairs are merged into one
 row, and every token's pair is then looked up in it. Several processes share the work in just this way: each has a
-stretch of the stream, the first merges everyone's counted pairs, and everyone looks up its own.
+shard of the stream, the first merges everyone's counted pairs, and everyone looks up its own.
 
 N-grams never cross documents: the mark may be their first token (a document begins) or their last (it ends).
 """
@@ -91,7 +91,7 @@ def count_ngrams(
 
 @dataclass(frozen=True)
 class _Shard:
-    """A process's stretch of a stream. To it, as to the whole stream, belongs the token before the first that counts.
+    """A process's shard of a stream. To it, as to the whole stream, belongs the token before the first that counts.
 
     ids: (n + 1,) the tokens.
     gram_ids: (n + 1,) the number of the n-gram of the current order that ends at each.
