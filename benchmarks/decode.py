@@ -29,9 +29,9 @@ import numpy as np
 import torch
 import transformers
 
-from rung.exchange.hugging_face_weights import transformers_of
+from rung.exchange.hugging_face_weights import to_transformers
 from rung.generation import speculative
-from rung.generation.sampling import Step, generate, steps
+from rung.generation.sampling import Step, generate, sample_steps
 from rung.generation.settings import Sampling
 from rung.models.base import fitted
 from rung.models.counting.ngram import NGram, NGramConfig
@@ -90,7 +90,7 @@ def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
 
 def peer_of(model: GPT) -> Any:
     """transformers' network with the same weights."""
-    settings, weights = transformers_of(model)
+    settings, weights = to_transformers(model)
     taken = {key: value for key, value in settings.items() if key not in ("architectures", "model_type")}
     peer: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**taken)).eval()
     peer.load_state_dict(
@@ -127,7 +127,7 @@ def beside_transformers(
     inputs = torch.from_numpy(prompt)
 
     def ours() -> np.ndarray:
-        return tokens_of(steps(model, tokenizer, texts, how), batch)
+        return tokens_of(sample_steps(model, tokenizer, texts, how), batch)
 
     def theirs() -> np.ndarray:
         made = peer.generate(
@@ -161,7 +161,7 @@ def ngram_rates(model: NGram, corpus: Corpus, rounds: int) -> None:
         return stepped.size
 
     def tokens() -> int:
-        return sum(len(step.tokens) for step in steps(model, corpus.tokenizer, "", how))
+        return sum(len(step.tokens) for step in sample_steps(model, corpus.tokenizer, "", how))
 
     def text() -> int:
         return sum(sample.tokens for sample in generate(model, corpus.tokenizer, "", how))
@@ -188,13 +188,15 @@ def drafting(name: str, config: GPTConfig, draft: NGram, corpus: Corpus, rounds:
     model.network.eval()
     prompt = "".join(corpus.text("test"))[:200]
     how = Sampling(max_tokens=NEW, temperature=0)
-    report = speculative.Speculation()
+    report = speculative.SpeculationReport()
 
     def ours() -> np.ndarray:
-        return tokens_of(speculative.steps(model, tokenizer, prompt, how, draft, report=report), 1)
+        return tokens_of(
+            speculative.speculative_steps(model, tokenizer, prompt, how, draft, report=report), 1
+        )
 
     def plain() -> np.ndarray:
-        return tokens_of(steps(model, tokenizer, prompt, how), 1)
+        return tokens_of(sample_steps(model, tokenizer, prompt, how), 1)
 
     for _ in range(6):
         plain()  # until what is compiled after a thousand steps is

@@ -324,7 +324,7 @@ def show_samples(
 
     A token stands as Python would write it, its probability beside it, in percent.
     """
-    from rung.inspection.novelty import sentence
+    from rung.inspection.novelty import describe
     from rung.text.tokenizers import text_of
 
     def named(token: int, log_prob: float) -> str:
@@ -334,7 +334,7 @@ def show_samples(
     for number, sample in enumerate(samples):
         sys.stdout.write("---\n" * (number > 0) + f"{prompt}{sample.text}\n")
         if novelties:
-            sys.stdout.write(f"({sentence(novelties[number])})\n")
+            sys.stdout.write(f"({describe(novelties[number])})\n")
         if not any(sample.top):
             continue
         sys.stdout.write("\n")

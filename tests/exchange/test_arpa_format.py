@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import UserError
-from rung.exchange.arpa_format import arpa_tokens, read_arpa, write_arpa
+from rung.exchange.arpa_format import arpa_names, read_arpa, write_arpa
 from rung.models.base import fitted
 from rung.models.counting.ngram import NGram, NGramConfig
 from tests.models import cows
@@ -55,8 +55,8 @@ def kenlm_scores(path: Path, line: str) -> list[float]:
 
 def our_scores(model: NGram, names: list[str], line: str) -> np.ndarray:
     """log10 of every word and the end of a line; a word without an id is <unk>."""
-    numbers = {name: number for number, name in enumerate(names)}
-    tokens = [numbers.get(word, numbers.get("<unk>", -1)) for word in line.split()]
+    ids = {name: token for token, name in enumerate(names)}
+    tokens = [ids.get(word, ids.get("<unk>", -1)) for word in line.split()]
     return model.score(np.array([*tokens, model.end], np.int64)) / np.log(10)
 
 
@@ -147,7 +147,7 @@ def test_names_are_readable_unique_and_without_white_space() -> None:
     spelled = (
         [bytes([byte]) for byte in range(256)] + ["e", " ", "the", " the", "\n", "▁", "é"] + ["<s>", "e", ""]
     )
-    names = arpa_tokens([token if isinstance(token, bytes) else token.encode() for token in spelled])
+    names = arpa_names([token if isinstance(token, bytes) else token.encode() for token in spelled])
     assert len(set(names)) == len(names)
     assert not any(char.isspace() for name in names for char in name)
     assert {"<s>", "</s>", "<unk>", ""}.isdisjoint(names)

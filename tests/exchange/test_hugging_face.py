@@ -29,7 +29,7 @@ import rung
 from rung.cli import main
 from rung.errors import UserError
 from rung.exchange.hugging_face import export_hf, import_hf
-from rung.exchange.hugging_face_tokenizers import library_json
+from rung.exchange.hugging_face_tokenizers import to_tokenizer_json
 from rung.runs import Run
 from rung.text.tokenizers import KINDS, Tokenizer, WhitespaceTokenizer, train_tokenizer
 from tests.exchange.test_hugging_face_weights import LLAMA, SMALL, random_weights
@@ -79,7 +79,7 @@ def test_transformers_loads_a_run_and_writes_the_same_text(tmp_path: Path, chose
 
 
 def library(tokenizer: Tokenizer) -> LibraryTokenizer:
-    return LibraryTokenizer.from_str(library_json(tokenizer))
+    return LibraryTokenizer.from_str(to_tokenizer_json(tokenizer))
 
 
 TEXTS = [sentences(40), "日日 éé été été ́e ́e don't don't 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?"]
@@ -110,7 +110,7 @@ def test_the_library_gives_the_same_ids_and_the_text_back(text: str) -> None:
 
 def test_a_tokenizer_that_loses_text_stays() -> None:
     with pytest.raises(UserError, match="a whitespace tokeniser can't be written"):
-        library_json(WhitespaceTokenizer(["a", "<unk>"], 1))
+        to_tokenizer_json(WhitespaceTokenizer(["a", "<unk>"], 1))
 
 
 def test_only_transformers_go_to_transformers(tmp_path: Path) -> None:

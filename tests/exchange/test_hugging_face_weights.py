@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from rung.errors import UserError
-from rung.exchange.hugging_face_weights import model_of, transformers_of
+from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.models.transformer.decoder import GPT, GPTConfig
 from tests.models.networks.test_network import random_gpt
 
@@ -65,7 +65,7 @@ def random_weights(network: Any) -> Any:
 @pytest.mark.parametrize("name", THEIRS)
 def test_logits_are_those_of_transformers_both_ways(name: str) -> None:
     theirs = random_weights(THEIRS[name]())
-    ours = model_of(theirs.config.to_dict(), theirs.state_dict())
+    ours = from_transformers(theirs.config.to_dict(), theirs.state_dict())
     tokens = torch.randint(37, (5, 16), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(tokens).logits
@@ -80,7 +80,7 @@ def test_logits_are_those_of_transformers_both_ways(name: str) -> None:
     np.testing.assert_allclose(ours.score(tokens.numpy()), picked, atol=1e-4)
     np.testing.assert_allclose(ours.advance(ours.start(5), history)[0], log_probs[:, -1].numpy(), atol=1e-4)
 
-    config, weights = transformers_of(ours)
+    config, weights = to_transformers(ours)
     again = type(theirs)(type(theirs.config)(**config))
     again.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=False)
     again.eval()
@@ -103,7 +103,7 @@ def test_logits_are_those_of_transformers_both_ways(name: str) -> None:
 )
 def test_ours_go_out_with_the_same_logits(network: Any, fields: dict[str, Any]) -> None:
     ours = random_gpt(GPTConfig(8, 2, 2, 8, **fields))
-    config, weights = transformers_of(ours)
+    config, weights = to_transformers(ours)
     theirs = network(network.config_class(**config)).eval()
     missing, unexpected = theirs.load_state_dict(
         {key: torch.from_numpy(value) for key, value in weights.items()}, strict=False
@@ -128,7 +128,7 @@ def test_ours_go_out_with_the_same_logits(network: Any, fields: dict[str, Any]) 
 )
 def test_a_shape_that_transformers_lacks_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError) as raised:
-        transformers_of(GPT.initialise(GPTConfig(8, 1, 2, 8, **fields), 11, 10, 0))
+        to_transformers(GPT.initialise(GPTConfig(8, 1, 2, 8, **fields), 11, 10, 0))
     assert named in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -153,7 +153,7 @@ def test_a_shape_that_transformers_lacks_is_refused_by_name(fields: dict[str, An
 def test_what_does_not_fit_is_named(change: dict[str, Any], named: str) -> None:
     theirs = GPT2LMHeadModel(GPT2Config(**SMALL))
     with pytest.raises(UserError) as raised:
-        model_of({**theirs.config.to_dict(), **change}, theirs.state_dict())
+        from_transformers({**theirs.config.to_dict(), **change}, theirs.state_dict())
     assert named in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_named(change: dict[str, Any], named: str) -> None:
 )
 def test_settings_of_llama_that_we_lack(change: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError) as raised:
-        model_of({**LlamaConfig(**LLAMA).to_dict(), **change}, {})
+        from_transformers({**LlamaConfig(**LLAMA).to_dict(), **change}, {})
     assert named in str(raised.value)
 
 
@@ -183,7 +183,7 @@ def test_a_file_of_the_bare_body_will_do() -> None:
     bare["h.0.attn.bias"] = torch.ones(1, 1, 16, 16)
     del bare["lm_head.weight"]
     config = {"model_type": "gpt2", "vocab_size": 37, "n_ctx": 16, "n_embd": 24, "n_layer": 3, "n_head": 4}
-    ours = model_of(config, bare)
+    ours = from_transformers(config, bare)
     tokens = torch.arange(16)[None]
     with torch.no_grad():
         torch.testing.assert_close(ours.network(tokens), theirs(tokens).logits, atol=1e-5, rtol=1e-5)
@@ -202,4 +202,4 @@ def test_a_file_of_the_bare_body_will_do() -> None:
 def test_the_document_mark_is_their_end_of_text(ids: dict[str, Any], mark: int) -> None:
     theirs = GPT2LMHeadModel(GPT2Config(**SMALL))
     config = {**theirs.config.to_dict(), "bos_token_id": None, **ids}
-    assert model_of(config, theirs.state_dict()).end == mark
+    assert from_transformers(config, theirs.state_dict()).end == mark

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, RepetitionPenaltyLogitsProcessor
 
 from rung.errors import UserError
-from rung.exchange.hugging_face_weights import model_of
+from rung.exchange.hugging_face_weights import from_transformers
 from rung.generation.beam import Beams, beam_search
 from rung.generation.sampling import Sampling, generate
 from rung.models.base import LanguageModel, fitted
@@ -83,7 +83,7 @@ def test_beams_are_those_of_transformers(early_stopping: Any) -> None:
     reasons = set()
     for seed, width, penalty in itertools.product(range(3), (2, 5), (0.0, 1.0, 2.0, -0.5)):
         network = gpt2(seed)
-        ours = model_of(network.config.to_dict(), network.state_dict())
+        ours = from_transformers(network.config.to_dict(), network.state_dict())
         expected = theirs(
             network,
             12,
@@ -101,7 +101,7 @@ def test_beams_are_those_of_transformers(early_stopping: Any) -> None:
 
 def test_beams_with_a_least_length_are_those_of_transformers() -> None:
     network = gpt2(1)
-    ours = model_of(network.config.to_dict(), network.state_dict())
+    ours = from_transformers(network.config.to_dict(), network.state_dict())
     expected = theirs(
         network, 12, num_beams=4, num_return_sequences=4, early_stopping="never", min_new_tokens=6
     )
@@ -112,7 +112,7 @@ def test_beams_with_a_least_length_are_those_of_transformers() -> None:
 def test_beams_with_a_penalty_are_those_of_transformers() -> None:
     """The mark that begins a history is no token of the prompt for us."""
     network = gpt2(1)
-    ours = model_of(network.config.to_dict(), network.state_dict())
+    ours = from_transformers(network.config.to_dict(), network.state_dict())
     penalty = RepetitionPenaltyLogitsProcessor(1.7, prompt_ignore_length=1)
     expected = theirs(
         network,
@@ -130,7 +130,7 @@ def test_beams_with_a_penalty_are_those_of_transformers() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_greedy_is_transformers_greedy_and_a_beam_of_one(seed: int) -> None:
     network = gpt2(seed)
-    ours = model_of(network.config.to_dict(), network.state_dict())
+    ours = from_transformers(network.config.to_dict(), network.state_dict())
     greedy = generate(ours, LETTERS, PROMPT, Sampling(temperature=0, max_tokens=20))[0].token_ids
     assert [greedy] == theirs(network, 20)
     assert beam_search(ours, LETTERS, PROMPT, Sampling(max_tokens=20), Beams(1))[0].token_ids == greedy

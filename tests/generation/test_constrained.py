@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from rung.errors import UserError
 from rung.generation.beam import Beams, beam_search
-from rung.generation.constrained import json_of, matching, one_of
+from rung.generation.constrained import choice_constraint, json_constraint, regex_constraint
 from rung.generation.constraint import Constraint
 from rung.generation.form import Form, constraint_of
 from rung.generation.sampling import Sample, generate
 from rung.generation.settings import Sampling
-from rung.generation.speculative import steps
+from rung.generation.speculative import speculative_steps
 from rung.models.base import LanguageModel, fitted
 from rung.models.counting.ngram import NGram, NGramConfig
 from rung.models.transformer.decoder import GPT, GPTConfig
@@ -71,7 +71,7 @@ def made(kind: str, constraint: Constraint, **how: Any) -> list[Sample]:
     ],
 )
 def test_what_ends_matches_the_whole_expression(kind: str, regex: str) -> None:
-    samples = made(kind, matching(regex, TOKENIZERS[kind]))
+    samples = made(kind, regex_constraint(regex, TOKENIZERS[kind]))
     assert any(sample.finish_reason == "end" for sample in samples)
     for sample in samples:
         assert sample.finish_reason in ("end", "length")
@@ -83,7 +83,7 @@ def test_what_ends_matches_the_whole_expression(kind: str, regex: str) -> None:
 
 
 def test_the_limit_cuts_and_says_so() -> None:
-    for sample in made("char", matching(r"[a-z]{30}", TOKENIZERS["char"]), max_tokens=10):
+    for sample in made("char", regex_constraint(r"[a-z]{30}", TOKENIZERS["char"]), max_tokens=10):
         assert sample.finish_reason == "length"
         assert re.fullmatch("[a-z]{10}", sample.text)
 
@@ -95,7 +95,7 @@ LETTERS = st.sampled_from(["a", "b", "é", "日", "[ab]", "[^a]", "a{2}", "b?", 
 @settings(deadline=None, max_examples=40)
 def test_any_expression_is_matched(parts: list[str], kind: str, seed: int) -> None:
     regex = "".join(parts)
-    for sample in made(kind, matching(regex, TOKENIZERS[kind]), samples=2, seed=seed):
+    for sample in made(kind, regex_constraint(regex, TOKENIZERS[kind]), samples=2, seed=seed):
         if sample.finish_reason == "end":
             assert re.fullmatch(regex, sample.text)
 
@@ -108,12 +108,12 @@ def test_any_expression_is_matched(parts: list[str], kind: str, seed: int) -> No
 )
 @settings(deadline=None, max_examples=40)
 def test_choices_are_taken_letter_by_letter(choices: list[str], kind: str) -> None:
-    samples = made(kind, one_of(choices, TOKENIZERS[kind]), temperature=1.5)
+    samples = made(kind, choice_constraint(choices, TOKENIZERS[kind]), temperature=1.5)
     assert all(sample.finish_reason == "end" and sample.text in choices for sample in samples)
 
 
 def test_the_only_choice_is_made_whatever_the_model_thinks() -> None:
-    constraint = one_of(["zzzz (.*) ??"], TOKENIZERS["gpt"])
+    constraint = choice_constraint(["zzzz (.*) ??"], TOKENIZERS["gpt"])
     assert {sample.text for sample in made("gpt", constraint)} == {"zzzz (.*) ??"}
 
 
@@ -133,7 +133,7 @@ SCHEMA = {
 @pytest.mark.parametrize("kind", MODELS)
 def test_json_is_of_its_schema(kind: str) -> None:
     finished = 0
-    for sample in made(kind, json_of(SCHEMA, TOKENIZERS[kind]), max_tokens=150):
+    for sample in made(kind, json_constraint(SCHEMA, TOKENIZERS[kind]), max_tokens=150):
         if sample.finish_reason == "end":
             finished += 1
             value = json.loads(sample.text)
@@ -150,7 +150,7 @@ def test_json_is_of_its_schema(kind: str) -> None:
 
 def test_all_tokens_allowed_are_those_that_can_go_on() -> None:
     tokenizer = TOKENIZERS["char"]
-    constraint = matching("(ab|é)c?", tokenizer)
+    constraint = regex_constraint("(ab|é)c?", tokenizer)
     state = constraint.start(1)
     allowed = constraint.allowed(state)
     assert allowed is not None
@@ -171,14 +171,16 @@ def test_all_tokens_allowed_are_those_that_can_go_on() -> None:
 def test_beams_and_drafts_keep_to_it_too() -> None:
     tokenizer, model = TOKENIZERS["char"], MODELS["char"]
     regex = r"(Yes|No|Perhaps)[!?;] [a-z]+\."
-    constraint = matching(regex, tokenizer)
+    constraint = regex_constraint(regex, tokenizer)
     for found in beam_search(
         model, tokenizer, "", Sampling(max_tokens=40), Beams(beams=4, n_best=4), constraint
     ):
         assert found.finish_reason == "length" or re.fullmatch(regex, found.text)
     how = Sampling(max_tokens=60, temperature=0)
     alone = generate(model, tokenizer, "", how, constraint)[0].token_ids
-    drafted = [int(step.tokens[0]) for step in steps(model, tokenizer, "", how, model, constraint)]
+    drafted = [
+        int(step.tokens[0]) for step in speculative_steps(model, tokenizer, "", how, model, constraint)
+    ]
     assert drafted == alone
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rung.errors import UserError
 from rung.generation.beam import Beams
-from rung.generation.constraint import Banned, Constraint
+from rung.generation.constraint import BannedText, Constraint
 from rung.generation.prompts import generate_each, read_prompts
 from rung.generation.sampling import Sample, Sampling, generate, generate_many, stream
 from rung.models import LANGUAGE, rung_class
@@ -123,7 +123,7 @@ def test_streaming_gathering_and_each_alone_agree(
     """The quick path without stop strings, the streamed one, and one row at a time."""
     model = bigram(seed)
     how = Sampling(max_tokens=8, samples=samples, seed=seed, stop=tuple(stops), min_tokens=1, **chosen)
-    gathered = generate_many(model, LETTERS, prompts, how)
+    collect_samples = generate_many(model, LETTERS, prompts, how)
     texts: dict[tuple[int, int], Sample] = {}
     for piece in stream(model, LETTERS, prompts, how):
         sample = texts.setdefault((piece.prompt, piece.sample), Sample())
@@ -134,7 +134,7 @@ def test_streaming_gathering_and_each_alone_agree(
         sample.finish_reason = piece.finish_reason or ""
     assert len(texts) == len(prompts) * samples
     for (prompt, number), sample in texts.items():
-        other = gathered[prompt][number]
+        other = collect_samples[prompt][number]
         assert (sample.text, sample.token_ids, sample.finish_reason) == (
             other.text,
             other.token_ids,
@@ -144,7 +144,7 @@ def test_streaming_gathering_and_each_alone_agree(
         assert other.tokens == len(other.token_ids)
         assert other.log_prob == pytest.approx(sum(other.token_log_probs))
     one = len(prompts) // 2
-    assert generate(model, LETTERS, prompts[one], how) == gathered[one]
+    assert generate(model, LETTERS, prompts[one], how) == collect_samples[one]
 
 
 def test_more_samples_leave_the_first_as_they_were() -> None:
@@ -260,7 +260,7 @@ def test_force_and_least_length() -> None:
 def test_a_banned_text_is_followed_byte_by_byte() -> None:
     """Every prefix state of Knuth, Morris and Pratt's example, against looking at the text itself."""
     pieces = Letters("a", "b", "ab", "ba", "aab")
-    ban = Banned("abaab", pieces)
+    ban = BannedText("abaab", pieces)
     rng = np.random.default_rng(0)
     for _ in range(200):
         state, text = ban.start(1), ""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rung.errors import UserError
-from rung.generation.masked import accuracy, fill, wilson
+from rung.generation.masked import accuracy, fill, wilson_interval
 from rung.models.base import LanguageModel, fitted
 from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.models.counting.ngram import NGram, NGramConfig
@@ -146,9 +146,9 @@ def test_only_words_of_a_word_tokeniser_are_masked() -> None:
 
 def test_wilson_s_interval() -> None:
     # Wilson 1927, by hand for z = 1.96: 0 of 10, 5 of 10, 81 of 263 (Newcombe 1998, table I).
-    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
 
 
 def test_what_cannot_be_done_is_told_in_one_line() -> None:

@@ -23,7 +23,7 @@ from transformers.generation.logits_process import (
 
 from rung.errors import UserError
 from rung.generation import pipeline
-from rung.generation.pipeline import Pipeline, draw
+from rung.generation.pipeline import Pipeline, sample_tokens
 from rung.generation.settings import Sampling
 from tests.generation.letters import Letters
 
@@ -33,7 +33,7 @@ V = LETTERS.vocab_size
 
 def shares(log_probs: np.ndarray) -> np.ndarray:
     """Probabilities in proportion, summing to 1."""
-    return np.exp(pipeline.normalised(log_probs))
+    return np.exp(pipeline.log_softmax(log_probs))
 
 
 @st.composite
@@ -74,7 +74,7 @@ def test_what_is_drawn_from_is_a_distribution_and_nothing_impossible_becomes_pos
         past = past.after(np.full(len(log_probs), token))
     before = log_probs.copy()
     try:
-        out = pipe.processed(log_probs, past)
+        out = pipe.process(log_probs, past)
     except UserError:  # the mark alone was possible, too early
         return
     np.testing.assert_array_equal(log_probs, before)
@@ -82,8 +82,7 @@ def test_what_is_drawn_from_is_a_distribution_and_nothing_impossible_becomes_pos
     if len(made) >= len(chosen["force"]):
         assert (out[~np.isfinite(log_probs)] == -np.inf).all()
     alone = [
-        pipe.processed(log_probs[row : row + 1], past.select(np.array([row])))
-        for row in range(len(log_probs))
+        pipe.process(log_probs[row : row + 1], past.select(np.array([row]))) for row in range(len(log_probs))
     ]
     np.testing.assert_array_equal(out, np.concatenate(alone))
 
@@ -97,7 +96,7 @@ def test_cuts_keep_the_proportions_of_what_they_keep(
         pipeline.top_k(log_probs, k),
         pipeline.top_p(log_probs, p),
         pipeline.min_p(log_probs, share),
-        pipeline.typical(log_probs, p),
+        pipeline.typical_p(log_probs, p),
     ]
     for out in cuts:
         for before, after in zip(log_probs, out, strict=True):
@@ -116,14 +115,14 @@ def test_cuts_keep_the_proportions_of_what_they_keep(
 @given(st.integers(0, 10_000), st.integers(1, 30), st.floats(0.05, 0.95), st.floats(0.3, 3.0))
 def test_each_cut_is_that_of_transformers(seed: int, k: int, p: float, warmth: float) -> None:
     """On random logits, where nothing is tied."""
-    log_probs = pipeline.normalised(np.random.default_rng(seed).normal(0, 2, (3, 30)))
+    log_probs = pipeline.log_softmax(np.random.default_rng(seed).normal(0, 2, (3, 30)))
     scores = torch.from_numpy(log_probs)
     ids: Any = torch.zeros((3, 1), dtype=torch.int64)
     pairs: list[tuple[Callable[[], np.ndarray], Any]] = [
         (lambda: pipeline.top_k(log_probs, k), TopKLogitsWarper(k)),
         (lambda: pipeline.top_p(log_probs, p), TopPLogitsWarper(p)),
         (lambda: pipeline.min_p(log_probs, p), MinPLogitsWarper(p)),
-        (lambda: pipeline.typical(log_probs, p), TypicalLogitsWarper(p)),
+        (lambda: pipeline.typical_p(log_probs, p), TypicalLogitsWarper(p)),
         (lambda: pipeline.temperature(log_probs, warmth), TemperatureLogitsWarper(warmth)),
     ]
     for ours, theirs in pairs:
@@ -135,7 +134,7 @@ def test_each_cut_is_that_of_transformers(seed: int, k: int, p: float, warmth: f
 @given(st.integers(0, 10_000), st.floats(0.2, 4.0))
 def test_repetition_penalty_is_that_of_transformers(seed: int, penalty: float) -> None:
     rng = np.random.default_rng(seed)
-    log_probs = pipeline.normalised(rng.normal(0, 2, (3, V)))
+    log_probs = pipeline.log_softmax(rng.normal(0, 2, (3, V)))
     prompt, made = rng.integers(0, V, (3, 4)), rng.integers(0, V, (3, 3))
     pipe = Pipeline(Sampling(repetition_penalty=penalty), LETTERS)
     past = pipe.start(list(prompt))
@@ -149,7 +148,7 @@ def test_repetition_penalty_is_that_of_transformers(seed: int, penalty: float) -
 
 def test_the_cuts_follow_each_other_as_in_transformers() -> None:
     rng = np.random.default_rng(3)
-    log_probs = pipeline.normalised(rng.normal(0, 2, (5, V)))
+    log_probs = pipeline.log_softmax(rng.normal(0, 2, (5, V)))
     how = Sampling(temperature=0.7, top_k=9, top_p=0.9, min_p=0.03, typical_p=0.8)
     scores: Any = torch.from_numpy(log_probs)
     ids: Any = torch.zeros((5, 1), dtype=torch.int64)
@@ -162,7 +161,7 @@ def test_the_cuts_follow_each_other_as_in_transformers() -> None:
     ):
         scores = warper(ids, scores)
     pipe = Pipeline(how, LETTERS)
-    out = pipe.processed(log_probs, pipe.start([np.empty(0, np.int64)] * 5))
+    out = pipe.process(log_probs, pipe.start([np.empty(0, np.int64)] * 5))
     np.testing.assert_allclose(np.exp(out), torch.softmax(scores, dim=-1).numpy(), atol=1e-9)
 
 
@@ -184,20 +183,20 @@ def test_cuts_by_hand() -> None:
         (pipeline.min_p(log_probs, 0.4), [0, 2 / 3, 1 / 3, 0]),
         (pipeline.min_p(log_probs, 0.0), [0.1, 0.5, 0.25, 0.15]),
         # The entropy is 1.208 nats; the surprises 2.30, 0.69, 1.39, 1.90 lie 1.09, 0.51, 0.18, 0.69 from it.
-        (pipeline.typical(log_probs, 0.2), [0, 0, 1, 0]),
-        (pipeline.typical(log_probs, 0.7), [0, 2 / 3, 1 / 3, 0]),
-        (pipeline.typical(log_probs, 0.8), [0, 5 / 9, 2.5 / 9, 1.5 / 9]),
+        (pipeline.typical_p(log_probs, 0.2), [0, 0, 1, 0]),
+        (pipeline.typical_p(log_probs, 0.7), [0, 2 / 3, 1 / 3, 0]),
+        (pipeline.typical_p(log_probs, 0.8), [0, 5 / 9, 2.5 / 9, 1.5 / 9]),
     ):
         np.testing.assert_allclose(shares(cut), [kept], atol=1e-12)
 
 
 def test_among_equals_the_lower_ids_are_kept() -> None:
     equal = np.full((1, 6), -np.log(6))
-    for cut in (pipeline.top_k(equal, 2), pipeline.top_p(equal, 0.3), pipeline.typical(equal, 0.3)):
+    for cut in (pipeline.top_k(equal, 2), pipeline.top_p(equal, 0.3), pipeline.typical_p(equal, 0.3)):
         assert np.isfinite(cut).tolist() == [[True, True, False, False, False, False]]
-    assert pipeline.ranking(equal, 3).tolist() == [[0, 1, 2]]
+    assert pipeline.top_k_ids(equal, 3).tolist() == [[0, 1, 2]]
     mixed = np.log([[0.1, 0.2, 0.1, 0.4, 0.2]])
-    assert pipeline.ranking(mixed, 4).tolist() == [[3, 1, 4, 0]]
+    assert pipeline.top_k_ids(mixed, 4).tolist() == [[3, 1, 4, 0]]
 
 
 def test_penalties_on_counts_by_hand() -> None:
@@ -217,21 +216,21 @@ def test_counts_are_of_what_was_made_and_seen_is_the_prompt_too() -> None:
     assert past.seen is not None
     assert past.counts[:, :3].tolist() == [[0, 0, 2], [1, 0, 1]]
     assert past.seen[:, :3].tolist() == [[True, True, True], [True, False, True]]
-    assert past.made.tolist() == [2, 2]
+    assert past.n_made.tolist() == [2, 2]
 
 
 def test_bias_least_length_and_force() -> None:
-    log_probs = pipeline.normalised(np.zeros((1, V)))
+    log_probs = pipeline.log_softmax(np.zeros((1, V)))
     pipe = Pipeline(Sampling(bias=("a=1.5",), min_tokens=3, force="ca"), LETTERS)
     past = pipe.start([np.empty(0, np.int64)])
     for letter in "ca":  # forced, one after the other
-        assert np.exp(pipe.processed(log_probs, past))[0].argmax() == LETTERS.encode(letter)[0]
-        assert np.exp(pipe.processed(log_probs, past)).max() == 1
+        assert np.exp(pipe.process(log_probs, past))[0].argmax() == LETTERS.encode(letter)[0]
+        assert np.exp(pipe.process(log_probs, past)).max() == 1
         past = past.after(LETTERS.encode(letter))
-    probs = np.exp(pipe.processed(log_probs, past))[0]
+    probs = np.exp(pipe.process(log_probs, past))[0]
     assert probs[LETTERS.end] == 0  # two tokens are made
     np.testing.assert_allclose(probs[0], np.exp(1.5) / (np.exp(1.5) + V - 2))
-    probs = np.exp(pipe.processed(log_probs, past.after(np.array([1]))))[0]
+    probs = np.exp(pipe.process(log_probs, past.after(np.array([1]))))[0]
     np.testing.assert_allclose(probs[LETTERS.end], 1 / (np.exp(1.5) + V - 1))
 
 
@@ -245,9 +244,9 @@ def test_picking_is_drawing_from_what_is_processed() -> None:
         log_probs = np.tile(np.log(probs), (20_000, 1))
     pipe = Pipeline(Sampling(top_k=4, temperature=0.5), LETTERS)
     past = pipe.start([np.empty(0, np.int64)])
-    expected = np.exp(pipe.processed(log_probs[:1], past))[0]
+    expected = np.exp(pipe.process(log_probs[:1], past))[0]
     np.testing.assert_allclose(expected[:4], np.array([0.16, 0.09, 0.0225, 0.01]) / 0.2825)
-    tokens = pipe.pick(log_probs, past, np.random.default_rng(0).random(20_000))
+    tokens = pipe.sample(log_probs, past, np.random.default_rng(0).random(20_000))
     counts = np.bincount(tokens, minlength=V)
     assert counts[4:].sum() == 0
     assert chisquare(counts[:4], expected[:4] * 20_000).pvalue > 1e-4
@@ -261,19 +260,19 @@ def test_greedy_takes_the_likeliest_of_what_is_processed(
     pipe = Pipeline(replace(Sampling(**chosen), temperature=0), LETTERS)
     past = pipe.start([LETTERS.encode("abba")] * len(log_probs))
     try:
-        expected = pipe.processed(log_probs, past).argmax(axis=-1)
+        expected = pipe.process(log_probs, past).argmax(axis=-1)
     except UserError:
         with pytest.raises(UserError, match="no token is left"):
-            pipe.pick(log_probs, past, np.empty(0))
+            pipe.sample(log_probs, past, np.empty(0))
         return
-    assert pipe.pick(log_probs, past, np.empty(0)).tolist() == expected.tolist()
+    assert pipe.sample(log_probs, past, np.empty(0)).tolist() == expected.tolist()
 
 
 @settings(deadline=None)
 @given(distributions(), st.floats(0, 1, exclude_max=True))
 def test_a_draw_is_never_impossible(log_probs: np.ndarray, uniform: float) -> None:
     for numbers in (np.full(len(log_probs), uniform), np.full(len(log_probs), np.nextafter(1, 0))):
-        tokens = draw(log_probs, numbers)
+        tokens = sample_tokens(log_probs, numbers)
         assert np.isfinite(log_probs[np.arange(len(tokens)), tokens]).all()
 
 

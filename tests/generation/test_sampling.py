@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from rung.errors import UserError
-from rung.generation.pipeline import draw
+from rung.generation.pipeline import sample_tokens
 from rung.generation.sampling import Sampling, generate, stream
 from rung.models.base import LanguageModel, fitted
 from rung.models.counting.bigram import Bigram, BigramConfig
@@ -27,7 +27,7 @@ def test_draws_follow_the_distribution():
     with np.errstate(divide="ignore"):
         log_probs = np.log(probs)[None]
     uniforms = np.random.default_rng(0).random(20_000)
-    counts = np.bincount(draw(np.repeat(log_probs, 20_000, 0), uniforms), minlength=5)
+    counts = np.bincount(sample_tokens(np.repeat(log_probs, 20_000, 0), uniforms), minlength=5)
     assert counts[4] == 0
     assert chisquare(counts[:4], probs[:4] * 20_000).pvalue > 1e-4
 

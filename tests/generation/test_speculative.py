@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rung import api
 from rung.errors import UserError
 from rung.generation import sampling
-from rung.generation.drafts import Draft, LookupDraft, NGramDraft, Proposal
+from rung.generation.drafts import Draft, NGramDraft, PromptLookupDraft, Proposal
 from rung.generation.settings import Sampling
-from rung.generation.speculative import Speculation, open_draft, steps
+from rung.generation.speculative import SpeculationReport, open_draft, speculative_steps
 from rung.models.base import LanguageModel, fitted
 from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.models.counting.ngram import NGram, NGramConfig
@@ -62,7 +62,11 @@ def drawn(
 ) -> list[list[int]]:
     """The tokens of every sample."""
     texts: list[list[int]] = [[] for _ in range(how.samples)]
-    made = sampling.steps(model, ABC, prompt, how) if draft is None else steps(model, ABC, prompt, how, draft)
+    made = (
+        sampling.sample_steps(model, ABC, prompt, how)
+        if draft is None
+        else speculative_steps(model, ABC, prompt, how, draft)
+    )
     for step in made:
         for row, token in zip(step.rows.tolist(), step.tokens.tolist(), strict=True):
             texts[row].append(token)
@@ -75,7 +79,7 @@ DRAFTS = {
         Bigram.fit(BigramConfig(), TokenStream.of([np.array([0, 1, 2, 3, 1])], 4), 5, 4)
     ),
     "an n-gram's path": lambda model: NGramDraft(counted(3, seed=5)),
-    "look-up": lambda model: LookupDraft(4, 1),
+    "look-up": lambda model: PromptLookupDraft(4, 1),
     "nonsense": lambda model: Stubborn([2, 2, 0, 1, 3, 3]),
     "the mark": lambda model: Stubborn([4, 0]),
     "nothing": lambda model: Stubborn([]),
@@ -110,7 +114,7 @@ def exact(model: LanguageModel, how: Sampling, length: int) -> dict[tuple[int, .
     open_texts = [((), 1.0, log_probs, state, pipeline.start([np.array([], np.int64)]), limits_of.start(1))]
     while open_texts:
         text, probability, log_probs, state, past, limits = open_texts.pop()
-        row = np.exp(pipeline.processed(log_probs, past, limits_of.allowed(limits))[0].astype(np.float64))
+        row = np.exp(pipeline.process(log_probs, past, limits_of.allowed(limits))[0].astype(np.float64))
         for token in np.flatnonzero(row).tolist():
             longer = (*text, token)
             if token == ABC.end or len(longer) == length:
@@ -164,10 +168,10 @@ def test_drawn_texts_have_the_model_s_own_distribution(draft: str, how: Sampling
 
 
 def test_a_model_that_drafts_for_itself_is_always_right() -> None:
-    report = Speculation()
+    report = SpeculationReport()
     how = Sampling(max_tokens=30, min_tokens=30, seed=3)
     model = counted(3)
-    assert len(list(steps(model, ABC, "ab", how, model, report=report))) == 30
+    assert len(list(speculative_steps(model, ABC, "ab", how, model, report=report))) == 30
     assert report.accepted == report.drafted
     assert report.tokens == 30
     assert report.model_calls == 30 - report.accepted < 8
@@ -175,7 +179,7 @@ def test_a_model_that_drafts_for_itself_is_always_right() -> None:
 
 def test_log_probabilities_are_the_model_s_own() -> None:
     model, how = counted(3), Sampling(max_tokens=20, min_tokens=20, temperature=0.5, seed=2, top_logprobs=2)
-    made = list(steps(model, ABC, "b", how, counted(2)))
+    made = list(speculative_steps(model, ABC, "b", how, counted(2)))
     tokens = np.array([step.tokens[0] for step in made])
     scores = model.score(np.append(ABC.encode("b"), tokens))[1:]
     np.testing.assert_allclose([step.log_probs[0] for step in made], scores, rtol=1e-5)
@@ -185,7 +189,7 @@ def test_log_probabilities_are_the_model_s_own() -> None:
 @given(st.lists(st.integers(0, 2), max_size=40), st.integers(1, 6))
 @settings(deadline=None, max_examples=60)
 def test_look_up_proposes_what_followed_the_longest_end_that_stood_before(text: list[int], k: int) -> None:
-    draft = LookupDraft(3, 1)
+    draft = PromptLookupDraft(3, 1)
     draft.start()
     for token in text:
         draft.push([token])
@@ -227,7 +231,7 @@ def test_another_tokeniser_is_refused_in_one_line(tmp_path: Path) -> None:
         open_draft(str(theirs.folder), ours)
     assert "\n" not in str(caught.value)
     assert open_draft(str(ours.folder), ours) is not None
-    assert isinstance(open_draft("lookup", ours), LookupDraft)
+    assert isinstance(open_draft("lookup", ours), PromptLookupDraft)
 
 
 def test_text_of_many_bytes_is_the_same_with_a_draft() -> None:
@@ -237,5 +241,7 @@ def test_text_of_many_bytes_is_the_same_with_a_draft() -> None:
         NGram.fit(NGramConfig(order=4), tokenizer.encode_many(texts), tokenizer.vocab_size, tokenizer.end)
     )
     how = Sampling(temperature=0, max_tokens=60)
-    alone = [int(step.tokens[0]) for step in sampling.steps(model, tokenizer, "h", how)]
-    assert [int(step.tokens[0]) for step in steps(model, tokenizer, "h", how, LookupDraft())] == alone
+    alone = [int(step.tokens[0]) for step in sampling.sample_steps(model, tokenizer, "h", how)]
+    assert [
+        int(step.tokens[0]) for step in speculative_steps(model, tokenizer, "h", how, PromptLookupDraft())
+    ] == alone

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rung import api
 from rung.errors import UserError
 from rung.generation.sampling import Sample
-from rung.inspection.novelty import KnownTexts, Novelty, sentence
+from rung.inspection.novelty import Novelty, NoveltyIndex, describe
 from rung.runs import Run
 
 
@@ -43,7 +43,7 @@ def by_hand(text: str, documents: list[str]) -> tuple[int, bool]:
 @settings(deadline=None, max_examples=60)
 def test_the_longest_passage_is_that_of_trying_every_part(names: Run, text: str) -> None:
     documents = list(names.corpus.text("train"))
-    found = KnownTexts(names).novelty(text)
+    found = NoveltyIndex(names).novelty(text)
     assert (found.longest_bytes, found.whole) == by_hand(text, documents)
     assert found.longest in text
     assert len(found.longest.encode()) == found.longest_bytes
@@ -55,21 +55,21 @@ def test_the_longest_passage_is_that_of_trying_every_part(names: Run, text: str)
 
 
 def test_a_name_is_in_training_in_validation_or_new(names: Run) -> None:
-    known = KnownTexts(names)
+    known = NoveltyIndex(names)
     training, validation = set(names.corpus.text("train")), set(names.corpus.text("validation"))
-    assert all(known.find(name) == "training" for name in training)
-    assert all(known.find(name) == "validation" for name in validation - training)
+    assert all(known.find_document(name) == "training" for name in training)
+    assert all(known.find_document(name) == "validation" for name in validation - training)
     assert validation - training
-    assert known.find("xyz") == "new"
+    assert known.find_document("xyz") == "new"
     # A part of a name is no name.
-    assert known.find("") == "new"
+    assert known.find_document("") == "new"
 
 
 def test_samples_that_were_cut_off_are_no_documents(names: Run) -> None:
     name = next(iter(names.corpus.text("train")))
     whole = Sample(text=name[1:], finish_reason="end")
     cut = Sample(text=name[1:], finish_reason="length")
-    first, second = KnownTexts(names).of(name[:1], [whole, cut])
+    first, second = NoveltyIndex(names).novelties(name[:1], [whole, cut])
     assert first.document == "training"
     assert second.document is None
     assert first.whole
@@ -77,11 +77,11 @@ def test_samples_that_were_cut_off_are_no_documents(names: Run) -> None:
 
 
 def test_of_long_documents_only_passages_are_told(play: Run) -> None:
-    found = KnownTexts(play).novelty("be or not to do", document="be or not to do")
+    found = NoveltyIndex(play).novelty("be or not to do", document="be or not to do")
     assert found.document is None
     assert found.longest == "be or not to "
     assert not found.whole
-    assert KnownTexts(play).novelty("or not to be, that").whole
+    assert NoveltyIndex(play).novelty("or not to be, that").whole
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_of_long_documents_only_passages_are_told(play: Run) -> None:
     ],
 )
 def test_what_a_person_is_told(novelty: Novelty, said: str) -> None:
-    assert said in sentence(novelty)
-    assert "\n" not in sentence(novelty)
+    assert said in describe(novelty)
+    assert "\n" not in describe(novelty)
 
 
 def test_without_the_data_it_cannot_be_told(play: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no training text"):
-        KnownTexts(Run(tmp_path, play.recipe))
+        NoveltyIndex(Run(tmp_path, play.recipe))

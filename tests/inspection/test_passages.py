@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import rung
 from rung.errors import UserError
 from rung.inspection import passages
-from rung.inspection.passages import PassageIndex, Trace, build_passages, count, open_index, trace
+from rung.inspection.passages import PassageIndex, Trace, build_passages, open_index
 from rung.runs import Run
 from rung.text.corpus import Corpus
 from rung.text.stream import TokenStream
@@ -203,50 +203,50 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_any_run_answers_and_keeps_its_index(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     training = list(run.corpus.text("train"))
-    assert count(run, "cows eat").count == len(occurrences(training, "cows eat"))
-    assert (run.folder / "data" / passages.FILE).exists()
+    assert open_index(run).count("cows eat").count == len(occurrences(training, "cows eat"))
+    assert (run.folder / "data" / passages.INDEX_FILE).exists()
 
     def refuse(corpus: Corpus) -> PassageIndex:
         raise AssertionError("the index was made a second time")
 
     monkeypatch.setattr(passages, "build_passages", refuse)
-    assert trace(run, training[0][50:250]).share == 1
-    assert count(run, "zebra").count == 0
+    assert open_index(run).trace(training[0][50:250]).share == 1
+    assert open_index(run).count("zebra").count == 0
 
 
 def test_another_corpus_in_the_same_folder_has_another_index(run: Run) -> None:
-    before = count(run, "cows eat").count
+    before = open_index(run).count("cows eat").count
     facts = run.folder / "data" / "corpus.json"
     kept = facts.read_text(encoding="utf-8")
     facts.write_text(json.dumps(json.loads(kept) | {"note": "prepared again"}), encoding="utf-8")
-    stale = (run.folder / "data" / passages.FILE).stat().st_mtime_ns
-    assert count(run, "cows eat").count == before
-    assert (run.folder / "data" / passages.FILE).stat().st_mtime_ns > stale
+    stale = (run.folder / "data" / passages.INDEX_FILE).stat().st_mtime_ns
+    assert open_index(run).count("cows eat").count == before
+    assert (run.folder / "data" / passages.INDEX_FILE).stat().st_mtime_ns > stale
     facts.write_text(kept, encoding="utf-8")
 
 
 def test_without_room_for_the_index_the_answer_is_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = count(run, "cows eat")
-    (run.folder / "data" / passages.FILE).unlink()
+    expected = open_index(run).count("cows eat")
+    (run.folder / "data" / passages.INDEX_FILE).unlink()
 
     def refuse(*_: object) -> None:
         raise UserError("cannot write")
 
     monkeypatch.setattr(passages, "save_tensors", refuse)
-    assert count(run, "cows eat") == expected
+    assert open_index(run).count("cows eat") == expected
     assert open_index(run).trace("the cows eat", minimum=1).share == 1
-    assert not (run.folder / "data" / passages.FILE).exists()
+    assert not (run.folder / "data" / passages.INDEX_FILE).exists()
 
 
 def test_the_index_can_be_read_by_others(run: Run) -> None:
-    count(run, "a")
-    assert stat.S_IMODE((run.folder / "data" / passages.FILE).stat().st_mode) & 0o044
+    open_index(run).count("a")
+    assert stat.S_IMODE((run.folder / "data" / passages.INDEX_FILE).stat().st_mode) & 0o044
 
 
 def test_bad_questions_are_named(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to count"):
-        count(run, "")
+        open_index(run).count("")
     with pytest.raises(UserError, match="--min 0"):
-        trace(run, "a", minimum=0)
+        open_index(run).trace("a", minimum=0)
     with pytest.raises(UserError, match="no training text"):
-        count(Run(tmp_path, run.recipe), "a")
+        open_index(Run(tmp_path, run.recipe)).count("a")

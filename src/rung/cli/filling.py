@@ -12,7 +12,7 @@ from rung.errors import UserError
 
 if TYPE_CHECKING:
     from rung.generation.masked import Accuracy
-    from rung.generation.speculative import Speculation
+    from rung.generation.speculative import SpeculationReport
 
 
 def fill(
@@ -77,11 +77,11 @@ def fill(
     if json:
         show_json({"run": str(run), "file": file, "mask_rate": mask_rate, "seed": seed, **asdict(result)})
     else:
-        print(_told(opened.rung, opened.tokenizer.kind, result))
+        print(_accuracy_text(opened.rung, opened.tokenizer.kind, result))
     return 0
 
 
-def draft_told(report: Speculation) -> str:
+def draft_text(report: SpeculationReport) -> str:
     """What became of a draft's guesses, for a person."""
     calls = report.model_calls
     text = (
@@ -93,18 +93,18 @@ def draft_told(report: Speculation) -> str:
     return text
 
 
-def draft_record(report: Speculation) -> dict[str, Any]:
+def draft_record(report: SpeculationReport) -> dict[str, Any]:
     """The same as JSON."""
     keys = ("tokens", "drafted", "accepted", "model_calls", "seconds", "speed_up")
     return {key: getattr(report, key) for key in keys}
 
 
-def tell_draft(report: Speculation) -> None:
+def print_draft(report: SpeculationReport) -> None:
     """On stderr, so that the text can be piped on."""
-    print(f"rung: {draft_told(report)}", file=sys.stderr)
+    print(f"rung: {draft_text(report)}", file=sys.stderr)
 
 
-def _told(rung: str, kind: str, result: Accuracy) -> str:
+def _accuracy_text(rung: str, kind: str, result: Accuracy) -> str:
     def share(value: float, interval: tuple[float, float]) -> str:
         return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 

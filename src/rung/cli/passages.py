@@ -22,9 +22,9 @@ def count(run: Path, text: Text, *, places: int = 5, json: bool = False) -> int:
         json: print the answer as one JSON object, nothing else.
     """
     from rung import api
-    from rung.inspection import passages
+    from rung.inspection.passages import open_index
 
-    found = passages.count(api.load(run), text, places=places)
+    found = open_index(api.load(run)).count(text, places=places)
     if json:
         show_json(asdict(found))
         return 0
@@ -49,12 +49,12 @@ def trace(run: Path, file: Text, *, min: int | None = None, json: bool = False) 
         json: print the answer as one JSON object, nothing else.
     """
     from rung import api
-    from rung.inspection import passages
+    from rung.inspection.passages import MIN_BYTES, open_index
     from rung.text.sources import open_source
 
     no_option(file)
     text = "".join(open_source(file, documents="files"))
-    found = passages.trace(api.load(run), text, minimum=passages.MINIMUM if min is None else min)
+    found = open_index(api.load(run)).trace(text, minimum=MIN_BYTES if min is None else min)
     if json:
         show_json(asdict(found))
         return 0

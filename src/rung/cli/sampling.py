@@ -38,13 +38,12 @@ def sample(
         json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
     """
     from rung import api, terminal
-    from rung.cli.filling import draft_record, tell_draft
+    from rung.cli.filling import draft_record, print_draft
     from rung.generation.form import constraint_of
-    from rung.generation.prompts import generate_each, read_prompts, record
-    from rung.generation.sampling import pieces, steps
-    from rung.generation.speculative import Speculation, open_draft
-    from rung.generation.speculative import steps as speculative_steps
-    from rung.inspection.novelty import KnownTexts
+    from rung.generation.prompts import generate_each, read_prompts, sample_record
+    from rung.generation.sampling import sample_steps, text_pieces
+    from rung.generation.speculative import SpeculationReport, open_draft, speculative_steps
+    from rung.inspection.novelty import NoveltyIndex
 
     if prompts is not None and prompt:
         raise UserError("--prompts does not go with a PROMPT: put it in the file")
@@ -56,29 +55,29 @@ def sample(
     model, tokenizer = opened.model, opened.tokenizer
     constraint = constraint_of(form, tokenizer)
     guesser = None if draft is None else open_draft(draft, opened)
-    known = KnownTexts(opened) if novelty else None
-    report = Speculation()
+    known = NoveltyIndex(opened) if novelty else None
+    report = SpeculationReport()
     if prompts is not None or json:
         texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
         made = generate_each(model, tokenizer, texts, how, search, constraint, guesser, report)
         for samples, begin in zip(made, again, strict=True):
-            records = [record(one, tokenizer) for one in samples]
+            records = [sample_record(one, tokenizer) for one in samples]
             if known is not None:
-                for one, found in zip(records, known.of(begin, samples), strict=True):
+                for one, found in zip(records, known.novelties(begin, samples), strict=True):
                     one["novelty"] = asdict(found)
-            told = {} if guesser is None else {"draft": draft_record(report)}
-            show_json({"prompt": begin, "samples": records, **told})
+            extra = {} if guesser is None else {"draft": draft_record(report)}
+            show_json({"prompt": begin, "samples": records, **extra})
             report = report.clear()
     elif search.beams is not None or how.top_logprobs or known is not None:
         for samples in generate_each(model, tokenizer, [prompt], how, search, constraint, guesser, report):
-            novelties = [] if known is None else known.of(prompt, samples)
+            novelties = [] if known is None else known.novelties(prompt, samples)
             terminal.show_samples(tokenizer, prompt, samples, novelties)
-    elif guesser is not None:
-        drafted = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
-        terminal.stream_samples(pieces(drafted, tokenizer, how), prompt, how.samples)
     else:
-        drawn = steps(model, tokenizer, prompt, how, constraint)
-        terminal.stream_samples(pieces(drawn, tokenizer, how), prompt, how.samples)
+        if guesser is None:
+            steps = sample_steps(model, tokenizer, prompt, how, constraint)
+        else:
+            steps = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
+        terminal.stream_samples(text_pieces(steps, tokenizer, how), prompt, how.samples)
     if guesser is not None and prompts is None and not json:
-        tell_draft(report)
+        print_draft(report)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rung.errors import UserError
-from rung.exchange.arpa_format import END, UNKNOWN, arpa_tokens, read_arpa, write_arpa
+from rung.exchange.arpa_format import EOS, UNK, arpa_names, read_arpa, write_arpa
 from rung.models.counting.ngram import NGram
 from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
 from rung.text.tokenizers import WhitespaceTokenizer
@@ -20,7 +20,7 @@ def export_arpa(run: Run, path: Path) -> None:
         raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
     tokenizer = run.tokenizer
     imported = isinstance(tokenizer, WhitespaceTokenizer)
-    names = [*tokenizer.words, END] if imported else arpa_tokens(tokenizer.token_bytes)
+    names = [*tokenizer.words, EOS] if imported else arpa_names(tokenizer.token_bytes)
     write_arpa(run.model, names, path)
 
 
@@ -33,7 +33,7 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     model, names = read_arpa(path)
     check_free(folder, force=force)
     clear(folder)
-    tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNKNOWN))
+    tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNK))
     tokenizer.save(folder / TOKENIZER)
     save_model(folder, model)
     write_imported(folder, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})

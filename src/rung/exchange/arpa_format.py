@@ -32,27 +32,27 @@ from rung.models.counting.ngram import IMPORTED, NGram, NGramConfig
 from rung.models.counting.ngram_counts import Grams
 from rung.models.counting.workspace import Workspace
 
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-NEVER = -99.0  # log10 of what has no probability, by custom
-UNKNOWN_MISSING = -100.0  # log10 P(<unk>) where a file has none, as in KenLM
+BOS, EOS, UNK = "<s>", "</s>", "<unk>"
+LOG10_ZERO = -99.0  # log10 of what has no probability, by custom
+LOG10_MISSING_UNK = -100.0  # log10 P(<unk>) where a file has none, as in KenLM
 LN10 = np.log(10)
 LINES_AT_ONCE = 1 << 16
-BEGIN_NUMBER, END_NUMBER = -1, -2  # of the two marks, while a file is read
+BOS_ID, EOS_ID = -1, -2  # of the two marks, while a file is read
 
 
-def arpa_tokens(token_bytes: Sequence[bytes]) -> list[str]:
+def arpa_names(token_bytes: Sequence[bytes]) -> list[str]:
     """A name for every token that an ARPA file can hold: no white space, no two the same.
 
     Text stands as it is, a space as `▁` and other white space and broken UTF-8 as `<0x0A>`, byte by byte.
     Where two tokens spell the same (a character, and the byte that stands in for unseen ones), the last has
     the plain name.
     """
-    taken = {BEGIN, END, UNKNOWN}
+    taken = {BOS, EOS, UNK}
     names = [""] * len(token_bytes)
     for token in reversed(range(len(token_bytes))):
         spelled = token_bytes[token]
         in_hex = "".join(f"<0x{byte:02X}>" for byte in spelled)
-        name = next(n for n in (_readable(spelled), in_hex, f"{in_hex}<{token}>") if n and n not in taken)
+        name = next(n for n in (_printable(spelled), in_hex, f"{in_hex}<{token}>") if n and n not in taken)
         taken.add(name)
         names[token] = name
     return names
@@ -85,22 +85,22 @@ def read_arpa(path: Path) -> tuple[NGram, list[str]]:
     """
     try:
         with _open_for_reading(path) as file:
-            names, levels = _parse(file)
+            names, sections = _parse(file)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} can't be read: {error}") from error
     except ValueError as error:
         raise UserError(f"{path} is no ARPA file that can be read: {error}") from error
-    if not levels:
+    if not sections:
         raise UserError(f"{path} has no n-grams; an ARPA file has sections such as \\1-grams:")
-    if UNKNOWN not in names and UNKNOWN.upper() not in names:
-        names.append(UNKNOWN)
-    return _model_of(names, levels), [*names, END]
+    if UNK not in names and UNK.upper() not in names:
+        names.append(UNK)
+    return _to_model(names, sections), [*names, EOS]
 
 
 @dataclass(frozen=True)
-class _Level:
+class _Section:
     """One order's lines as they come: `order` numbers of tokens a line, and the two numbers."""
 
     words: array[int]
@@ -109,7 +109,7 @@ class _Level:
 
 
 @dataclass(frozen=True)
-class _Grams:
+class _SortedGrams:
     """One order's n-grams, sorted by their tokens: (G, order), (G,), (G,)."""
 
     words: np.ndarray
@@ -117,7 +117,7 @@ class _Grams:
     log10_backoff: np.ndarray
 
 
-def _readable(spelled: bytes) -> str:
+def _printable(spelled: bytes) -> str:
     """The text of a token with its white space made visible; bytes that are no UTF-8 as <0x..>."""
     text = spelled.decode("utf-8", errors="surrogateescape")
     return "".join(
@@ -134,9 +134,9 @@ def _checked_names(model: NGram, tokens: Sequence[str]) -> list[str]:
     if len(tokens) != model.vocab_size:
         raise UserError(f"{len(tokens)} token names do not fit a model of {model.vocab_size} tokens")
     names = [str(name) for name in tokens]
-    names[model.end] = END
-    if len({*names, BEGIN}) != len(names) + 1:
-        double = next(name for name in [*names, BEGIN] if [*names, BEGIN].count(name) > 1)
+    names[model.end] = EOS
+    if len({*names, BOS}) != len(names) + 1:
+        double = next(name for name in [*names, BOS] if [*names, BOS].count(name) > 1)
         raise UserError(f"two tokens have the name {double!r} in the ARPA file; every name must be its own")
     bad = next((name for name in names if not name or any(c.isspace() or c == "\0" for c in name)), None)
     if bad is not None:
@@ -148,19 +148,19 @@ def _write(model: NGram, names: list[str], file: TextIO) -> None:
     trie, end = model.trie, model.end
     log_prob = _log10(trie.log_prob)
     log_backoff = _log10(trie.log_backoff)
-    extra = [BEGIN] if UNKNOWN in names else [UNKNOWN, BEGIN]
+    extra = [BOS] if UNK in names else [UNK, BOS]
     sizes = np.diff(trie.level_start)[1:] + np.array([len(extra)] + [0] * (trie.order - 1))
     file.write("\\data\\\n" + "".join(f"ngram {k}={n}\n" for k, n in enumerate(sizes.tolist(), start=1)))
 
     file.write("\n\\1-grams:\n")
-    if UNKNOWN in extra:
-        file.write(f"{NEVER:g}\t{UNKNOWN}\t0\n")
-    file.write(f"{NEVER:g}\t{BEGIN}\t{_weight(log_backoff, 1 + end)}\n")
+    if UNK in extra:
+        file.write(f"{LOG10_ZERO:g}\t{UNK}\t0\n")
+    file.write(f"{LOG10_ZERO:g}\t{BOS}\t{_backoff_field(log_backoff, 1 + end)}\n")
     for node, name in enumerate(names, start=1):
-        weight = "0" if node == 1 + end else _weight(log_backoff, node)
+        weight = "0" if node == 1 + end else _backoff_field(log_backoff, node)
         file.write(f"{log_prob[node]:.7g}\t{name}\t{weight}\n")
 
-    histories = [BEGIN if token == end else name for token, name in enumerate(names)]  # of the order below
+    histories = [BOS if token == end else name for token, name in enumerate(names)]  # of the order below
     for order in range(2, trie.order + 1):
         file.write(f"\n\\{order}-grams:\n")
         first, last = int(trie.level_start[order]), int(trie.level_start[order + 1])
@@ -186,10 +186,10 @@ def _write(model: NGram, names: list[str], file: TextIO) -> None:
 
 
 def _log10(values: np.ndarray) -> np.ndarray:
-    return np.maximum(np.asarray(values, np.float64) / LN10, NEVER) + 0.0  # + 0.0: no "-0"
+    return np.maximum(np.asarray(values, np.float64) / LN10, LOG10_ZERO) + 0.0  # + 0.0: no "-0"
 
 
-def _weight(log_backoff: np.ndarray, node: int) -> str:
+def _backoff_field(log_backoff: np.ndarray, node: int) -> str:
     """The backoff weight of a 1-gram; a model of order 1 has none."""
     return f"{log_backoff[node]:.7g}" if node < len(log_backoff) else "0"
 
@@ -207,55 +207,54 @@ def _open_for_reading(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb") if compressed else path.open("rb"))
 
 
-def _parse(file: BinaryIO) -> tuple[list[str], list[_Level]]:
+def _parse(file: BinaryIO) -> tuple[list[str], list[_Section]]:
     """The names of all tokens but the marks, and the n-grams of every order, in the file's own order."""
-    numbers = {BEGIN.encode(): BEGIN_NUMBER, END.encode(): END_NUMBER}
-    levels: list[_Level] = []
+    ids = {BOS.encode(): BOS_ID, EOS.encode(): EOS_ID}
+    sections: list[_Section] = []
     for at, line in enumerate(file, start=1):
         line = line.strip()
         if line.startswith(b"\\"):
             if line == b"\\end\\":
-                return [name.decode("utf-8") for name, number in numbers.items() if number >= 0], levels
+                return [name.decode("utf-8") for name, token in ids.items() if token >= 0], sections
             if line != b"\\data\\":
-                levels.append(_Level(array("q"), array("d"), array("d")))
-                if line != b"\\%d-grams:" % len(levels):
+                sections.append(_Section(array("q"), array("d"), array("d")))
+                if line != b"\\%d-grams:" % len(sections):
                     found = line.decode(errors="replace")
-                    raise ValueError(f"line {at} should read \\{len(levels)}-grams:, not {found}")
-        elif line and levels:
-            order, level = len(levels), levels[-1]
+                    raise ValueError(f"line {at} should read \\{len(sections)}-grams:, not {found}")
+        elif line and sections:
+            order, section = len(sections), sections[-1]
             fields = line.split()
             if not order < len(fields) <= order + 2:
                 raise ValueError(f"line {at} should be a number, {order} tokens and perhaps a number")
             words = fields[1 : order + 1]
             if order == 1:
-                numbers.setdefault(words[0], len(numbers) - 2)
+                ids.setdefault(words[0], len(ids) - 2)
             try:
-                level.words.extend([numbers[word] for word in words])
-                level.log10_prob.append(float(fields[0]))
-                level.log10_backoff.append(float(fields[order + 1]) if len(fields) > order + 1 else 0.0)
+                section.words.extend([ids[word] for word in words])
+                section.log10_prob.append(float(fields[0]))
+                section.log10_backoff.append(float(fields[order + 1]) if len(fields) > order + 1 else 0.0)
             except KeyError as error:
                 word = error.args[0].decode(errors="replace")
                 raise ValueError(f"line {at}: {word!r} is not among the 1-grams") from None
     raise ValueError("it is cut short: \\end\\ is missing")
 
 
-def _model_of(names: list[str], parsed: list[_Level]) -> NGram:
+def _to_model(names: list[str], sections: list[_Section]) -> NGram:
     """The trie of all n-grams, with those that others need and the file lacks filled in."""
     end = len(names)
-    grams = [_sorted_level(level, order, end) for order, level in enumerate(parsed[1:], start=2)]
-    for above in range(
-        len(grams) - 1, 0, -1
-    ):  # what an n-gram builds upon may in turn lack what it builds upon
+    grams = [_sorted_section(section, order, end) for order, section in enumerate(sections[1:], start=2)]
+    # From the highest down: what an n-gram builds upon may in turn lack what it builds upon.
+    for above in range(len(grams) - 1, 0, -1):
         words = grams[above].words
         grams[above - 1] = _with_missing(grams[above - 1], np.concatenate([words[:, :-1], words[:, 1:]]))
 
-    tokens = np.frombuffer(parsed[0].words, np.int64)
-    predicted, history = tokens != BEGIN_NUMBER, tokens != END_NUMBER  # the two halves of the mark
+    tokens = np.frombuffer(sections[0].words, np.int64)
+    predicted, history = tokens != BOS_ID, tokens != EOS_ID  # the two halves of the mark
     tokens = np.where(tokens < 0, end, tokens)
-    log_prob = [np.full(end + 1, UNKNOWN_MISSING)]
-    log_prob[0][tokens[predicted]] = np.frombuffer(parsed[0].log10_prob)[predicted]
+    log_prob = [np.full(end + 1, LOG10_MISSING_UNK)]
+    log_prob[0][tokens[predicted]] = np.frombuffer(sections[0].log10_prob)[predicted]
     log_backoff = [np.zeros(end + 1)]
-    log_backoff[0][tokens[history]] = np.frombuffer(parsed[0].log10_backoff)[history]
+    log_backoff[0][tokens[history]] = np.frombuffer(sections[0].log10_backoff)[history]
 
     levels = [_grams(1, 1, np.arange(end + 1), *np.zeros((2, end + 1), np.int64))]
     below = levels[0].words[:, None]
@@ -281,18 +280,16 @@ def _grams(order: int, n_parents: int, words: np.ndarray, parent: np.ndarray, su
     return Grams(order, n_parents, words, parent, suffix, np.zeros_like(parent), np.zeros(len(words), bool))
 
 
-def _sorted_level(level: _Level, order: int, end: int) -> _Grams:
+def _sorted_section(section: _Section, order: int, end: int) -> _SortedGrams:
     """One order's n-grams as arrays, sorted by their tokens, less those that no document holds."""
-    words = np.frombuffer(level.words, np.int64).reshape(-1, order)
-    possible = (words[:, 1:] != BEGIN_NUMBER).all(axis=1) & (words[:, :-1] != END_NUMBER).all(axis=1)
+    words = np.frombuffer(section.words, np.int64).reshape(-1, order)
+    possible = (words[:, 1:] != BOS_ID).all(axis=1) & (words[:, :-1] != EOS_ID).all(axis=1)
     words = np.where(words < 0, end, words)[possible]
-    log10_prob = np.frombuffer(level.log10_prob)[possible]
-    log10_backoff = np.frombuffer(level.log10_backoff)[possible]
-    rank = np.argsort(_keys(words), kind="stable")
-    return _Grams(words[rank], log10_prob[rank], log10_backoff[rank])
+    log10_prob, log10_backoff = np.frombuffer(section.log10_prob), np.frombuffer(section.log10_backoff)
+    return _sorted(words, log10_prob[possible], log10_backoff[possible])
 
 
-def _with_missing(grams: _Grams, wanted: np.ndarray) -> _Grams:
+def _with_missing(grams: _SortedGrams, wanted: np.ndarray) -> _SortedGrams:
     """`grams`, and what it lacks of `wanted` (W, order) with NaN for a probability and a weight of 0."""
     missing = wanted[_find(grams.words, wanted) == MISSING]
     if not len(missing):
@@ -301,8 +298,12 @@ def _with_missing(grams: _Grams, wanted: np.ndarray) -> _Grams:
     words = np.concatenate([grams.words, missing])
     log10_prob = np.concatenate([grams.log10_prob, np.full(len(missing), np.nan)])
     log10_backoff = np.concatenate([grams.log10_backoff, np.zeros(len(missing))])
-    rank = np.argsort(_keys(words), kind="stable")
-    return _Grams(words[rank], log10_prob[rank], log10_backoff[rank])
+    return _sorted(words, log10_prob, log10_backoff)
+
+
+def _sorted(words: np.ndarray, log10_prob: np.ndarray, log10_backoff: np.ndarray) -> _SortedGrams:
+    rows = np.argsort(_keys(words), kind="stable")
+    return _SortedGrams(words[rows], log10_prob[rows], log10_backoff[rows])
 
 
 def _find(sorted_words: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.exchange.hugging_face_tokenizers import MARK, library_json, tokenizer_of
-from rung.exchange.hugging_face_weights import architecture_of, model_of, transformers_of
+from rung.exchange.hugging_face_architectures import architecture_of
+from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_tokenizer_json
+from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.decoder import GPT
 from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
@@ -35,8 +36,8 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
     """
     if not isinstance(run.model, GPT):
         raise UserError(f"{run.folder} is a {run.rung}; only gpt runs can be written for transformers")
-    config, weights = transformers_of(run.model)
-    tokenizer = library_json(run.tokenizer)
+    config, weights = to_transformers(run.model)
+    tokenizer = to_tokenizer_json(run.tokenizer)
     if not force and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; choose another --out, or give --force to write into it")
     marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
@@ -74,12 +75,12 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
         raise UserError(f"{path / 'config.json'} is no JSON object")
     try:
         architecture_of(config)  # said before the weights are read
-        model = model_of(config, _weights(path))
+        model = from_transformers(config, _weights(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
-    found = tokenizer_of(path, model.end, model.vocab_size)
+    found = read_tokenizer(path, model.end, model.vocab_size)
     check_free(folder, force=force)
     clear(folder)
     data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}

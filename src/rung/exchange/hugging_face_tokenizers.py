@@ -28,7 +28,7 @@ from rung.text.tokenizers.words import CJK
 MARK = "<|endoftext|>"
 
 
-def library_json(tokenizer: Tokenizer) -> str:
+def to_tokenizer_json(tokenizer: Tokenizer) -> str:
     """The tokeniser as the text of a tokenizer.json. Raises UserError for one that the library can't express."""
     from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
     from tokenizers import Tokenizer as LibraryTokenizer
@@ -37,14 +37,16 @@ def library_json(tokenizer: Tokenizer) -> str:
     if isinstance(tokenizer, ours.SubwordTokenizer):
         library = LibraryTokenizer.from_str(json.dumps(tokenizer.to_json()["library"]))
     else:
-        cuts = {"byte": None, "char": r"[\s\S]", "word": _word_expression}
+        cuts = {"byte": None, "char": r"[\s\S]", "word": _word_regex}
         if tokenizer.kind not in cuts:
             known = ", ".join(ours.KINDS)
             raise UserError(
                 f"a {tokenizer.kind} tokeniser can't be written for transformers; only those that lose nothing"
                 f" can: {known}"
             )
-        vocabulary = {_spelled(token): i for i, token in enumerate(tokenizer.token_bytes[: tokenizer.end])}
+        vocabulary = {
+            _byte_level_name(token): i for i, token in enumerate(tokenizer.token_bytes[: tokenizer.end])
+        }
         library = LibraryTokenizer(models.BPE(vocabulary, [], ignore_merges=True))
         cut = cuts[tokenizer.kind]
         if cut is None:
@@ -66,7 +68,7 @@ def library_json(tokenizer: Tokenizer) -> str:
     return library.to_str(pretty=True)
 
 
-def tokenizer_of(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
+def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
     """The tokeniser of a folder from transformers and the order (V,) of their ids in ours; or why there is none.
 
     Args:
@@ -74,18 +76,18 @@ def tokenizer_of(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer
         mark: their id of the document mark.
         vocab_size: V of the model.
     """
-    library = _library_of(folder)
+    library = _read_library(folder)
     if library is None:
         return "there is no tokenizer.json"
     try:
-        return _taken_over(library, mark, vocab_size)
+        return _convert(library, mark, vocab_size)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"tokenizer.json can't be read: {error!r}"
 
 
-def _taken_over(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
+def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
     model = library["model"]
-    fault = _fault(library, model)
+    fault = _unsupported(library, model)
     if fault is not None:
         return fault
     names = {i: piece for piece, i in model["vocab"].items()}
@@ -103,8 +105,8 @@ def _taken_over(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BP
             vocabulary[names[theirs]] = place
         else:  # what no text is to become begins with a byte that UTF-8 never has
             name = added.get(theirs, f"<unused {theirs}>")
-            vocabulary[_spelled(b"\xff" + name.encode())] = place
-    missing = {_spelled(byte) for byte in ours.UTF8_BYTES} - set(vocabulary)
+            vocabulary[_byte_level_name(b"\xff" + name.encode())] = place
+    missing = {_byte_level_name(byte) for byte in ours.UTF8_BYTES} - set(vocabulary)
     if missing:
         return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
     changed = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
@@ -117,7 +119,7 @@ def _taken_over(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BP
 _PROBE = " Two  words,\n\n\ttabs\r\n123 don't É日本語🙂\x00\x7f ~ end \n"
 
 
-def _library_of(folder: Path) -> dict[str, Any] | None:
+def _read_library(folder: Path) -> dict[str, Any] | None:
     if (folder / "tokenizer.json").exists():
         value = read_json(folder / "tokenizer.json")
         return value if isinstance(value, dict) else {}
@@ -139,7 +141,7 @@ def _library_of(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _fault(library: dict[str, Any], model: dict[str, Any]) -> str | None:
+def _unsupported(library: dict[str, Any], model: dict[str, Any]) -> str | None:
     """Why it is no byte-level BPE that loses nothing, as far as its settings tell."""
     steps = library.get("pre_tokenizer") or {}
     steps = steps.get("pretokenizers", [steps])
@@ -159,24 +161,32 @@ def _fault(library: dict[str, Any], model: dict[str, Any]) -> str | None:
     return None
 
 
-def _spelled(token: bytes) -> str:
+def _byte_level_name(token: bytes) -> str:
     """GPT-2's printable letters for bytes."""
     return "".join(BYTE_TO_UNICODE[b] for b in token)
 
 
-def _word_expression() -> str:
+def _word_regex() -> str:
     r"""`WordTokenizer`'s expression for another engine: the same, with its classes spelled out.
 
     That engine knows a newer Unicode than Python may, and `\Z` means another thing to it.
     """
     cjk = f"[{CJK}]"
-    alone, letters, digits = _class(cjk), _class(rf"(?!{cjk})[^\W\d_]"), _class(r"\d")
-    marks, blanks, spaces = _class(r"[^\w\s]|_"), _class(r"[^\S\n]"), _class(r"\s")
+    alone, letters, digits = (
+        _character_class(cjk),
+        _character_class(rf"(?!{cjk})[^\W\d_]"),
+        _character_class(r"\d"),
+    )
+    marks, blanks, spaces = (
+        _character_class(r"[^\w\s]|_"),
+        _character_class(r"[^\S\n]"),
+        _character_class(r"\s"),
+    )
     word = f"{letters}+(?:['’]{letters}+)*"
     return rf" ?{alone}| ?{word}| ?{digits}+| ?{marks}+|\n+|{blanks}+(?={spaces}|\z)|{spaces}"
 
 
-def _class(expression: str) -> str:
+def _character_class(expression: str) -> str:
     """The characters that one of Python's classes has, as ranges. Surrogates, which no text has there, are left out."""
     every = "".join(map(chr, range(0x110000)))
     ranges = []

@@ -27,14 +27,14 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
-from rung.generation.pipeline import NOTHING_LEFT, Pipeline, ranking
+from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
-from rung.generation.settings import Sampling
+from rung.generation.settings import Sampling, check_settings
 from rung.generation.text_stream import TextStream
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer
 
-DRAWING = ("samples", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_logprobs")
+SAMPLING_ONLY = ("samples", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_logprobs")
 """Settings of `Sampling` that a search has no use for."""
 
 
@@ -66,40 +66,28 @@ class Beams:
                 if getattr(self, field.name) != field.default:
                     raise UserError(f"--{field.name.replace('_', '-')} goes with --beams: give how many")
             return
-        for allowed, flag, value, meaning in (
-            (beams >= 1, "--beams", beams, "1 or more"),
-            (1 <= self.n_best <= beams, "--n-best", self.n_best, f"1 to --beams, {beams}"),
-            (
-                abs(self.length_penalty) <= 10,
-                "--length-penalty",
-                self.length_penalty,
-                "a number from -10 to 10",
-            ),
-            (
+        grouped = self.diversity_penalty == 0 or self.beam_groups > 1
+        check_settings(
+            self,
+            beams=(beams >= 1, "1 or more"),
+            n_best=(1 <= self.n_best <= beams, f"1 to --beams, {beams}"),
+            length_penalty=(abs(self.length_penalty) <= 10, "a number from -10 to 10"),
+            early_stopping=(
                 self.early_stopping in ("never", "heuristic", "full"),
-                "--early-stopping",
-                repr(self.early_stopping),
                 "never, heuristic or full",
             ),
-            (
+            beam_groups=(
                 self.beam_groups >= 1 and beams % self.beam_groups == 0,
-                "--beam-groups",
-                self.beam_groups,
                 f"a number that divides --beams, {beams}",
             ),
-            (
-                0 <= self.diversity_penalty < math.inf
-                and (self.diversity_penalty == 0 or self.beam_groups > 1),
-                "--diversity-penalty",
-                self.diversity_penalty,
+            diversity_penalty=(
+                0 <= self.diversity_penalty < math.inf and grouped,
                 "0 or more, and with it 2 --beam-groups or more",
             ),
-        ):
-            if not allowed:
-                raise UserError(f"{flag} {value} is not possible: give {meaning}")
+        )
 
 
-class Text(NamedTuple):
+class Hypothesis(NamedTuple):
     """A finished text: its score, its ids, and the model's log-probability of each, nats."""
 
     score: float
@@ -110,55 +98,55 @@ class Text(NamedTuple):
 class Beam(NamedTuple):
     """A text on its way: log P after steps 1 to 4, its ids, and the model's log-probability of each, nats."""
 
-    total: float
+    log_prob: float
     token_ids: list[int]
     log_probs: list[float]
 
 
 @dataclass
-class Group:
+class BeamGroup:
     """Beams that compete with each other, and what they have finished; best first, both."""
 
     running: list[Beam]
-    finished: list[Text]
+    finished: list[Hypothesis]
 
 
 def beam_search(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str,
-    how: Sampling,
-    beams: Beams,
+    sampling: Sampling,
+    search: Beams,
     constraint: Constraint | None = None,
 ) -> list[Sample]:
     """The `n_best` texts of the search, best first; fewer when no more are possible or groups found the same.
 
-    Raises UserError when `how` asks for a draw or no text is possible.
+    Raises UserError when `sampling` asks for a draw or no text is possible.
     """
-    assert beams.beams is not None
-    drawing = [name for name in DRAWING if getattr(how, name) != getattr(Sampling, name)]
-    if drawing:
-        raise UserError(f"--{drawing[0].replace('_', '-')} does not go with --beams: a search draws nothing")
-    pipeline = Pipeline(how, tokenizer)
-    limits_of = constraints_of(how, tokenizer)
-    if constraint is not None:
-        limits_of.parts.append(constraint)
+    assert search.beams is not None
+    sampling_only = [name for name in SAMPLING_ONLY if getattr(sampling, name) != getattr(Sampling, name)]
+    if sampling_only:
+        raise UserError(
+            f"--{sampling_only[0].replace('_', '-')} does not go with --beams: a search draws nothing"
+        )
+    pipeline = Pipeline(sampling, tokenizer)
+    constraints = constraints_of(sampling, tokenizer, constraint)
     ids = tokenizer.encode(prompt)
-    history = np.concatenate([[model.end], ids]).astype(np.int64)
-    log_probs, state = model.advance(model.start(1), history[None])
-    first = np.zeros(beams.beam_groups, np.int64)
+    prompt_ids = np.concatenate([[model.end], ids]).astype(np.int64)
+    log_probs, state = model.advance(model.start(1), prompt_ids[None])
+    first = np.zeros(search.beam_groups, np.int64)
     log_probs, state = log_probs[first], model.select(state, first)
-    past, limits = pipeline.start([ids] * len(first)), limits_of.start(len(first))
-    groups = [Group([Beam(0.0, [], [])], []) for _ in range(beams.beam_groups)]
-    for length in range(1, how.max_tokens + 1):
-        adjusted = pipeline.adjusted(log_probs, past, limits_of.allowed(limits))
+    past, constraint_state = pipeline.start([ids] * len(first)), constraints.start(len(first))
+    groups = [BeamGroup([Beam(0.0, [], [])], []) for _ in range(search.beam_groups)]
+    for length in range(1, sampling.max_tokens + 1):
+        adjusted = pipeline.adjusted(log_probs, past, constraints.allowed(constraint_state))
         chosen = np.zeros(model.vocab_size)  # how many beams of earlier groups chose each token
         rows: list[int] = []  # which row each beam that goes on continues
         begin = 0
         for group in groups:
             own = slice(begin, begin + len(group.running))
-            parents = _step(
-                group, adjusted[own], log_probs[own], chosen, length, model.end, tokenizer, how, beams
+            parents = _advance_group(
+                group, adjusted[own], log_probs[own], chosen, length, model.end, tokenizer, sampling, search
             )
             rows.extend(begin + parent for parent in parents)
             begin = own.stop
@@ -166,29 +154,29 @@ def beam_search(
             break
         at = np.array(rows)
         tokens = np.array([beam.token_ids[-1] for group in groups for beam in group.running])
-        past, limits = past.select(at), limits_of.select(limits, at)
-        if pipeline.remembers:
+        past, constraint_state = past.select(at), constraints.select(constraint_state, at)
+        if pipeline.needs_history:
             past = past.after(tokens)
-        limits = limits_of.advance(limits, tokens)
+        constraint_state = constraints.advance(constraint_state, tokens)
         log_probs, state = model.advance(model.select(state, at), tokens)
     texts = sorted((text for group in groups for text in group.finished), key=lambda text: -text.score)
     if not texts:
-        raise UserError(NOTHING_LEFT)
-    unlike = {tuple(text.token_ids): text for text in reversed(texts)}
-    best = sorted(unlike.values(), key=lambda text: -text.score)[: beams.n_best]
-    return [_sample(text, tokenizer, how) for text in best]
+        raise UserError(NO_TOKEN_LEFT)
+    distinct = {tuple(text.token_ids): text for text in reversed(texts)}
+    best = sorted(distinct.values(), key=lambda text: -text.score)[: search.n_best]
+    return [_to_sample(text, tokenizer, sampling) for text in best]
 
 
-def _step(
-    group: Group,
+def _advance_group(
+    group: BeamGroup,
     adjusted: np.ndarray,
     log_probs: np.ndarray,
     chosen: np.ndarray,
     length: int,
     end: int,
     tokenizer: Tokenizer,
-    how: Sampling,
-    beams: Beams,
+    sampling: Sampling,
+    search: Beams,
 ) -> list[int]:
     """One token more for the beams of a group, (W, V); `length` counts it. Which row each of the new beams continues.
 
@@ -196,12 +184,13 @@ def _step(
     """
     if not group.running:
         return []
-    assert beams.beams is not None
-    width = beams.beams // beams.beam_groups
-    totals = np.array([beam.total for beam in group.running])[:, None] + adjusted.astype(np.float64)  # (W, V)
-    ranked = totals - beams.diversity_penalty * chosen if beams.diversity_penalty else totals
+    assert search.beams is not None
+    width = search.beams // search.beam_groups
+    before = np.array([beam.log_prob for beam in group.running])
+    totals = before[:, None] + adjusted.astype(np.float64)  # (W, V)
+    ranked = totals - search.diversity_penalty * chosen if search.diversity_penalty else totals
     # At most one continuation of a beam is the mark: twice as many as beams leave enough that go on.
-    best = ranking(ranked.reshape(1, -1), min(2 * width, ranked.size))[0]
+    best = top_k_ids(ranked.reshape(1, -1), min(2 * width, ranked.size))[0]
     parents: list[int] = []
     running: list[Beam] = []
     tokens: list[int] = []
@@ -211,11 +200,11 @@ def _step(
         total = float(totals[row, token])
         if total == -math.inf:
             continue
-        before = group.running[row]
-        token_ids, scores = [*before.token_ids, token], [*before.log_probs, float(log_probs[row, token])]
-        if token == end or length == how.max_tokens or _stopped(token_ids, tokenizer, how):
+        parent = group.running[row]
+        token_ids, scores = [*parent.token_ids, token], [*parent.log_probs, float(log_probs[row, token])]
+        if token == end or length == sampling.max_tokens or _has_stop_string(token_ids, tokenizer, sampling):
             if rank < width:
-                group.finished.append(Text(total / length**beams.length_penalty, token_ids, scores))
+                group.finished.append(Hypothesis(total / length**search.length_penalty, token_ids, scores))
                 tokens.append(token)
         elif len(running) < width:
             parents.append(row)
@@ -225,41 +214,38 @@ def _step(
     group.finished.sort(key=lambda text: -text.score)
     del group.finished[width:]
     if running and len(group.finished) == width:
-        never = beams.early_stopping == "never" and beams.length_penalty > 0
-        bound = running[0].total / (how.max_tokens if never else length) ** beams.length_penalty
-        if beams.early_stopping == "full" or bound <= group.finished[-1].score:
+        never = search.early_stopping == "never" and search.length_penalty > 0
+        bound = running[0].log_prob / (sampling.max_tokens if never else length) ** search.length_penalty
+        if search.early_stopping == "full" or bound <= group.finished[-1].score:
             parents, running = [], []
     group.running = running
     return parents
 
 
-def _stopped(token_ids: list[int], tokenizer: Tokenizer, how: Sampling) -> bool:
+def _has_stop_string(token_ids: list[int], tokenizer: Tokenizer, sampling: Sampling) -> bool:
     """Whether the last token completes a stop string."""
-    if not how.stop:
+    if not sampling.stop:
         return False
     text = tokenizer.decode_bytes(token_ids).decode("utf-8", "replace")
-    return any(stop in text for stop in how.stop)
+    return any(stop in text for stop in sampling.stop)
 
 
-def _sample(text: Text, tokenizer: Tokenizer, how: Sampling) -> Sample:
+def _to_sample(found: Hypothesis, tokenizer: Tokenizer, sampling: Sampling) -> Sample:
     """The text cut before a stop string, as `stream` cuts it."""
-    marked = text.token_ids[-1] == tokenizer.end
-    stream = TextStream(tokenizer, how.stop)
-    shown, n_tokens, stopped = "", 0, False
-    for token in text.token_ids[: len(text.token_ids) - marked]:
-        settled = stream.push(token)
-        shown, n_tokens, stopped = shown + settled.text, n_tokens + settled.n_tokens, settled.stopped
-    if not stopped:
-        settled = stream.finish(marked=marked)
-        shown, n_tokens, stopped = shown + settled.text, n_tokens + settled.n_tokens, settled.stopped
-    log_probs = text.log_probs[:n_tokens]
+    stream = TextStream(tokenizer, sampling.stop)
+    text, n_tokens, reason = "", 0, None
+    for place, token in enumerate(found.token_ids, start=1):
+        mark, last = token == tokenizer.end, place == len(found.token_ids)
+        shown, n_settled, reason = stream.take(token, mark=mark, last=last)
+        text, n_tokens = text + shown, n_tokens + n_settled
+    log_probs = found.log_probs[:n_tokens]
     return Sample(
-        text=shown,
+        text=text,
         tokens=n_tokens,
         log_prob=sum(log_probs),
-        finish_reason="stop" if stopped else "end" if marked else "length",
-        token_ids=text.token_ids[:n_tokens],
+        finish_reason=reason or "",
+        token_ids=found.token_ids[:n_tokens],
         token_log_probs=log_probs,
         top=[()] * n_tokens,
-        score=text.score,
+        score=found.score,
     )

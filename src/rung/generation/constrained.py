@@ -30,12 +30,12 @@ WHITE_SPACE = " ?"
 """What may stand between the parts of JSON. With more, a small model writes nothing but line ends."""
 
 
-def matching(regex: str, tokenizer: Tokenizer) -> Constraint:
+def regex_constraint(regex: str, tokenizer: Tokenizer) -> Constraint:
     """Texts that match `regex` as a whole."""
     return Grammar(LLMatcher.grammar_from_regex(regex), tokenizer, f"--regex {regex!r}")
 
 
-def one_of(choices: list[str], tokenizer: Tokenizer) -> Constraint:
+def choice_constraint(choices: list[str], tokenizer: Tokenizer) -> Constraint:
     """Texts that are one of `choices`."""
     shown = f"--choices {'|'.join(choices)!r}"
     if not all(choices):
@@ -44,7 +44,7 @@ def one_of(choices: list[str], tokenizer: Tokenizer) -> Constraint:
     return Grammar(LLMatcher.grammar_from_regex("|".join(spelled)), tokenizer, shown)
 
 
-def json_of(schema: Any, tokenizer: Tokenizer, *, name: str = "schema") -> Constraint:
+def json_constraint(schema: Any, tokenizer: Tokenizer, *, name: str = "schema") -> Constraint:
     """Texts that are JSON of `schema`, a schema as `json.load` gives it, with at most one space between parts."""
     shown = f"--json-schema {name}"
     if schema is True:
@@ -61,7 +61,7 @@ def json_of(schema: Any, tokenizer: Tokenizer, *, name: str = "schema") -> Const
 
 
 @dataclass
-class Match:
+class MatcherState:
     """How far one text has come. `mask` is the answer for it, (V,), once it was asked for."""
 
     matcher: LLMatcher
@@ -78,33 +78,33 @@ class Grammar(Constraint):
             )
         self._vocab_size, self._end = tokenizer.vocab_size, tokenizer.end
         self._shown = shown
-        matcher = LLMatcher(_tokens_of(tokenizer), grammar, log_level=0)
+        matcher = LLMatcher(_llguidance_tokenizer(tokenizer), grammar, log_level=0)
         if matcher.is_error():
             raise UserError(f"{shown} is not possible: {_reason(matcher.get_error())}")
-        self._first = Match(matcher)
+        self._first = MatcherState(matcher)
         if not self._mask(self._first).any():
             raise UserError(f"{shown}: no text can match it")
 
-    def start(self, rows: int) -> list[Match]:
+    def start(self, rows: int) -> list[MatcherState]:
         return [self._first] * rows
 
-    def allowed(self, state: list[Match]) -> np.ndarray:
+    def allowed(self, state: list[MatcherState]) -> np.ndarray:
         return np.stack([self._mask(match) for match in state])
 
-    def advance(self, state: list[Match], tokens: np.ndarray) -> list[Match]:
+    def advance(self, state: list[MatcherState], tokens: np.ndarray) -> list[MatcherState]:
         return [self._after(match, token) for match, token in zip(state, tokens.tolist(), strict=True)]
 
-    def select(self, state: list[Match], rows: np.ndarray) -> list[Match]:
+    def select(self, state: list[MatcherState], rows: np.ndarray) -> list[MatcherState]:
         return [state[row] for row in rows.tolist()]
 
-    def _after(self, match: Match, token: int) -> Match:
+    def _after(self, match: MatcherState, token: int) -> MatcherState:
         if token == self._end:
             return match
         matcher = match.matcher.deep_copy()
         matcher.consume_token(token)
-        return Match(matcher)
+        return MatcherState(matcher)
 
-    def _mask(self, match: Match) -> np.ndarray:
+    def _mask(self, match: MatcherState) -> np.ndarray:
         """The tokens that may come next (V,); none where llguidance found that nothing can."""
         if match.mask is None:
             matcher = match.matcher
@@ -118,7 +118,7 @@ class Grammar(Constraint):
         return match.mask
 
 
-class _Tokens:
+class _TokenizerAdapter:
     """A tokeniser as llguidance wants it."""
 
     bos_token_id = None
@@ -134,9 +134,9 @@ class _Tokens:
         return self._encode(text).tolist()
 
 
-def _tokens_of(tokenizer: Tokenizer) -> LLTokenizer:
+def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
     return LLTokenizer(
-        TokenizerWrapper(_Tokens(tokenizer)), n_vocab=tokenizer.vocab_size, eos_token=tokenizer.end
+        TokenizerWrapper(_TokenizerAdapter(tokenizer)), n_vocab=tokenizer.vocab_size, eos_token=tokenizer.end
     )
 
 

@@ -36,7 +36,7 @@ class Constraint(ABC):
         """The state whose row i is row `rows[i]` of `state`."""
 
 
-class Every(Constraint):
+class AllOf(Constraint):
     """Several constraints at once; none is one too, and costs nothing."""
 
     def __init__(self, parts: Sequence[Constraint]) -> None:
@@ -57,7 +57,7 @@ class Every(Constraint):
         return [part.select(own, rows) for part, own in zip(self.parts, state, strict=True)]
 
 
-class Banned(Constraint):
+class BannedText(Constraint):
     """A text never appears in what is made, whichever tokens spell it.
 
     The state is how many bytes of it, from its beginning, the row's text ends with (Knuth, Morris and Pratt 1977).
@@ -67,9 +67,8 @@ class Banned(Constraint):
         self._text = utf8(text)
         self._token_bytes = tokenizer.token_bytes
         shape = (len(self._text), tokenizer.vocab_size)
-        self._after = np.zeros(
-            shape, np.int32
-        )  # the state after each token, -1 where the text would be complete
+        # The state after each token, -1 where the text would be complete.
+        self._after = np.zeros(shape, np.int32)
         self._allowed = np.zeros(shape, bool)
         self._known: set[int] = set()  # the rows that are filled
 
@@ -97,6 +96,7 @@ class Banned(Constraint):
         return next((n for n in range(longest, 0, -1) if text.endswith(self._text[:n])), 0)
 
 
-def constraints_of(how: Sampling, tokenizer: Tokenizer) -> Every:
-    """All that the settings ask for."""
-    return Every([Banned(text, tokenizer) for text in how.ban])
+def constraints_of(sampling: Sampling, tokenizer: Tokenizer, other: Constraint | None = None) -> AllOf:
+    """All that the settings ask for, and another."""
+    banned = [BannedText(text, tokenizer) for text in sampling.ban]
+    return AllOf(banned if other is None else [*banned, other])

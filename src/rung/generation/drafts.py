@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rung.models.base import LanguageModel
+from rung.generation.constraint import AllOf
+from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
+from rung.models.base import LanguageModel, State
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie
 from rung.models.counting.ngram import NGram
 
 LONGEST_MATCH = 8
-UNLIKELY = 0.45
+MIN_PATH_PROBABILITY = 0.45
 """An n-gram's path ends where its probability, as a whole, falls below this: what comes is hardly ever accepted."""
 
 
@@ -48,7 +50,7 @@ class Draft(ABC):
         """At most k tokens that may come next, perhaps none."""
 
 
-class LookupDraft(Draft):
+class PromptLookupDraft(Draft):
     """What followed the last time the text's last tokens stood in it, the longest such end first.
 
     Prompt look-up decoding: texts repeat names, phrases and what they quote.
@@ -80,6 +82,62 @@ class LookupDraft(Draft):
         return Proposal([], None)
 
 
+class ModelDraft(Draft):
+    """Any model as a draft: it draws token by token, from its distribution reshaped like the target's."""
+
+    def __init__(self, model: LanguageModel, pipeline: Pipeline) -> None:
+        self._model, self._pipeline = model, pipeline
+        self._state: State = None
+        self._read = 0  # tokens of the text that the state has read
+        self._text: list[int] = []
+
+    def start(self) -> None:
+        self._state, self._read, self._text = self._model.start(1), 0, []
+
+    def push(self, tokens: list[int]) -> None:
+        self._text.extend(tokens)
+
+    def propose(self, k: int) -> Proposal:
+        raise NotImplementedError(
+            "a model's guess depends on the past and the constraints: use `propose_sampled`"
+        )
+
+    def propose_sampled(
+        self,
+        k: int,
+        past: TokenHistory,
+        constraints: AllOf,
+        constraint_state: list,
+        generator: np.random.Generator,
+    ) -> Proposal:
+        """At most k tokens, each drawn after those before it, and the distributions they were drawn from."""
+        greedy = self._pipeline.sampling.temperature == 0
+        log_probs, self._state = self._model.advance(self._state, np.array([self._text[self._read :]]))
+        self._read = len(self._text)
+        state = self._state
+        tokens: list[int] = []
+        rows = []
+        while True:
+            allowed = constraints.allowed(constraint_state)
+            if allowed is not None and not allowed.any():
+                break
+            if greedy:
+                token = int(self._pipeline.sample(log_probs, past, np.empty(0), allowed)[0])
+            else:
+                row = self._pipeline.process(log_probs, past, allowed)
+                token = int(sample_tokens(row, generator.random(1))[0])
+                rows.append(np.exp(row[0].astype(np.float64)))
+            tokens.append(token)
+            if len(tokens) == k or token == self._model.end:
+                break
+            column = np.array([token])
+            if self._pipeline.needs_history:
+                past = past.after(column)
+            constraint_state = constraints.advance(constraint_state, column)
+            log_probs, state = self._model.advance(state, column)
+        return Proposal(tokens, np.stack(rows) if rows else None)
+
+
 class NGramDraft(Draft):
     """The likeliest token after the last few, and the likeliest after that: an n-gram's path, found once a node.
 
@@ -100,55 +158,55 @@ class NGramDraft(Draft):
         self._trie = trie
         self._end = model.end
         self._n_inner = int(trie.level_start[trie.order])
-        self._best: dict[int, tuple[int, float, int]] = {}
+        self._best_after: dict[int, tuple[int, float, int]] = {}
         self._node = ROOT
-        self._repeated = LookupDraft(max(trie.order, 3), max(trie.order, 3))
+        self._lookup = PromptLookupDraft(max(trie.order, 3), max(trie.order, 3))
 
     def start(self) -> None:
         self._node = ROOT
-        self._repeated.start()
+        self._lookup.start()
 
     def push(self, tokens: list[int]) -> None:
-        self._repeated.push(tokens)
+        self._lookup.push(tokens)
         for token in tokens[-self._trie.order :]:
             self._node = _step(self._trie, self._node, token, self._end, self._n_inner)
 
     def propose(self, k: int) -> Proposal:
-        repeated = self._repeated.propose(k)
+        repeated = self._lookup.propose(k)
         if repeated.tokens:
             return repeated
-        node, chance = self._node, 1.0
+        node, path_probability = self._node, 1.0
         tokens: list[int] = []
         while len(tokens) < k:
             token, probability, node = self._likeliest(node)
-            chance *= probability
-            if chance < UNLIKELY and tokens:
+            path_probability *= probability
+            if path_probability < MIN_PATH_PROBABILITY and tokens:
                 break
             tokens.append(token)
         return Proposal(tokens, None)
 
     def _likeliest(self, node: int) -> tuple[int, float, int]:
         """The likeliest token after a history, its probability, and the history after it."""
-        found = self._best.get(node)
-        if found is None:
+        best = self._best_after.get(node)
+        if best is None:
             trie = self._trie
-            child, total, paid, history = -1, -np.inf, 0.0, node
+            child, total, backoff, history = -1, -np.inf, 0.0, node
             while True:
                 low, high = int(trie.first_child[history]), int(trie.first_child[history + 1])
                 if low < high:
                     at = low + int(trie.log_prob[low:high].argmax())
-                    if child < 0 or paid + float(trie.log_prob[at]) > total:
-                        child, total = at, paid + float(trie.log_prob[at])
+                    if child < 0 or backoff + float(trie.log_prob[at]) > total:
+                        child, total = at, backoff + float(trie.log_prob[at])
                 if history == ROOT:
                     break
-                paid += float(trie.log_backoff[history])
-                if total >= paid:  # whatever is there would have to be more than certain
+                backoff += float(trie.log_backoff[history])
+                if total >= backoff:  # whatever is there would have to be more than certain
                     break
                 history = int(trie.suffix[history])
             token = int(trie.words[child])
             after = _state(trie, child, token, self._end, self._n_inner)
-            found = self._best[node] = token, float(np.exp(total)), after
-        return found
+            best = self._best_after[node] = token, float(np.exp(total)), after
+        return best
 
 
 def _step(trie: BackoffTrie, node: int, token: int, end: int, n_inner: int) -> int:
@@ -174,7 +232,7 @@ def _state(trie: BackoffTrie, child: int, token: int, end: int, n_inner: int) ->
     return int(trie.suffix[child]) if child >= n_inner else child
 
 
-def draft_of(model: LanguageModel) -> Draft | None:
+def built_in_draft(model: LanguageModel) -> Draft | None:
     """The quick draft that a model has in it, where it has one."""
     if model.rung == "infinigram":
         from rung.models.counting.infinigram import InfiniGram  # loads what compiles its walk

@@ -45,8 +45,10 @@ def constraint_of(form: Form, tokenizer: Tokenizer) -> Constraint | None:
     from rung.generation import constrained
 
     if form.regex is not None:
-        return constrained.matching(form.regex, tokenizer)
+        return constrained.regex_constraint(form.regex, tokenizer)
     if form.choices is not None:
-        return constrained.one_of(form.choices.split("|"), tokenizer)
+        return constrained.choice_constraint(form.choices.split("|"), tokenizer)
     assert form.json_schema is not None
-    return constrained.json_of(read_json(Path(form.json_schema)), tokenizer, name=str(form.json_schema))
+    return constrained.json_constraint(
+        read_json(Path(form.json_schema)), tokenizer, name=str(form.json_schema)
+    )

@@ -90,7 +90,7 @@ def fill(
     parts = text.split(MASK)
     if len(parts) == 1:
         raise UserError(f"there is no {MASK} in the text: put one where a token is to be found")
-    candidates, with_space = _whole(tokenizer), _spaced(tokenizer)
+    candidates, with_space = _whole_tokens(tokenizer), _space_prefixed_tokens(tokenizer)
     pieces: list[np.ndarray] = []  # the tokens before, between and after the masks
     choices: list[np.ndarray] = []  # the candidates of each mask
     for part in parts[:-1]:
@@ -100,12 +100,12 @@ def fill(
     pieces.append(np.append(tokenizer.encode(parts[-1]), tokenizer.end))
     before = np.concatenate([[model.end], pieces[0]])
     log_probs, state = model.advance(model.start(1), before[None])
-    totals = np.array([_chain(model, pieces[0])])
+    totals = np.array([_log_prob(model, pieces[0])])
     filled = np.zeros((1, 0), np.int64)
     for number, (own, piece) in enumerate(zip(choices, pieces[1:], strict=True)):
         last = number == len(choices) - 1
         width = n_best if last else max(beams, n_best)
-        rows, tokens, totals = _best(model, state, log_probs, totals, own, piece, width)
+        rows, tokens, totals = _best_continuations(model, state, log_probs, totals, own, piece, width)
         if not len(rows):
             raise UserError(f"nothing can stand in place of {MASK}: every way has probability 0")
         filled = np.concatenate([filled[rows], tokens[:, None]], axis=1)
@@ -115,7 +115,7 @@ def fill(
     return [
         Filling(
             tuple(tokenizer.decode([token]) for token in row),
-            _joined(tokenizer, pieces, row),
+            _filled_in(tokenizer, pieces, row),
             float(total),
         )
         for row, total in zip(filled.tolist(), totals, strict=True)
@@ -150,7 +150,7 @@ def accuracy(
     if seed < 0:
         raise UserError(f"--seed {seed} is not possible: give 0 or more")
     rng = np.random.default_rng(seed)
-    candidates = _whole(tokenizer)
+    candidates = _whole_tokens(tokenizer)
     is_candidate = np.zeros(tokenizer.vocab_size, bool)
     is_candidate[candidates] = True
     may_be_masked = _maskable(tokenizer) & is_candidate
@@ -177,9 +177,9 @@ def accuracy(
         tokens=n_tokens,
         masked=len(ranks),
         top1=first / len(ranks),
-        top1_ci95=wilson(first, len(ranks)),
+        top1_ci95=wilson_interval(first, len(ranks)),
         top5=five / len(ranks),
-        top5_ci95=wilson(five, len(ranks)),
+        top5_ci95=wilson_interval(five, len(ranks)),
         mean_rank=float(found.mean()),
         median_rank=float(np.median(found)),
         mean_reciprocal_rank=float((1 / found).mean()),
@@ -187,7 +187,7 @@ def accuracy(
     )
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
+def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     """The 95% interval of a share of which `hits` of `n` were seen (Wilson 1927)."""
     share, z = hits / n, Z95
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -195,7 +195,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _best(
+def _best_continuations(
     model: LanguageModel,
     state: State,
     log_probs: np.ndarray,
@@ -212,7 +212,7 @@ def _best(
     order = np.argsort(-first, axis=None, kind="stable")
     rows, columns = np.divmod(order, len(candidates))
     tokens, partial = candidates[columns], first.reshape(-1)[order]
-    read, shared = _split(model, piece)
+    read, shared = _split_context(model, piece)
     best: list[tuple[float, int]] = []  # total, place in `order`; best first
     begin, size = 0, max(FIRST_ROWS, width)
     while begin < len(order):
@@ -222,7 +222,9 @@ def _best(
         if stop == begin:
             break
         places = np.arange(begin, stop)
-        kept, found = _read(model, state, rows[places], tokens[places], partial[places], read, bound)
+        kept, found = _score_candidates(
+            model, state, rows[places], tokens[places], partial[places], read, bound
+        )
         best = sorted([*best, *zip(found.tolist(), places[kept].tolist(), strict=True)], key=_by_total)[
             :width
         ]
@@ -230,7 +232,7 @@ def _best(
     at = np.array([place for _, place in best], np.int64)
     ends = np.array([total for total, _ in best])
     if len(shared) and len(at):
-        ends = ends + _after(model, state, int(rows[at[0]]), int(tokens[at[0]]), read, shared)
+        ends = ends + _shared_log_prob(model, state, int(rows[at[0]]), int(tokens[at[0]]), read, shared)
     return rows[at], tokens[at], ends
 
 
@@ -244,21 +246,21 @@ def _ranks(
         log_probs, state = model.advance(state, marked[None, n_read : place + 1])
         n_read = place + 1
         right = int(ids[place])
-        read, _ = _split(model, marked[place + 2 :])
+        read, _ = _split_context(model, marked[place + 2 :])
         first = log_probs[0].astype(np.float64)
         one = np.zeros(1, np.int64)
-        _, total = _read(model, state, one, np.array([right]), first[[right]], read, -math.inf)
+        _, total = _score_candidates(model, state, one, np.array([right]), first[[right]], read, -math.inf)
         rivals = candidates[(first[candidates] > total[0]) & (candidates != right)]
         better = 0
         for begin in range(0, len(rivals), ROWS_AT_ONCE):
             batch = rivals[begin : begin + ROWS_AT_ONCE]
             rows = np.zeros(len(batch), np.int64)
-            kept, _ = _read(model, state, rows, batch, first[batch], read, float(total[0]))
+            kept, _ = _score_candidates(model, state, rows, batch, first[batch], read, float(total[0]))
             better += len(kept)
         yield 1 + better
 
 
-def _read(
+def _score_candidates(
     model: LanguageModel,
     state: State,
     rows: np.ndarray,
@@ -286,13 +288,13 @@ def _read(
     return kept, totals
 
 
-def _split(model: LanguageModel, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _split_context(model: LanguageModel, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What of `piece` can depend on the token before it, and the rest."""
     cut = len(piece) if model.context is None else model.context
     return piece[:cut], piece[cut:]
 
 
-def _after(
+def _shared_log_prob(
     model: LanguageModel, state: State, row: int, token: int, read: np.ndarray, shared: np.ndarray
 ) -> float:
     """The log-probability of `shared`, which comes after the same everywhere."""
@@ -306,16 +308,16 @@ def _after(
     return total
 
 
-def _chain(model: LanguageModel, ids: np.ndarray) -> float:
+def _log_prob(model: LanguageModel, ids: np.ndarray) -> float:
     return float(model.score(ids).astype(np.float64).sum()) if len(ids) else 0.0
 
 
-def _whole(tokenizer: Tokenizer) -> np.ndarray:
+def _whole_tokens(tokenizer: Tokenizer) -> np.ndarray:
     """The tokens that are text by themselves: neither the mark nor a piece of a character."""
     return np.array([i for i, token in enumerate(tokenizer.token_bytes) if token and _is_text(token)])
 
 
-def _spaced(tokenizer: Tokenizer) -> np.ndarray:
+def _space_prefixed_tokens(tokenizer: Tokenizer) -> np.ndarray:
     """The tokens that begin with a space and go on."""
     tokens = tokenizer.token_bytes
     return np.array(
@@ -340,7 +342,7 @@ def _is_text(token: bytes) -> bool:
     return True
 
 
-def _joined(tokenizer: Tokenizer, pieces: list[np.ndarray], filled: list[int]) -> str:
+def _filled_in(tokenizer: Tokenizer, pieces: list[np.ndarray], filled: list[int]) -> str:
     ids: list[int] = pieces[0].tolist()
     for token, piece in zip(filled, pieces[1:], strict=True):
         ids += [token, *piece.tolist()]

@@ -1,6 +1,6 @@
 """From a model's distribution to the one that is drawn from: small pure functions over log-probabilities (R, V).
 
-R rows, V tokens, natural logarithms, -inf = impossible. `Pipeline.processed` applies them in this order, each
+R rows, V tokens, natural logarithms, -inf = impossible. `Pipeline.process` applies them in this order, each
 only where it is asked for:
 
  1. repetition penalty (Keskar et al. 2019), over the tokens of the prompt and those made
@@ -25,137 +25,156 @@ from rung.errors import UserError
 from rung.generation.settings import Sampling
 from rung.text.tokenizers import Tokenizer
 
-NOTHING_LEFT = "no token is left to draw: what is banned, required or constrained excludes them all"
+NO_TOKEN_LEFT = "no token is left to draw: what is banned, required or constrained excludes them all"
 
 
 @dataclass(frozen=True)
-class Past:
+class TokenHistory:
     """What the penalties and lengths ask of R rows; what nobody asks for is None.
 
-    made: (R,) how many tokens each has made.
+    n_made: (R,) how many tokens each has made.
     counts: (R, V) how often each token was made.
     seen: (R, V) whether a token stands in the prompt or was made.
     """
 
-    made: np.ndarray
+    n_made: np.ndarray
     counts: np.ndarray | None
     seen: np.ndarray | None
 
-    def after(self, tokens: np.ndarray, rows: np.ndarray | None = None) -> Past:
+    def after(self, tokens: np.ndarray, rows: np.ndarray | None = None) -> TokenHistory:
         """One token more, (R,); if `rows` (n,) are given, only those have made theirs."""
         at = np.arange(len(tokens)) if rows is None else rows
-        made, counts, seen = self.made.copy(), self.counts, self.seen
-        made[at] += 1
+        n_made, counts, seen = self.n_made.copy(), self.counts, self.seen
+        n_made[at] += 1
         if counts is not None:
             counts = counts.copy()
             counts[at, tokens[at]] += 1
         if seen is not None:
             seen = seen.copy()
             seen[at, tokens[at]] = True
-        return Past(made, counts, seen)
+        return TokenHistory(n_made, counts, seen)
 
-    def select(self, rows: np.ndarray) -> Past:
+    def select(self, rows: np.ndarray) -> TokenHistory:
         """The past whose row i is row `rows[i]` of this."""
         counts, seen = self.counts, self.seen
-        return Past(
-            self.made[rows],
+        return TokenHistory(
+            self.n_made[rows],
             None if counts is None else counts[rows],
             None if seen is None else seen[rows],
         )
 
 
 class Pipeline:
-    """The functions below in their order, by the settings of `how`, over the ids of a tokeniser.
+    """The functions below in their order, by the settings of `sampling`, over the ids of a tokeniser.
 
     Attributes:
-        how: the settings.
+        sampling: the settings.
         forced: (F,) the ids that a text begins with.
-        remembers: whether the past matters; where not, any past will do.
+        needs_history: whether the past matters; where not, any past will do.
 
     Raises UserError when a setting doesn't go with the vocabulary.
     """
 
-    def __init__(self, how: Sampling, tokenizer: Tokenizer) -> None:
+    def __init__(self, sampling: Sampling, tokenizer: Tokenizer) -> None:
         vocab_size = tokenizer.vocab_size
-        for flag, value in (("--top-k", how.top_k), ("--top-logprobs", how.top_logprobs)):
+        for flag, value in (("--top-k", sampling.top_k), ("--top-logprobs", sampling.top_logprobs)):
             if value is not None and value > vocab_size:
                 raise UserError(
                     f"{flag} {value} is above the vocabulary: give at most {vocab_size}, or leave it out"
                 )
-        self.how = how
+        self.sampling = sampling
         self._vocab_size = vocab_size
         self._end = tokenizer.end
-        self._bias = _bias(how, tokenizer)
-        self.forced = tokenizer.encode(how.force)
-        self._counts = how.presence_penalty != 0 or how.frequency_penalty != 0
-        self._seen = how.repetition_penalty != 1
-        self.remembers = self._counts or self._seen or how.min_tokens > 0 or len(self.forced) > 0
+        self._bias = _bias(sampling, tokenizer)
+        self.forced = tokenizer.encode(sampling.force)
+        self._counts = sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
+        self._seen = sampling.repetition_penalty != 1
+        self.needs_history = self._counts or self._seen or sampling.min_tokens > 0 or len(self.forced) > 0
 
-    def start(self, prompts: Sequence[np.ndarray]) -> Past:
+    def start(self, prompts: Sequence[np.ndarray]) -> TokenHistory:
         """The past of rows that have made nothing; the ids of their prompts come without the mark."""
         shape = (len(prompts), self._vocab_size)
         seen = np.zeros(shape, bool) if self._seen else None
         if seen is not None:
             for row, prompt in enumerate(prompts):
                 seen[row, prompt] = True
-        return Past(
+        return TokenHistory(
             np.zeros(len(prompts), np.int64), np.zeros(shape, np.int32) if self._counts else None, seen
         )
 
-    def adjusted(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None = None) -> np.ndarray:
+    def adjusted(
+        self, log_probs: np.ndarray, past: TokenHistory, allowed: np.ndarray | None = None
+    ) -> np.ndarray:
         """Steps 1 to 4; the rows need no longer sum to 1, nor have a token left.
 
         `allowed` (R, V): which tokens a constraint admits, None = all.
         """
-        how = self.how
+        sampling = self.sampling
         if past.seen is not None:
-            log_probs = repetition_penalty(log_probs, past.seen, how.repetition_penalty)
+            log_probs = repetition_penalty(log_probs, past.seen, sampling.repetition_penalty)
         if past.counts is not None:
-            log_probs = count_penalties(log_probs, past.counts, how.presence_penalty, how.frequency_penalty)
+            log_probs = count_penalties(
+                log_probs, past.counts, sampling.presence_penalty, sampling.frequency_penalty
+            )
         if self._bias is not None:
             log_probs = log_probs + self._bias
         if allowed is not None:
-            log_probs = only(log_probs, allowed)
-        if how.min_tokens > 0:
-            log_probs = without_early_end(log_probs, past.made, how.min_tokens, self._end)
+            log_probs = mask(log_probs, allowed)
+        if sampling.min_tokens > 0:
+            log_probs = mask_early_end(log_probs, past.n_made, sampling.min_tokens, self._end)
         if len(self.forced):
-            log_probs = forced(log_probs, past.made, self.forced)
+            log_probs = force_prefix(log_probs, past.n_made, self.forced)
         return log_probs
 
-    def processed(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None = None) -> np.ndarray:
+    def process(
+        self, log_probs: np.ndarray, past: TokenHistory, allowed: np.ndarray | None = None
+    ) -> np.ndarray:
         """All steps: log-probabilities (R, V), summing to 1, of exactly the distribution that is drawn from.
 
         Raises UserError when a row has no token left.
         """
-        return normalised(self._reshaped(log_probs, past, allowed))
+        return log_softmax(self._reshaped(log_probs, past, allowed))
 
-    def pick(
-        self, log_probs: np.ndarray, past: Past, uniforms: np.ndarray, allowed: np.ndarray | None = None
+    def sample(
+        self,
+        log_probs: np.ndarray,
+        past: TokenHistory,
+        uniforms: np.ndarray,
+        allowed: np.ndarray | None = None,
     ) -> np.ndarray:
-        """A token a row (R,), drawn from `processed` by `uniforms` (R,) in [0, 1); greedily at temperature 0."""
-        if self.how.temperature > 0:
-            return draw(self._reshaped(log_probs, past, allowed), uniforms)
+        """A token a row (R,), drawn from `process` by `uniforms` (R,) in [0, 1); greedily at temperature 0."""
+        if self.sampling.temperature > 0:
+            return sample_tokens(self._reshaped(log_probs, past, allowed), uniforms)
         adjusted = self.adjusted(log_probs, past, allowed)
         tokens = adjusted.argmax(axis=-1)  # which no cut removes
         if adjusted is not log_probs and (adjusted[np.arange(len(tokens)), tokens] == -np.inf).any():
-            raise UserError(NOTHING_LEFT)
+            raise UserError(NO_TOKEN_LEFT)
         return tokens
 
-    def _reshaped(self, log_probs: np.ndarray, past: Past, allowed: np.ndarray | None) -> np.ndarray:
+    def top(self, log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The ids and log-probabilities (R, N) of the N likeliest tokens, N = `top_logprobs`, likeliest first."""
+        n = self.sampling.top_logprobs
+        if n == 0:
+            nothing = np.empty((len(log_probs), 0), np.int64)
+            return nothing, nothing
+        ids = top_k_ids(log_probs, n)
+        return ids, np.take_along_axis(log_probs, ids, -1)
+
+    def _reshaped(self, log_probs: np.ndarray, past: TokenHistory, allowed: np.ndarray | None) -> np.ndarray:
         """All steps; the rows need not sum to 1."""
-        how = self.how
+        sampling = self.sampling
         out = self.adjusted(log_probs, past, allowed)
         if out is not log_probs and (out.max(axis=-1) == -np.inf).any():
-            raise UserError(NOTHING_LEFT)
-        out = temperature(out, how.temperature)
-        if how.top_k is not None:
-            out = top_k(out, how.top_k)
-        if how.top_p is not None:
-            out = top_p(out if out is log_probs else normalised(out), how.top_p)
-        if how.min_p is not None:
-            out = min_p(out, how.min_p)
-        if how.typical_p is not None:
-            out = typical(out if out is log_probs else normalised(out), how.typical_p)
+            raise UserError(NO_TOKEN_LEFT)
+        out = temperature(out, sampling.temperature)
+        if sampling.top_k is not None:
+            out = top_k(out, sampling.top_k)
+        if sampling.top_p is not None:
+            out = top_p(out if out is log_probs else log_softmax(out), sampling.top_p)
+        if sampling.min_p is not None:
+            out = min_p(out, sampling.min_p)
+        if sampling.typical_p is not None:
+            out = typical_p(out if out is log_probs else log_softmax(out), sampling.typical_p)
         return out
 
 
@@ -175,14 +194,14 @@ def count_penalties(
     return log_probs - (presence * (counts > 0) + frequency * counts).astype(log_probs.dtype)
 
 
-def only(log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def mask(log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """What is not allowed, (R, V) or (V,), becomes impossible."""
     return np.where(allowed, log_probs, log_probs.dtype.type(-np.inf))
 
 
-def without_early_end(log_probs: np.ndarray, made: np.ndarray, least: int, end: int) -> np.ndarray:
+def mask_early_end(log_probs: np.ndarray, n_made: np.ndarray, least: int, end: int) -> np.ndarray:
     """The mark becomes impossible in rows that have made fewer than `least` tokens."""
-    early = made < least
+    early = n_made < least
     if not early.any():
         return log_probs
     out = log_probs.copy()
@@ -190,14 +209,14 @@ def without_early_end(log_probs: np.ndarray, made: np.ndarray, least: int, end: 
     return out
 
 
-def forced(log_probs: np.ndarray, made: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+def force_prefix(log_probs: np.ndarray, n_made: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """In rows that have made fewer tokens than `tokens` (F,), the next of those has all the probability."""
-    rows = np.flatnonzero(made < len(tokens))
+    rows = np.flatnonzero(n_made < len(tokens))
     if not len(rows):
         return log_probs
     out = log_probs.copy()
     out[rows] = -np.inf
-    out[rows, tokens[made[rows]]] = 0
+    out[rows, tokens[n_made[rows]]] = 0
     return out
 
 
@@ -216,7 +235,7 @@ def top_k(log_probs: np.ndarray, k: int) -> np.ndarray:
     """Keep exactly the k likeliest tokens; all of them when k is V or more."""
     if k >= log_probs.shape[-1]:
         return log_probs
-    return only(log_probs, likeliest(log_probs, k))
+    return mask(log_probs, top_k_mask(log_probs, k))
 
 
 def top_p(log_probs: np.ndarray, p: float) -> np.ndarray:
@@ -226,7 +245,7 @@ def top_p(log_probs: np.ndarray, p: float) -> np.ndarray:
     surprise = np.sort(-log_probs, axis=-1)
     probs = np.exp(-surprise)
     n_kept = (np.cumsum(probs, axis=-1, dtype=np.float64) - probs < p).sum(axis=-1)
-    return only(log_probs, _smallest(-log_probs, surprise, np.maximum(n_kept, 1)))
+    return mask(log_probs, _smallest(-log_probs, surprise, np.maximum(n_kept, 1)))
 
 
 def min_p(log_probs: np.ndarray, share: float) -> np.ndarray:
@@ -234,10 +253,10 @@ def min_p(log_probs: np.ndarray, share: float) -> np.ndarray:
     if share == 0:
         return log_probs
     least = log_probs.max(axis=-1, keepdims=True) + np.log(share)
-    return only(log_probs, log_probs >= least.astype(log_probs.dtype))
+    return mask(log_probs, log_probs >= least.astype(log_probs.dtype))
 
 
-def typical(log_probs: np.ndarray, p: float) -> np.ndarray:
+def typical_p(log_probs: np.ndarray, p: float) -> np.ndarray:
     """Keep the fewest tokens that reach p, those first whose surprise -log p is nearest to its mean, the entropy.
 
     The rows must sum to 1.
@@ -253,30 +272,30 @@ def typical(log_probs: np.ndarray, p: float) -> np.ndarray:
     ranked = np.take_along_axis(probs, order, -1)
     n_kept = (np.cumsum(ranked, axis=-1, dtype=np.float64) - ranked < p).sum(axis=-1)
     border = np.take_along_axis(distance, np.take_along_axis(order, n_kept[..., None] - 1, -1), -1)
-    return only(log_probs, _up_to(distance, border, n_kept))
+    return mask(log_probs, _up_to(distance, border, n_kept))
 
 
-def normalised(log_probs: np.ndarray) -> np.ndarray:
+def log_softmax(log_probs: np.ndarray) -> np.ndarray:
     """Shifted so that the probabilities of each row sum to 1."""
     shifted = log_probs - log_probs.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def likeliest(log_probs: np.ndarray, k: int) -> np.ndarray:
+def top_k_mask(log_probs: np.ndarray, k: int) -> np.ndarray:
     """Which k tokens of each row are the likeliest, (R, V) booleans."""
     surprise = -log_probs
     border = np.partition(surprise, k - 1, axis=-1)[..., k - 1 : k]
     return _up_to(surprise, border, np.full(surprise.shape[:-1], k))
 
 
-def ranking(log_probs: np.ndarray, n: int) -> np.ndarray:
+def top_k_ids(log_probs: np.ndarray, n: int) -> np.ndarray:
     """The ids (R, n) of the n likeliest tokens of each row, likeliest first."""
-    ids = np.nonzero(likeliest(log_probs, n))[-1].reshape(-1, n)
+    ids = np.nonzero(top_k_mask(log_probs, n))[-1].reshape(-1, n)
     order = np.argsort(-np.take_along_axis(log_probs, ids, -1), axis=-1, kind="stable")
     return np.take_along_axis(ids, order, -1)
 
 
-def draw(log_probs: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+def sample_tokens(log_probs: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """One token a row (R,), by inverting the cumulative distribution at `uniforms` (R,), each in [0, 1)."""
     cumulative = np.cumsum(np.exp(log_probs), axis=-1, dtype=np.float64)
     # Scaled by the row's own sum, so that rounding can't push a draw past the last possible token.
@@ -298,11 +317,11 @@ def _up_to(keys: np.ndarray, border: np.ndarray, n: np.ndarray) -> np.ndarray:
     return kept & ~(equal & (np.cumsum(equal, axis=-1) > room[..., None]))
 
 
-def _bias(how: Sampling, tokenizer: Tokenizer) -> np.ndarray | None:
-    if not how.bias:
+def _bias(sampling: Sampling, tokenizer: Tokenizer) -> np.ndarray | None:
+    if not sampling.bias:
         return None
     bias = np.zeros(tokenizer.vocab_size, np.float32)
-    for text, value in how.biases():
+    for text, value in sampling.biases():
         ids = tokenizer.encode(text)
         if len(ids) != 1:
             raise UserError(f"--bias {text!r} is {len(ids)} tokens of this run: give a text that is one")

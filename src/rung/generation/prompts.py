@@ -11,9 +11,8 @@ from rung.errors import UserError
 from rung.generation.beam import Beams, beam_search
 from rung.generation.constraint import Constraint
 from rung.generation.drafts import Draft
-from rung.generation.sampling import ROWS_AT_ONCE, Sample, Sampling, gathered, generate_many
-from rung.generation.speculative import Speculation
-from rung.generation.speculative import steps as speculative_steps
+from rung.generation.sampling import ROWS_AT_ONCE, Sample, Sampling, collect_samples, generate_many
+from rung.generation.speculative import SpeculationReport, speculative_steps
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer, text_of
 
@@ -38,11 +37,11 @@ def generate_each(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompts: Iterable[str],
-    how: Sampling,
+    sampling: Sampling,
     search: Beams,
     constraint: Constraint | None = None,
     draft: Draft | LanguageModel | None = None,
-    report: Speculation | None = None,
+    report: SpeculationReport | None = None,
 ) -> Iterator[list[Sample]]:
     """For each prompt, in order, the texts that are drawn, or found if `search` has beams; many prompts go together.
 
@@ -52,23 +51,23 @@ def generate_each(
         if draft is not None:
             raise UserError("--draft does not go with --beams: a search draws nothing")
         for prompt in prompts:
-            yield beam_search(model, tokenizer, prompt, how, search, constraint)
+            yield beam_search(model, tokenizer, prompt, sampling, search, constraint)
         return
     if draft is not None:
         for prompt in prompts:
-            made = speculative_steps(model, tokenizer, prompt, how, draft, constraint, report)
-            yield gathered(made, tokenizer, how)
+            made = speculative_steps(model, tokenizer, prompt, sampling, draft, constraint, report)
+            yield collect_samples(made, tokenizer, sampling)
         return
     waiting: list[str] = []
     for prompt in prompts:
         waiting.append(prompt)
-        if len(waiting) * how.samples >= ROWS_AT_ONCE:
-            yield from generate_many(model, tokenizer, waiting, how, constraint)
+        if len(waiting) * sampling.samples >= ROWS_AT_ONCE:
+            yield from generate_many(model, tokenizer, waiting, sampling, constraint)
             waiting = []
-    yield from generate_many(model, tokenizer, waiting, how, constraint)
+    yield from generate_many(model, tokenizer, waiting, sampling, constraint)
 
 
-def record(sample: Sample, tokenizer: Tokenizer) -> dict[str, Any]:
+def sample_record(sample: Sample, tokenizer: Tokenizer) -> dict[str, Any]:
     """What JSON says of a text: `text`, `tokens`, `log_prob`, `finish_reason`; `score` of a beam; `top_logprobs`.
 
     The last, if asked for, is a list with, for each token, {"id", "text", "log_prob", "top": [the same of each of the

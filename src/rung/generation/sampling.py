@@ -21,17 +21,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rung.generation.constraint import Constraint, Every, constraints_of
-from rung.generation.pipeline import Pipeline, ranking
+from rung.generation.constraint import AllOf, Constraint, constraints_of
+from rung.generation.pipeline import Pipeline
 from rung.generation.settings import Sampling
 from rung.generation.text_stream import TextStream
 from rung.models.base import LanguageModel, State
 from rung.text.tokenizers import Tokenizer
 
-__all__ = ["Piece", "Sample", "Sampling", "Token", "generate", "generate_many", "steps", "stream"]
+__all__ = ["Piece", "Sample", "Sampling", "Token", "generate", "generate_many", "sample_steps", "stream"]
 
 ROWS_AT_ONCE = 64
-LONGEST_TAIL = 64
+MAX_UNREAD = 64
 """Tokens by which the prompts of one batch may differ in length: those are read one by one."""
 
 
@@ -110,115 +110,115 @@ def stream(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompts: str | Sequence[str] = "",
-    how: Sampling | None = None,
+    sampling: Sampling | None = None,
     constraint: Constraint | None = None,
 ) -> Iterator[Piece]:
-    """Make `how.samples` texts that continue each prompt, yielding each piece of text as soon as it is certain.
+    """Make `sampling.samples` texts that continue each prompt, yielding each piece of text as soon as it is certain.
 
-    An empty prompt starts a document. `constraint` comes on top of those that `how` asks for.
+    An empty prompt starts a document. `constraint` comes on top of those that `sampling` asks for.
     """
-    how = how if how is not None else Sampling()
-    return pieces(steps(model, tokenizer, prompts, how, constraint), tokenizer, how)
+    sampling = sampling if sampling is not None else Sampling()
+    return text_pieces(sample_steps(model, tokenizer, prompts, sampling, constraint), tokenizer, sampling)
 
 
-def pieces(made: Iterable[Step], tokenizer: Tokenizer, how: Sampling) -> Iterator[Piece]:
+def text_pieces(steps: Iterable[Step], tokenizer: Tokenizer, sampling: Sampling) -> Iterator[Piece]:
     """The text of steps, as soon as it is certain; says of each step which rows a stop string ends."""
     texts: dict[int, TextStream] = {}
-    waiting: dict[int, list[Token]] = {}
-    for step in made:
+    pending_by_row: dict[int, list[Token]] = {}
+    for step in steps:
         rows, tokens, log_probs = step.rows.tolist(), step.tokens.tolist(), step.log_probs.tolist()
-        lasts, end = step.last.tolist(), tokenizer.end
+        are_last, end = step.last.tolist(), tokenizer.end
         for i, row in enumerate(rows):
             if row not in texts:
-                texts[row], waiting[row] = TextStream(tokenizer, how.stop), []
+                texts[row], pending_by_row[row] = TextStream(tokenizer, sampling.stop), []
             top = ()
-            if how.top_logprobs:
+            if sampling.top_logprobs:
                 top = tuple(zip(step.top_ids[i].tolist(), step.top_log_probs[i].tolist(), strict=True))
-            mine = waiting[row]
-            mine.append(Token(tokens[i], log_probs[i], top))
-            text, n_tokens, reason = _settled(texts[row], tokens[i], tokens[i] == end, lasts[i])
-            settled = tuple(mine[:n_tokens])
-            del mine[:n_tokens]
+            pending = pending_by_row[row]
+            pending.append(Token(tokens[i], log_probs[i], top))
+            text, n_tokens, reason = texts[row].take(tokens[i], mark=tokens[i] == end, last=are_last[i])
+            settled = tuple(pending[:n_tokens])
+            del pending[:n_tokens]
             if reason is not None:
                 step.over[i] = True
-                del texts[row], waiting[row]
+                del texts[row], pending_by_row[row]
             if text or settled or reason is not None:
-                yield Piece(row // how.samples, row % how.samples, text, settled, reason)
+                yield Piece(row // sampling.samples, row % sampling.samples, text, settled, reason)
 
 
 def generate(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str = "",
-    how: Sampling | None = None,
+    sampling: Sampling | None = None,
     constraint: Constraint | None = None,
 ) -> list[Sample]:
-    """`stream` of one prompt, gathered: `how.samples` texts."""
-    return generate_many(model, tokenizer, [prompt], how, constraint)[0]
+    """`stream` of one prompt, gathered: `sampling.samples` texts."""
+    return generate_many(model, tokenizer, [prompt], sampling, constraint)[0]
 
 
 def generate_many(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    how: Sampling | None = None,
+    sampling: Sampling | None = None,
     constraint: Constraint | None = None,
 ) -> list[list[Sample]]:
-    """`stream`, gathered: for each prompt, in order, `how.samples` texts."""
-    how = how if how is not None else Sampling()
-    flat = gathered(steps(model, tokenizer, prompts, how, constraint), tokenizer, how)
-    return [flat[begin : begin + how.samples] for begin in range(0, len(flat), how.samples)]
+    """`stream`, gathered: for each prompt, in order, `sampling.samples` texts."""
+    sampling = sampling if sampling is not None else Sampling()
+    samples = collect_samples(
+        sample_steps(model, tokenizer, prompts, sampling, constraint), tokenizer, sampling
+    )
+    return [samples[begin : begin + sampling.samples] for begin in range(0, len(samples), sampling.samples)]
 
 
-def gathered(made: Iterable[Step], tokenizer: Tokenizer, how: Sampling) -> list[Sample]:
+def collect_samples(steps: Iterable[Step], tokenizer: Tokenizer, sampling: Sampling) -> list[Sample]:
     """The finished texts of steps, in the order of their rows."""
-    if not how.stop and how.top_logprobs == 0:
-        return _gathered_at_once(list(made), tokenizer)
-    flat: dict[int, Sample] = {}
-    for piece in pieces(made, tokenizer, how):
-        sample = flat.setdefault(piece.prompt * how.samples + piece.sample, Sample())
+    if not sampling.stop and sampling.top_logprobs == 0:
+        return _collect_without_stops(list(steps), tokenizer)
+    samples: dict[int, Sample] = {}
+    for piece in text_pieces(steps, tokenizer, sampling):
+        sample = samples.setdefault(piece.prompt * sampling.samples + piece.sample, Sample())
         sample.text += piece.text
         for token in piece.tokens:
             sample.token_ids.append(token.id)
             sample.token_log_probs.append(token.log_prob)
             sample.top.append(token.top)
         sample.finish_reason = piece.finish_reason or ""
-    for sample in flat.values():
+    for sample in samples.values():
         sample.tokens = len(sample.token_ids)
         sample.log_prob = sum(sample.token_log_probs)
-    return [flat[row] for row in sorted(flat)]
+    return [samples[row] for row in sorted(samples)]
 
 
-def steps(
+def sample_steps(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompts: str | Sequence[str],
-    how: Sampling,
+    sampling: Sampling,
     constraint: Constraint | None = None,
 ) -> Iterator[Step]:
     """The tokens alone, as arrays: what `stream` makes text of."""
     texts = [prompts] if isinstance(prompts, str) else prompts
     ids = [tokenizer.encode(text) for text in texts]
-    pipeline = Pipeline(how, tokenizer)
-    constraints = constraints_of(how, tokenizer)
-    if constraint is not None:
-        constraints.parts.append(constraint)
+    pipeline = Pipeline(sampling, tokenizer)
+    constraints = constraints_of(sampling, tokenizer, constraint)
     # A row that still reads its prompt takes no part in a constraint: let there be none.
-    longest_tail = 0 if constraints.parts else LONGEST_TAIL
+    max_spread = 0 if constraints.parts else MAX_UNREAD
     lengths = np.array([len(prompt) for prompt in ids])
-    for group in _groups(lengths, max(1, ROWS_AT_ONCE // how.samples), longest_tail):
+    for group in _groups(lengths, max(1, ROWS_AT_ONCE // sampling.samples), max_spread):
         histories = [np.concatenate([[model.end], ids[prompt]]).astype(np.int64) for prompt in group]
         common = min(map(len, histories))
         log_probs, state = model.advance(
             model.start(len(group)), np.stack([history[:common] for history in histories])
         )
-        places = np.repeat(np.arange(len(group)), how.samples)  # which prompt of the group each row continues
-        rows = (np.array(group)[:, None] * how.samples + np.arange(how.samples)).reshape(-1)
+        prompt_of_row = np.repeat(np.arange(len(group)), sampling.samples)  # of the group
+        rows = (np.array(group)[:, None] * sampling.samples + np.arange(sampling.samples)).reshape(-1)
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             chunk = slice(begin, begin + ROWS_AT_ONCE)
-            at = places[chunk]
+            at = prompt_of_row[chunk]
             alone = len(rows) == len(group)
-            yield from _walk(
+            yield from _sample_rows(
                 model,
                 pipeline,
                 constraints,
@@ -230,10 +230,10 @@ def steps(
             )
 
 
-def _walk(
+def _sample_rows(
     model: LanguageModel,
     pipeline: Pipeline,
-    constraints: Every,
+    constraints: AllOf,
     log_probs: np.ndarray,
     state: State,
     rows: np.ndarray,
@@ -241,37 +241,32 @@ def _walk(
     n_read: int,
 ) -> Iterator[Step]:
     """Draw for some rows until all have ended. The first `n_read` tokens of each prompt are in `state`."""
-    how = pipeline.how
-    past, limits = pipeline.start(prompts), constraints.start(len(rows))
-    left = np.array([len(prompt) - n_read for prompt in prompts])  # of the prompt, for each row to read
-    tails = np.zeros((len(rows), int(left.max())), np.int64)
+    sampling = pipeline.sampling
+    past, constraint_state = pipeline.start(prompts), constraints.start(len(rows))
+    n_unread = np.array([len(prompt) - n_read for prompt in prompts])  # of the prompt, for each row to read
+    unread = np.zeros((len(rows), int(n_unread.max())), np.int64)
     for row, prompt in enumerate(prompts):
-        tails[row, : left[row]] = prompt[n_read:]
-    uniforms = _Uniforms(how.seed, (rows % how.samples).tolist()) if how.temperature > 0 else None
-    no_top = np.empty((len(rows), 0), np.int64)
+        unread[row, : n_unread[row]] = prompt[n_read:]
+    uniforms = None
+    if sampling.temperature > 0:
+        uniforms = _Uniforms(sampling.seed, (rows % sampling.samples).tolist())
     at, t = np.arange(len(rows)), -1
     while True:
         t += 1
-        if t >= tails.shape[1]:
+        if t >= unread.shape[1]:
             drawing, now, before = at, log_probs, past
-            allowed = constraints.allowed(limits)
+            allowed = constraints.allowed(constraint_state)
         else:  # no constraints here
-            drawing = np.flatnonzero(left <= t)
+            drawing = np.flatnonzero(n_unread <= t)
             now, before, allowed = log_probs[drawing], past.select(drawing), None
-        numbers = uniforms.take(t - left[drawing], drawing) if uniforms is not None else _NONE
-        drawn = pipeline.pick(now, before, numbers, allowed)
-        if how.top_logprobs:
-            top_ids = ranking(now, how.top_logprobs)
-            top_log_probs = np.take_along_axis(now, top_ids, -1)
-        else:
-            top_ids = top_log_probs = no_top[: len(drawing)]
-        last = t - left[drawing] == how.max_tokens - 1
+        numbers = uniforms.take(t - n_unread[drawing], drawing) if uniforms is not None else _NO_UNIFORMS
+        drawn = pipeline.sample(now, before, numbers, allowed)
+        last = t - n_unread[drawing] == sampling.max_tokens - 1
         step = Step(
             rows[drawing],
             drawn,
             now[np.arange(len(drawing)), drawn],
-            top_ids,
-            top_log_probs,
+            *pipeline.top(now),
             last,
             last | (drawn == model.end),
         )
@@ -280,25 +275,31 @@ def _walk(
         if len(drawing) == len(at):
             tokens = drawn
         else:
-            tokens = tails[:, t].copy()
+            tokens = unread[:, t].copy()
             tokens[drawing] = drawn
-        if pipeline.remembers:
+        if pipeline.needs_history:
             past = past.after(tokens, drawing)
         if step.over.any():
-            going = np.ones(len(at), bool)
-            going[drawing[step.over]] = False
-            keep = np.flatnonzero(going)
+            goes_on = np.ones(len(at), bool)
+            goes_on[drawing[step.over]] = False
+            keep = np.flatnonzero(goes_on)
             if not len(keep):
                 return
-            rows, left, tails, tokens, at = rows[keep], left[keep], tails[keep], tokens[keep], at[: len(keep)]
-            state, past, limits = (
+            rows, n_unread, unread, tokens, at = (
+                rows[keep],
+                n_unread[keep],
+                unread[keep],
+                tokens[keep],
+                at[: len(keep)],
+            )
+            state, past, constraint_state = (
                 model.select(state, keep),
                 past.select(keep),
-                constraints.select(limits, keep),
+                constraints.select(constraint_state, keep),
             )
             if uniforms is not None:
                 uniforms.select(keep)
-        limits = constraints.advance(limits, tokens)
+        constraint_state = constraints.advance(constraint_state, tokens)
         log_probs, state = model.advance(state, tokens)
 
 
@@ -323,29 +324,18 @@ class _Uniforms:
         self._numbers = self._numbers[rows]
 
 
-_NONE = np.empty(0)
+_NO_UNIFORMS = np.empty(0)
 
 
-def _settled(text: TextStream, token: int, mark: bool, last: bool) -> tuple[str, int, str | None]:
-    """What one token more decides: text to show, tokens settled, and why the text ends here, if it does."""
-    shown, n_tokens, stopped = ("", 0, False) if mark else text.push(token)
-    if not stopped and (mark or last):
-        more, n_more, stopped = text.finish(marked=mark)
-        shown, n_tokens = shown + more, n_tokens + n_more
-    if stopped:
-        return shown, n_tokens, "stop"
-    return shown, n_tokens, "end" if mark else "length" if last else None
-
-
-def _gathered_at_once(made: list[Step], tokenizer: Tokenizer) -> list[Sample]:
-    """The same samples as by `pieces`, where no stop string has to be looked for: text is made once, at the end."""
-    if not made:
+def _collect_without_stops(steps: list[Step], tokenizer: Tokenizer) -> list[Sample]:
+    """The same samples as by `text_pieces` where no stop string has to be looked for: text is made once, at the end."""
+    if not steps:
         return []
-    rows = np.concatenate([step.rows for step in made])
+    rows = np.concatenate([step.rows for step in steps])
     order = np.argsort(rows, kind="stable")
     borders = np.cumsum(np.bincount(rows))[:-1]
-    tokens = np.concatenate([step.tokens for step in made])[order]
-    log_probs = np.concatenate([step.log_probs for step in made])[order]
+    tokens = np.concatenate([step.tokens for step in steps])[order]
+    log_probs = np.concatenate([step.log_probs for step in steps])[order]
     samples = []
     for ids, scores in zip(np.split(tokens, borders), np.split(log_probs, borders), strict=True):
         token_ids, token_log_probs = ids.tolist(), scores.tolist()

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rung.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -58,50 +62,24 @@ class Sampling:
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         above_0, share = "a number above 0; 1 changes nothing", "a number above 0 and at most 1"
-        for allowed, flag, value, meaning in (
-            (self.max_tokens >= 1, "--max-tokens", self.max_tokens, "1 or more"),
-            (
-                0 <= self.min_tokens <= self.max_tokens,
-                "--min-tokens",
-                self.min_tokens,
-                f"0 to --max-tokens, {self.max_tokens}",
-            ),
-            (all(self.stop), "--stop", "''", "text; an empty string would stop everything"),
-            (self.samples >= 1, "--samples", self.samples, "1 or more"),
-            (self.seed >= 0, "--seed", self.seed, "0 or more"),
-            (0 <= self.temperature < math.inf, "--temperature", self.temperature, "0 (greedy) or more"),
-            (
-                self.top_k is None or self.top_k >= 1,
-                "--top-k",
-                self.top_k,
-                "1 or more; leave it out for no limit",
-            ),
-            (self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, share),
-            (self.min_p is None or 0 <= self.min_p <= 1, "--min-p", self.min_p, "a number from 0 to 1"),
-            (self.typical_p is None or 0 < self.typical_p <= 1, "--typical-p", self.typical_p, share),
-            (
-                0 < self.repetition_penalty < math.inf,
-                "--repetition-penalty",
-                self.repetition_penalty,
-                above_0,
-            ),
-            (
-                math.isfinite(self.presence_penalty),
-                "--presence-penalty",
-                self.presence_penalty,
-                "a finite number",
-            ),
-            (
-                math.isfinite(self.frequency_penalty),
-                "--frequency-penalty",
-                self.frequency_penalty,
-                "a finite number",
-            ),
-            (all(self.ban), "--ban", "''", "text; an empty string stands everywhere"),
-            (self.top_logprobs >= 0, "--top-logprobs", self.top_logprobs, "0 or more"),
-        ):
-            if not allowed:
-                raise UserError(f"{flag} {value} is not possible: give {meaning}")
+        check_settings(
+            self,
+            max_tokens=(self.max_tokens >= 1, "1 or more"),
+            min_tokens=(0 <= self.min_tokens <= self.max_tokens, f"0 to --max-tokens, {self.max_tokens}"),
+            stop=(all(self.stop), "text; an empty string would stop everything"),
+            samples=(self.samples >= 1, "1 or more"),
+            seed=(self.seed >= 0, "0 or more"),
+            temperature=(0 <= self.temperature < math.inf, "0 (greedy) or more"),
+            top_k=(self.top_k is None or self.top_k >= 1, "1 or more; leave it out for no limit"),
+            top_p=(self.top_p is None or 0 < self.top_p <= 1, share),
+            min_p=(self.min_p is None or 0 <= self.min_p <= 1, "a number from 0 to 1"),
+            typical_p=(self.typical_p is None or 0 < self.typical_p <= 1, share),
+            repetition_penalty=(0 < self.repetition_penalty < math.inf, above_0),
+            presence_penalty=(math.isfinite(self.presence_penalty), "a finite number"),
+            frequency_penalty=(math.isfinite(self.frequency_penalty), "a finite number"),
+            ban=(all(self.ban), "text; an empty string stands everywhere"),
+            top_logprobs=(self.top_logprobs >= 0, "0 or more"),
+        )
         self.biases()
 
     def biases(self) -> list[tuple[str, float]]:
@@ -117,3 +95,12 @@ class Sampling:
                 raise UserError(f"--bias {entry!r} is not possible: give TEXT=NUMBER, as in ' the=-2.5'")
             pairs.append((text, value))
         return pairs
+
+
+def check_settings(settings: DataclassInstance, **checks: tuple[bool, str]) -> None:
+    """Raise UserError at the first field that is not as it must be: field = (whether it is, what it must be)."""
+    for name, (allowed, meaning) in checks.items():
+        if not allowed:
+            value = getattr(settings, name)
+            shown = "''" if isinstance(value, tuple) else repr(value) if isinstance(value, str) else value
+            raise UserError(f"--{name.replace('_', '-')} {shown} is not possible: give {meaning}")

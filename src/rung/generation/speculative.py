@@ -28,9 +28,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rung.errors import UserError
-from rung.generation.constraint import Constraint, Every, constraints_of
-from rung.generation.drafts import Draft, LookupDraft, Proposal, draft_of
-from rung.generation.pipeline import Past, Pipeline, draw, ranking
+from rung.generation.constraint import AllOf, Constraint, constraints_of
+from rung.generation.drafts import Draft, ModelDraft, PromptLookupDraft, Proposal, built_in_draft
+from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
 from rung.generation.sampling import Step
 from rung.generation.settings import Sampling
 from rung.models.base import LanguageModel, State
@@ -38,13 +38,13 @@ from rung.runs import Run, load
 from rung.text.tokenizers import Tokenizer
 
 LOOKUP = "lookup"
-SHORT_GUESS = 3
-LONG_GUESS = 7
-TRIED = 5
+SHORT_DRAFT = 3
+LONG_DRAFT = 7
+TIMED_STEPS = 5
 
 
 @dataclass
-class Speculation:
+class SpeculationReport:
     """What became of the guesses.
 
     Attributes:
@@ -73,7 +73,7 @@ class Speculation:
         # Medians, so that what is compiled or read again now and then weighs on neither side.
         return self.tokens / self.model_calls * self.seconds_alone / statistics.median(self.call_seconds)
 
-    def clear(self) -> Speculation:
+    def clear(self) -> SpeculationReport:
         """Begin to count anew; the next text's own time for a token is tried again. Returns itself."""
         self.tokens = self.drafted = self.accepted = self.model_calls = 0
         self.seconds = self.seconds_alone = 0.0
@@ -81,27 +81,25 @@ class Speculation:
         return self
 
 
-def steps(
+def speculative_steps(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str,
-    how: Sampling,
+    sampling: Sampling,
     draft: Draft | LanguageModel,
     constraint: Constraint | None = None,
-    report: Speculation | None = None,
+    report: SpeculationReport | None = None,
 ) -> Iterator[Step]:
-    """As `rung.generation.sampling.steps` of one prompt, sample after sample, with a draft.
+    """As `rung.generation.sampling.sample_steps` of one prompt, sample after sample, with a draft.
 
     Args:
         draft: a draft, or any model over the same vocabulary.
         report: counts up what became of the guesses.
     """
-    pipeline = Pipeline(how, tokenizer)
-    limits_of = constraints_of(how, tokenizer)
-    if constraint is not None:
-        limits_of.parts.append(constraint)
+    pipeline = Pipeline(sampling, tokenizer)
+    constraints = constraints_of(sampling, tokenizer, constraint)
     if isinstance(draft, LanguageModel):
-        quick = draft_of(draft) if how.temperature == 0 else None
+        quick = built_in_draft(draft) if sampling.temperature == 0 else None
         draft = quick if quick is not None else ModelDraft(draft, pipeline)
     ids = tokenizer.encode(prompt)
     history = [model.end, *ids.tolist()]
@@ -110,45 +108,46 @@ def steps(
         _, state = model.advance(state, np.array([history[:-1]]))
     one = np.zeros(1, np.int64)
     if report is not None:
-        report.seconds_alone = _seconds_alone(model, pipeline, model.select(state, one), history)
-    for sample in range(how.samples):
-        own = state if how.samples == 1 else model.select(state, one)
+        report.seconds_alone = _seconds_per_token(model, pipeline, model.select(state, one), history)
+    for sample in range(sampling.samples):
+        own = state if sampling.samples == 1 else model.select(state, one)
         draft.start()
         draft.push(history)
-        speculation = report if report is not None else Speculation()
-        yield from _Text(model, pipeline, limits_of, draft, own, ids, sample, speculation).steps(history[-1])
+        own_report = report if report is not None else SpeculationReport()
+        text = _SpeculativeText(model, pipeline, constraints, draft, own, ids, sample, own_report)
+        yield from text.steps(history[-1])
 
 
-class _Text:
+class _SpeculativeText:
     """One text as it grows."""
 
     def __init__(
         self,
         model: LanguageModel,
         pipeline: Pipeline,
-        limits_of: Every,
+        constraints: AllOf,
         draft: Draft,
         state: State,
         prompt: np.ndarray,
         sample: int,
-        report: Speculation,
+        report: SpeculationReport,
     ) -> None:
-        self._model, self._pipeline, self._limits_of = model, pipeline, limits_of
+        self._model, self._pipeline, self._constraints = model, pipeline, constraints
         self._draft, self._state, self._report = draft, state, report
         self._row = np.array([sample])
-        self._past, self._limits = pipeline.start([prompt]), limits_of.start(1)
-        self._generator = np.random.default_rng([pipeline.how.seed, sample])
+        self._past, self._constraint_state = pipeline.start([prompt]), constraints.start(1)
+        self._generator = np.random.default_rng([pipeline.sampling.seed, sample])
 
     def steps(self, last: int) -> Iterator[Step]:
         """`last` is the token that the model hasn't read yet."""
-        how, end, report = self._pipeline.how, self._model.end, self._report
-        made, guess = 0, SHORT_GUESS
+        sampling, end, report = self._pipeline.sampling, self._model.end, self._report
+        n_made, n_drafted = 0, SHORT_DRAFT
         while True:
             begin = time.perf_counter()
-            room = how.max_tokens - made - 1  # one token comes from the model itself
-            proposal = self._draft_of_many(min(guess, room), made)
+            room = sampling.max_tokens - n_made - 1  # one token comes from the model itself
+            proposal = self._propose(min(n_drafted, room))
             log_probs, states = self._model.advance_all(self._state, np.array([[last, *proposal.tokens]]))
-            tokens = self._kept(log_probs[0], proposal)
+            tokens = self._verify(log_probs[0], proposal)
             accepted = len(tokens) - 1
             self._state = states[accepted]
             del states  # a cache that nobody else reads can be written on in place
@@ -157,11 +156,11 @@ class _Text:
             report.model_calls += 1
             report.call_seconds.append(time.perf_counter() - begin)
             report.seconds += report.call_seconds[-1]
-            guess = LONG_GUESS if accepted == len(proposal.tokens) else SHORT_GUESS
+            n_drafted = LONG_DRAFT if accepted == len(proposal.tokens) else SHORT_DRAFT
             for place, token in enumerate(tokens):
-                made += 1
+                n_made += 1
                 report.tokens += 1
-                step = self._step(token, log_probs[:, place], made == how.max_tokens, token == end)
+                step = self._step(token, log_probs[:, place], n_made == sampling.max_tokens, token == end)
                 yield step
                 if step.over[0]:
                     return
@@ -170,134 +169,75 @@ class _Text:
             last = tokens[-1]
             report.seconds += time.perf_counter() - begin
 
-    def _draft_of_many(self, k: int, made: int) -> Proposal:
+    def _propose(self, k: int) -> Proposal:
         """A guess that keeps to the constraints."""
         if k <= 0:
             return Proposal([], None)
         draft = self._draft
         if isinstance(draft, ModelDraft):
-            return draft.drawn(k, self._past, self._limits_of, self._limits, self._generator)
+            return draft.propose_sampled(
+                k, self._past, self._constraints, self._constraint_state, self._generator
+            )
         proposal = draft.propose(k)
-        limits = self._limits
-        if not self._limits_of.parts:
+        constraint_state = self._constraint_state
+        if not self._constraints.parts:
             return proposal
         for n, token in enumerate(proposal.tokens):
-            allowed = self._limits_of.allowed(limits)
+            allowed = self._constraints.allowed(constraint_state)
             if allowed is not None and not allowed[0, token]:
                 return Proposal(proposal.tokens[:n], None)
-            limits = self._limits_of.advance(limits, np.array([token]))
+            constraint_state = self._constraints.advance(constraint_state, np.array([token]))
         return proposal
 
-    def _kept(self, log_probs: np.ndarray, proposal: Proposal) -> list[int]:
+    def _verify(self, log_probs: np.ndarray, proposal: Proposal) -> list[int]:
         """What of the guess stays, and the model's own token after it; (K + 1, V) -> at most K + 1 tokens."""
         pipeline, drafted = self._pipeline, proposal.tokens
-        plain = not pipeline.remembers and not self._limits_of.parts
-        if plain and pipeline.how.temperature == 0:
-            past = _repeated(self._past, len(log_probs))
-            choices = pipeline.pick(log_probs, past, np.empty(0)).tolist()
+        plain = not pipeline.needs_history and not self._constraints.parts
+        if plain and pipeline.sampling.temperature == 0:
+            past = _repeat_history(self._past, len(log_probs))
+            choices = pipeline.sample(log_probs, past, np.empty(0)).tolist()
             n = 0
             while n < len(drafted) and choices[n] == drafted[n]:
                 n += 1
-            self._past = _made(self._past, n + 1)
+            self._past = _extend_history(self._past, n + 1)
             return choices[: n + 1]
-        rows = pipeline.processed(log_probs, _repeated(self._past, len(log_probs))) if plain else None
+        rows = pipeline.process(log_probs, _repeat_history(self._past, len(log_probs))) if plain else None
         tokens: list[int] = []
         for place in range(len(log_probs)):
             if rows is not None:
                 row = rows[place : place + 1]
             else:
-                allowed = self._limits_of.allowed(self._limits)
-                row = pipeline.processed(log_probs[place : place + 1], self._past, allowed)
+                allowed = self._constraints.allowed(self._constraint_state)
+                row = pipeline.process(log_probs[place : place + 1], self._past, allowed)
             guessed = drafted[place] if place < len(drafted) else None
             q = None if proposal.probs is None or guessed is None else proposal.probs[place]
-            token = _judged(row, guessed, q, self._generator)
+            token = _accept_or_resample(row, guessed, q, self._generator)
             tokens.append(token)
             column = np.array([token])
-            if pipeline.remembers:
+            if pipeline.needs_history:
                 self._past = self._past.after(column)
-            if token != guessed or token == self._model.end:
-                if token != self._model.end:
-                    self._limits = self._limits_of.advance(self._limits, column)
+            if token == self._model.end:
                 break
-            self._limits = self._limits_of.advance(self._limits, column)
+            self._constraint_state = self._constraints.advance(self._constraint_state, column)
+            if token != guessed:
+                break
         return tokens
 
     def _step(self, token: int, log_probs: np.ndarray, last: bool, mark: bool) -> Step:
-        n_top = self._pipeline.how.top_logprobs
-        top, top_log_probs = _NO_TOP
-        if n_top:
-            top = ranking(log_probs, n_top)
-            top_log_probs = np.take_along_axis(log_probs, top, -1)
+        top = self._pipeline.top(log_probs)
         over = np.array([last or mark])  # whoever reads the step may write to it
-        return Step(
-            self._row, np.array([token]), log_probs[:, token], top, top_log_probs, np.array([last]), over
-        )
+        return Step(self._row, np.array([token]), log_probs[:, token], *top, np.array([last]), over)
 
 
-_NO_TOP = np.empty((1, 0), np.int64), np.empty((1, 0), np.float32)
-
-
-class ModelDraft(Draft):
-    """Any model as a draft: it draws token by token, from its distribution reshaped like the target's."""
-
-    def __init__(self, model: LanguageModel, pipeline: Pipeline) -> None:
-        self._model, self._pipeline = model, pipeline
-        self._state: State = None
-        self._read = 0  # tokens of the text that the state has read
-        self._text: list[int] = []
-        self._ahead: list[
-            tuple[State, int]
-        ] = []  # states after the tokens guessed, and how much each has read
-
-    def start(self) -> None:
-        self._state, self._read, self._text = self._model.start(1), 0, []
-
-    def push(self, tokens: list[int]) -> None:
-        self._text.extend(tokens)
-
-    def propose(self, k: int) -> Proposal:
-        raise NotImplementedError("a model's guess depends on the past and the constraints: use `drawn`")
-
-    def drawn(
-        self, k: int, past: Past, limits_of: Every, limits: list, generator: np.random.Generator
-    ) -> Proposal:
-        """At most k tokens, each drawn after those before it, and the distributions they were drawn from."""
-        greedy = self._pipeline.how.temperature == 0
-        log_probs, self._state = self._model.advance(self._state, np.array([self._text[self._read :]]))
-        self._read = len(self._text)
-        state = self._state
-        tokens: list[int] = []
-        rows = []
-        while True:
-            allowed = limits_of.allowed(limits)
-            if allowed is not None and not allowed.any():
-                break
-            if greedy:
-                token = int(self._pipeline.pick(log_probs, past, np.empty(0), allowed)[0])
-            else:
-                row = self._pipeline.processed(log_probs, past, allowed)
-                token = int(draw(row, generator.random(1))[0])
-                rows.append(np.exp(row[0].astype(np.float64)))
-            tokens.append(token)
-            if len(tokens) == k or token == self._model.end:
-                break
-            column = np.array([token])
-            if self._pipeline.remembers:
-                past = past.after(column)
-            limits = limits_of.advance(limits, column)
-            log_probs, state = self._model.advance(state, column)
-        return Proposal(tokens, np.stack(rows) if rows else None)
-
-
-def _seconds_alone(model: LanguageModel, pipeline: Pipeline, state: State, history: list[int]) -> float:
+def _seconds_per_token(model: LanguageModel, pipeline: Pipeline, state: State, read: list[int]) -> float:
     """What a token takes without a draft, the median of a few."""
-    past, uniforms = pipeline.start([np.array(history[1:], np.int64)]), np.full(1, 0.5)
-    token = np.array(history[-1:])
+    past, uniforms = pipeline.start([np.array(read[1:], np.int64)]), np.full(1, 0.5)
+    token = np.array(read[-1:])
     seconds = []
-    for _ in range(TRIED):
+    for _ in range(TIMED_STEPS):
         begin = time.perf_counter()
         log_probs, state = model.advance(state, token)
-        pipeline.pick(log_probs, past, uniforms)
+        pipeline.sample(log_probs, past, uniforms)
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
 
@@ -308,7 +248,7 @@ def open_draft(name: str, run: Run) -> Draft | LanguageModel:
     Raises UserError for another tokeniser and for a run without probabilities.
     """
     if name == LOOKUP:
-        return LookupDraft()
+        return PromptLookupDraft()
     other = load(name)
     if other.tokenizer.token_bytes != run.tokenizer.token_bytes:
         raise UserError(
@@ -320,12 +260,12 @@ def open_draft(name: str, run: Run) -> Draft | LanguageModel:
     return other.model
 
 
-def _judged(
+def _accept_or_resample(
     row: np.ndarray, guessed: int | None, q: np.ndarray | None, generator: np.random.Generator
 ) -> int:
     """The token of one place: `guessed` if it is accepted, or one drawn from what is left; row (1, V)."""
     if guessed is None:
-        return int(draw(row, generator.random(1))[0])
+        return int(sample_tokens(row, generator.random(1))[0])
     p = np.exp(row[0].astype(np.float64))
     p /= p.sum()
     q_guessed, rest = 1.0, p.copy()
@@ -340,10 +280,10 @@ def _judged(
     return int(np.count_nonzero(cumulative <= generator.random() * cumulative[-1]))
 
 
-def _repeated(past: Past, n: int) -> Past:
+def _repeat_history(past: TokenHistory, n: int) -> TokenHistory:
     """Any past of n rows: nothing asks for it."""
-    return Past(np.repeat(past.made, n), None, None)
+    return TokenHistory(np.repeat(past.n_made, n), None, None)
 
 
-def _made(past: Past, n: int) -> Past:
-    return Past(past.made + n, past.counts, past.seen)
+def _extend_history(past: TokenHistory, n: int) -> TokenHistory:
+    return TokenHistory(past.n_made + n, past.counts, past.seen)

@@ -28,20 +28,32 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
         self._decoder = TextDecoder(tokenizer)
         self._stops = stops
-        self._beginnings = frozenset(stop[0] for stop in stops)
+        self._first_characters = frozenset(stop[0] for stop in stops)
         self._held = ""
         self._shown = 0  # characters
-        self._begins: deque[int] = deque()  # where the text of each waiting token begins
+        self._token_starts: deque[int] = deque()  # where the text of each waiting token begins
+
+    def take(self, token: int, *, mark: bool, last: bool) -> tuple[str, int, str | None]:
+        """What one token more decides: text to show, tokens settled, and why the text ends here, if it does.
+
+        `mark` = it is the document mark; `last` = it is the last there may be.
+        """
+        shown, n_tokens, stopped = ("", 0, False) if mark else self.push(token)
+        if not stopped and (mark or last):
+            more, n_more, stopped = self.finish(marked=mark)
+            shown, n_tokens = shown + more, n_tokens + n_more
+        if stopped:
+            return shown, n_tokens, "stop"
+        return shown, n_tokens, "end" if mark else "length" if last else None
 
     def push(self, token: int) -> Settled:
         """Take in one token, not the document mark."""
         text = self._decoder.push(token)
-        if (
-            text and not self._held and not self._begins and self._beginnings.isdisjoint(text)
-        ):  # as it mostly is
+        waiting = self._held or self._token_starts
+        if text and not waiting and self._first_characters.isdisjoint(text):  # as it mostly is
             self._shown += len(text)
             return Settled(text, 1, stopped=False)
-        self._begins.append(self._shown + len(self._held))
+        self._token_starts.append(self._shown + len(self._held))
         self._held += text
         return self._settle()
 
@@ -53,12 +65,12 @@ class TextStream:
             return settled
         self._shown += len(self._held)
         rest, self._held = self._held, ""
-        n_tokens = settled.n_tokens + len(self._begins) + marked
-        self._begins.clear()
+        n_tokens = settled.n_tokens + len(self._token_starts) + marked
+        self._token_starts.clear()
         return Settled(settled.text + rest, n_tokens, stopped=False)
 
     def _settle(self) -> Settled:
-        stop = min(filter(None, (_found(self._held, stop) for stop in self._stops)), default=None)
+        stop = min(filter(None, (_find_stop(self._held, stop) for stop in self._stops)), default=None)
         if stop is not None:
             keep = len(self._held) - stop[1]
         else:
@@ -66,13 +78,13 @@ class TextStream:
         text, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         self._shown += len(text)
         n_tokens = 0
-        while self._begins and self._begins[0] < self._shown:
-            self._begins.popleft()
+        while self._token_starts and self._token_starts[0] < self._shown:
+            self._token_starts.popleft()
             n_tokens += 1
         return Settled(text, n_tokens, stop is not None)
 
 
-def _found(text: str, stop: str) -> tuple[int, int] | None:
+def _find_stop(text: str, stop: str) -> tuple[int, int] | None:
     """Where `stop` first ends in `text` and where it begins; of several, the one that is complete first stops."""
     begin = text.find(stop)
     return (begin + len(stop), begin) if begin >= 0 else None

@@ -14,14 +14,14 @@ from typing import Literal
 import numpy as np
 
 from rung.generation.sampling import Sample
-from rung.inspection.passages import MARK, MINIMUM, open_index
+from rung.inspection.passages import MARK, MIN_BYTES, open_index
 from rung.runs import Run
 from rung.text.tokenizers import utf8
 
 SHORT_DOCUMENT = 1000
 MANY_DOCUMENTS = 10
 
-Found = Literal["training", "validation", "new"]
+FoundIn = Literal["training", "validation", "new"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Novelty:
     training_document: int | None
     training_character: int | None
     whole: bool
-    document: Found | None
+    document: FoundIn | None
 
 
-class KnownTexts:
+class NoveltyIndex:
     """The training text of a run, ready for many questions.
 
     Raises UserError when the run has no data.
@@ -64,8 +64,8 @@ class KnownTexts:
 
     def novelty(self, text: str, *, document: str | None = None) -> Novelty:
         """What of `text` is known. `document` is the whole document that it finishes, prompt included."""
-        found = self.find(document) if document is not None and self._are_short else None
-        for minimum in (MINIMUM, 8, 1):  # short passages are many, and each costs a look-up
+        found = self.find_document(document) if document is not None and self._are_short else None
+        for minimum in (MIN_BYTES, 8, 1):  # short passages are many, and each costs a look-up
             passages = self._index.trace(text, minimum=minimum).passages
             if passages:
                 longest = max(passages, key=lambda passage: passage.n_bytes)
@@ -81,7 +81,7 @@ class KnownTexts:
                 )
         return Novelty("", 0, 0, None, None, False, found)
 
-    def of(self, prompt: str, samples: Sequence[Sample]) -> list[Novelty]:
+    def novelties(self, prompt: str, samples: Sequence[Sample]) -> list[Novelty]:
         """What of each sample is known. The prompt isn't the run's own, but is part of the document."""
         return [
             self.novelty(
@@ -90,19 +90,19 @@ class KnownTexts:
             for sample in samples
         ]
 
-    def find(self, document: str) -> Found:
+    def find_document(self, document: str) -> FoundIn:
         """Which part of the corpus has this text for a document."""
         pattern = np.frombuffer(b"%c%b%c" % (MARK, utf8(document), MARK), np.uint8)
-        low, high = self._index.places.find(pattern)
+        low, high = self._index.suffix_array.find(pattern)
         if low < high:
             return "training"
         if self._validation is None:
-            there = self._corpus.validation is not None
-            self._validation = set(self._corpus.text("validation")) if there else set()
+            has_validation = self._corpus.validation is not None
+            self._validation = set(self._corpus.text("validation")) if has_validation else set()
         return "validation" if document in self._validation else "new"
 
 
-def sentence(novelty: Novelty) -> str:
+def describe(novelty: Novelty) -> str:
     """What a person is told."""
     if novelty.document == "training":
         return "stands in training, as a whole document"

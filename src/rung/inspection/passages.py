@@ -1,7 +1,7 @@
 """Where in the training text does this occur? Any string counted and found, any text traced back to its passages.
 
-    count(run, "cows eat")           how often and where the string occurs
-    trace(run, generated_text)       which parts of the text stand in the training text: generated or copied?
+    open_index(run).count("cows eat")         how often and where the string occurs
+    open_index(run).trace(generated_text)     which parts of the text stand in the training text: generated or copied?
 
 Both are exact and know nothing of tokens: they look into the UTF-8 bytes of the run's training split, all its
 documents in a row, the byte FF before and after each. That byte is no part of any text, so nothing is found
@@ -19,17 +19,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.counting.suffix_array import LONGEST_SHARED, PlaceIndex, build_index, read_only
+from rung.models.counting.arrays import concatenated_ranges, read_only
+from rung.models.counting.suffix_array import MAX_LCP, SuffixArray, build_suffix_array
 from rung.runs import DATA, Run
 from rung.tensors import load_tensors, save_tensors
 from rung.text.corpus import Corpus
 from rung.text.tokenizers import text_of, utf8
 
-FILE = "passages.safetensors"
-FORMAT = "1"
+INDEX_FILE = "passages.safetensors"
+INDEX_FORMAT = "1"
 MARK = 0xFF
-MINIMUM = 32
-AROUND = 40
+MIN_BYTES = 32
+CONTEXT_CHARACTERS = 40
 TOKENS_AT_ONCE = 1 << 18
 CHARACTER_BLOCK = 1 << 12
 
@@ -104,66 +105,55 @@ class Trace:
     longest: int
 
 
-def count(run: Run, text: str, *, places: int = 5, around: int = AROUND) -> Count:
-    """How often and where `text` occurs in the training text of `run`.
-
-    Args:
-        run: any run that has its data folder.
-        text: one character or more.
-        places: how many places to tell, the first ones.
-        around: how many characters to show before and after each.
-
-    Raises UserError for an empty text and a run without its data.
-    """
-    return open_index(run).count(text, places=places, around=around)
-
-
-def trace(run: Run, text: str, *, minimum: int = MINIMUM, around: int = AROUND) -> Trace:
-    """Which parts of `text` stand in the training text of `run`, in passages of `minimum` bytes or more.
-
-    Raises UserError for a minimum below 1 and a run without its data.
-    """
-    return open_index(run).trace(text, minimum=minimum, around=around)
-
-
 @dataclass(frozen=True)
 class PassageIndex:
-    """The training text and its places, sorted. N bytes, the first mark included and the last one not.
+    """The training text and its suffix array. N bytes, the first mark included and the last one not.
 
     Attributes:
         text: (N + 1,) the documents' bytes, a mark before and after each.
         starts: (D + 1,) where each document begins, and where one more would.
         characters: how many characters the first 0, 4,096, 8,192, ... bytes have, marks counted.
-        last: (N,) the position of the last byte before each sorted place.
-        places: the sorted places.
+        positions: (N,) where the last byte of each sorted prefix stands.
+        suffix_array: of the text read backwards.
     """
 
     text: np.ndarray
     starts: np.ndarray
     characters: np.ndarray
-    last: np.ndarray
-    places: PlaceIndex
+    positions: np.ndarray
+    suffix_array: SuffixArray
 
-    def count(self, text: str, *, places: int = 5, around: int = AROUND) -> Count:
-        """As the function of this name."""
+    def count(self, text: str, *, places: int = 5, around: int = CONTEXT_CHARACTERS) -> Count:
+        """How often and where `text` occurs in the training text.
+
+        Args:
+            text: one character or more.
+            places: how many places to tell, the first ones.
+            around: how many characters to show before and after each.
+
+        Raises UserError for an empty text.
+        """
         if not text:
             raise UserError("there is nothing to count: give one character or more")
         pattern = np.frombuffer(utf8(text), np.uint8)
-        low, high = self.places.find(pattern)
-        ends = self.last[low:high]
+        low, high = self.suffix_array.find(pattern)
+        ends = self.positions[low:high]
         if len(ends) > places:
             ends = np.partition(ends, places - 1)[:places] if places else ends[:0]
         first = [self._place(end + 1 - len(pattern), len(pattern), around) for end in sorted(ends.tolist())]
         return Count(text, high - low, tuple(first))
 
-    def trace(self, text: str, *, minimum: int = MINIMUM, around: int = AROUND) -> Trace:
-        """As the function of this name."""
+    def trace(self, text: str, *, minimum: int = MIN_BYTES, around: int = CONTEXT_CHARACTERS) -> Trace:
+        """Which parts of `text` stand in the training text, in passages of `minimum` bytes or more.
+
+        Raises UserError for a minimum below 1.
+        """
         if minimum < 1:
             raise UserError(f"--min {minimum} does not fit: a passage has 1 byte or more")
         data = np.frombuffer(utf8(text), np.uint8)
-        bounds = np.append(np.flatnonzero(_begins_character(data)), len(data))
+        bounds = np.append(np.flatnonzero(_is_first_byte(data)), len(data))
         found = self._maximal_matches(data, bounds, minimum)
-        marked = _longest_at(found[:, 0], found[:, 1], bounds)
+        marked = _longest_parts(found[:, 0], found[:, 1], bounds)
         passages = [
             self._passage(data, bounds, match, mark, around)
             for match, mark in zip(found.tolist(), marked.tolist(), strict=True)
@@ -180,15 +170,20 @@ class PassageIndex:
         )
 
     def _maximal_matches(self, data: np.ndarray, bounds: np.ndarray, minimum: int) -> np.ndarray:
-        """Passages that can't be made longer, (M, 4): begin and end in characters, the range of their places.
+        """Passages that can't be made longer, (M, 4): begin and end in characters, the interval of the suffix array.
 
         Both begins and ends rise: no such passage is inside another.
         """
-        from rung.models.counting.suffix_walk import NO_MARK, left_edge, right_edge, walk
+        from rung.models.counting.matching_statistics import (
+            NO_MARK,
+            interval_begin,
+            interval_end,
+            matching_statistics,
+        )
 
-        ranges, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
-        state = np.array([0, self.places.n_places, 0])
-        walk(self.places, data.astype(np.int64), NO_MARK, state, ranges, lengths)
+        intervals, lengths = np.empty((len(data), 2), np.int64), np.empty(len(data), np.int64)
+        state = np.array([0, self.suffix_array.size, 0])
+        matching_statistics(self.suffix_array, data.astype(np.int64), NO_MARK, state, intervals, lengths)
         ends = bounds[1:]
         begins = np.searchsorted(bounds, ends - lengths[ends - 1])  # a match may begin inside a character
         n_bytes = ends - bounds[begins]
@@ -198,12 +193,15 @@ class PassageIndex:
         found[:, 0], found[:, 1] = begins[kept], kept + 1
         for row, character in enumerate(kept):
             n, at = int(n_bytes[character]), int(ends[character]) - 1
-            low, high = ranges[at].tolist()
+            low, high = intervals[at].tolist()
             if n < lengths[at]:
-                if n <= LONGEST_SHARED:
-                    low, high = left_edge(self.places, low, n), right_edge(self.places, high, n)
+                if n <= MAX_LCP:
+                    low, high = (
+                        interval_begin(self.suffix_array, low, n),
+                        interval_end(self.suffix_array, high, n),
+                    )
                 else:
-                    low, high = self.places.find(data[at + 1 - n : at + 1])
+                    low, high = self.suffix_array.find(data[at + 1 - n : at + 1])
             found[row, 2:] = low, high
         return found
 
@@ -212,7 +210,7 @@ class PassageIndex:
     ) -> Passage:
         begin, end, low, high = match
         part = data[bounds[begin] : bounds[end]]
-        place = self._place(int(self.last[low:high].min()) + 1 - len(part), len(part), around)
+        place = self._place(int(self.positions[low:high].min()) + 1 - len(part), len(part), around)
         text = text_of(part.tobytes())
         return Passage(begin, end - begin, len(part), marked[0], marked[1], text, high - low, place)
 
@@ -229,7 +227,7 @@ class PassageIndex:
         """How many characters begin before byte `at`."""
         block = at // CHARACTER_BLOCK
         rest = self.text[block * CHARACTER_BLOCK : at]
-        return int(self.characters[block]) + int(np.count_nonzero(_begins_character(rest)))
+        return int(self.characters[block]) + int(np.count_nonzero(_is_first_byte(rest)))
 
 
 def open_index(run: Run) -> PassageIndex:
@@ -244,10 +242,10 @@ def open_index(run: Run) -> PassageIndex:
             f"{run.folder} has no training text to look into: its {DATA} folder is missing; bring it back or "
             "train again"
         )
-    path = folder / FILE
+    path = folder / INDEX_FILE
     # corpus.json has the hash of the source, and how it was read and split.
     made_from = {
-        "format": FORMAT,
+        "format": INDEX_FORMAT,
         "corpus": hashlib.sha256((folder / "corpus.json").read_bytes()).hexdigest(),
     }
     if path.exists():
@@ -263,16 +261,16 @@ def open_index(run: Run) -> PassageIndex:
 
 
 def build_passages(corpus: Corpus) -> PassageIndex:
-    """Sort the places of the training split's bytes."""
-    text, starts = _spelled(corpus)
+    """Sort the prefixes of the training split's bytes."""
+    text, starts = _training_bytes(corpus)
     begins = np.zeros(-(-len(text) // CHARACTER_BLOCK) * CHARACTER_BLOCK, bool)
-    begins[: len(text)] = _begins_character(text)
+    begins[: len(text)] = _is_first_byte(text)
     characters = np.append(0, np.cumsum(begins.reshape(-1, CHARACTER_BLOCK).sum(axis=1)))
-    places, last = build_index(text, MARK + 1)
-    return PassageIndex(text, starts, characters, last, places)
+    suffix_array, positions = build_suffix_array(text, MARK + 1)
+    return PassageIndex(text, starts, characters, positions, suffix_array)
 
 
-def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+def _training_bytes(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """The training split's bytes with their marks, and where each document begins."""
     spelling = list(corpus.tokenizer.token_bytes)
     spelling[corpus.tokenizer.end] = bytes([MARK])
@@ -285,19 +283,18 @@ def _spelled(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     for begin in range(0, len(ids), TOKENS_AT_ONCE):
         chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
         n = lengths[chunk]
-        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-        pieces.append(letters[np.repeat(at[chunk], n) + within])
+        pieces.append(letters[concatenated_ranges(at[chunk], n)[0]])
         ends.append(n_bytes + np.cumsum(n))
-        n_bytes += len(within)
+        n_bytes += len(pieces[-1])
     return np.concatenate(pieces), np.concatenate(ends)[corpus.train.starts - 1]
 
 
-def _begins_character(data: np.ndarray) -> np.ndarray:
+def _is_first_byte(data: np.ndarray) -> np.ndarray:
     """Which bytes of UTF-8 are a character's first."""
     return (data & 0xC0) != 0x80
 
 
-def _longest_at(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _longest_parts(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """For each of M matches the part of the text, (M, 2) in characters, of which it is the longest match.
 
     Begins and ends rise, so a longer match that overlaps this one covers it from the left or from the right: the
@@ -317,16 +314,15 @@ def _longest_at(begins: np.ndarray, ends: np.ndarray, bounds: np.ndarray) -> np.
 
 
 def _to_tensors(index: PassageIndex) -> dict[str, np.ndarray]:
-    places = {f"places.{name}": array for name, array in index.places._asdict().items()}
-    return places | {
+    return index.suffix_array.tensors() | {
         "text": index.text,
         "starts": index.starts,
         "characters": index.characters,
-        "last": index.last,
+        "last": index.positions,
     }
 
 
 def _from_tensors(tensors: dict[str, np.ndarray]) -> PassageIndex:
-    plain = {name: read_only(tensor) for name, tensor in tensors.items()}
-    places = PlaceIndex(**{name: plain.pop(f"places.{name}") for name in PlaceIndex._fields})
-    return PassageIndex(**plain, places=places)
+    arrays = (read_only(tensors[name]) for name in ("text", "starts", "characters", "last"))
+    text, starts, characters, positions = arrays
+    return PassageIndex(text, starts, characters, positions, SuffixArray.from_tensors(tensors))

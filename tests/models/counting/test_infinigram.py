@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rung.errors import UserError
 from rung.models.base import fitted
 from rung.models.counting.infinigram import InfiniGram, InfiniGramConfig, hold_out, learn_weights
-from rung.models.counting.infinigram_scan import TIMES, UNUSED, VARIETIES, count_all
+from rung.models.counting.infinigram_scan import COUNT_BINS, DISTINCT_BINS, UNUSED, count_next_tokens
 from rung.models.counting.ngram import NGram, NGramConfig
 from rung.text.stream import TokenStream
 from tests import text_made
@@ -111,18 +111,18 @@ def test_counting_by_search_is_counting() -> None:
     model = fit(corpus, 2)
     for begin, end in ((0, 400), (17, 18), (50, 333), (5, 5)):
         counts = np.empty(6, np.int64)
-        count_all(model.known.places, begin, end, counts)
-        np.testing.assert_array_equal(counts, np.bincount(model.known.following[begin:end], minlength=6))
+        count_next_tokens(model.text.suffix_array, begin, end, counts)
+        np.testing.assert_array_equal(counts, np.bincount(model.text.next_tokens[begin:end], minlength=6))
 
 
 def test_a_weight_is_how_often_the_evidence_was_right() -> None:
     """The model below is certain of 7 tokens of 10, the evidence of the other 3: lambda is 0.3, less the prior."""
     right = np.arange(10_000) % 10 < 3
-    cells = np.full((10_000, 1), 4 * VARIETIES + 2, np.int32)
+    buckets = np.full((10_000, 1), 4 * DISTINCT_BINS + 2, np.int32)
     weights = learn_weights(
-        np.where(right, 0.0, 1.0), right.astype(np.float32)[:, None], cells, TIMES * VARIETIES
+        np.where(right, 0.0, 1.0), right.astype(np.float32)[:, None], buckets, COUNT_BINS * DISTINCT_BINS
     )
-    assert weights[4 * VARIETIES + 2] == pytest.approx(0.3, abs=1e-3)
+    assert weights[4 * DISTINCT_BINS + 2] == pytest.approx(0.3, abs=1e-3)
     assert not weights[[9, 19, 45]].any()
 
 
@@ -132,15 +132,15 @@ def test_learned_weights_never_make_what_they_were_learned_from_less_likely(seed
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 400))
     probs = rng.uniform(0.01, 1, n)
-    shares = (rng.integers(0, 4, (n, 3)) / 3).astype(np.float32)
-    cells = rng.integers(0, 12, (n, 3)) + np.arange(3) * TIMES * VARIETIES
-    cells[rng.random((n, 3)) < 0.3] = UNUSED
-    weights = learn_weights(probs, shares, cells, 3 * TIMES * VARIETIES)
+    frequencies = (rng.integers(0, 4, (n, 3)) / 3).astype(np.float32)
+    buckets = rng.integers(0, 12, (n, 3)) + np.arange(3) * COUNT_BINS * DISTINCT_BINS
+    buckets[rng.random((n, 3)) < 0.3] = UNUSED
+    weights = learn_weights(probs, frequencies, buckets, 3 * COUNT_BINS * DISTINCT_BINS)
     assert 0 <= weights.min() <= weights.max() < 1
     mixed = probs.copy()
     for level in range(3):
-        weight = np.where(cells[:, level] == UNUSED, 0, weights[cells[:, level]])
-        mixed = weight * shares[:, level] + (1 - weight) * mixed
+        weight = np.where(buckets[:, level] == UNUSED, 0, weights[buckets[:, level]])
+        mixed = weight * frequencies[:, level] + (1 - weight) * mixed
     assert np.log(mixed).sum() >= np.log(probs).sum() - 1e-3
 
 

@@ -14,8 +14,8 @@ from rung.models.base import fitted
 from rung.models.counting import ngram_counts
 from rung.models.counting.ngram import NGram, NGramConfig
 from rung.models.counting.ngram_counts import count_ngrams
-from rung.models.counting.sorted_runs import CountedKeys, Runs, merge
-from rung.models.counting.workspace import Workspace, bytes_of
+from rung.models.counting.sorted_runs import CountedKeys, SortedRuns, merge_runs
+from rung.models.counting.workspace import Workspace, parse_size
 from rung.text.stream import TokenStream
 from tests.models.corpora import Corpus, corpora
 
@@ -30,13 +30,13 @@ def test_a_corpus_five_times_its_bound_gives_the_same_model(smoothing: str) -> N
     rng = np.random.default_rng(0)
     documents = [rng.zipf(1.5, n) % 199 for n in (300_000, 5, 0, 400_000)]
     stream = TokenStream.of(documents, end=199)
-    assert stream.ids.nbytes > 5 * bytes_of("1M")
+    assert stream.ids.nbytes > 5 * parse_size("1M")
     whole = fitted(NGram.fit(NGramConfig(4, smoothing), stream, 200, 199))
     tracemalloc.start()
     bounded = fitted(NGram.fit(NGramConfig(4, smoothing, memory="1M"), stream, 200, 199))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < bytes_of("1M")
+    assert peak < parse_size("1M")
     same(whole, bounded)
 
 
@@ -55,9 +55,9 @@ def test_pieces_of_any_size_give_the_same_counts(corpus: Corpus, order: int, mem
     at_once = count_ngrams(stream.ids, corpus.vocab_size, corpus.end, order, Workspace())
     in_pieces = count_ngrams(stream.ids, corpus.vocab_size, corpus.end, order, Workspace(memory))
     for one, other in zip(at_once, in_pieces, strict=True):
-        for field in ("words", "parent", "suffix", "counts", "begins"):
+        for field in ("words", "parent", "suffix", "counts", "starts_document"):
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
-        parents = [(part, above) for part, above in ngram_counts.families(other, Workspace(memory))]
+        parents = [(part, above) for part, above in ngram_counts.pieces_by_parent(other, Workspace(memory))]
         assert sum(part.stop - part.start for part, _ in parents) == len(other)
         assert sum(above.stop - above.start for _, above in parents) == other.n_parents
 
@@ -69,13 +69,13 @@ def test_pieces_of_any_size_give_the_same_counts(corpus: Corpus, order: int, mem
 def test_runs_merge_into_one_sorted_row(runs: list[dict[int, int]], memory: int) -> None:
     """A key's tag is its negative."""
     for space in (Workspace(), Workspace(memory)):
-        with Runs(space) as collected:
+        with SortedRuns(space) as collected:
             for run in runs:
                 keys = np.array(sorted(run), np.int64)
                 collected.add(
                     CountedKeys(keys, np.array([run[key] for key in keys.tolist()], np.int64), -keys)
                 )
-            merged = merge(collected.all(), space)
+            merged = merge_runs(collected.all(), space)
         expected: dict[int, int] = {}
         for run in runs:
             for key, count in run.items():
@@ -86,7 +86,7 @@ def test_runs_merge_into_one_sorted_row(runs: list[dict[int, int]], memory: int)
 
 
 def test_sizes_are_read_as_people_write_them() -> None:
-    assert [bytes_of(text) for text in ("1G", "512M", "1.5g", "2 GB", "2GiB", "4194304")] == [
+    assert [parse_size(text) for text in ("1G", "512M", "1.5g", "2 GB", "2GiB", "4194304")] == [
         1 << 30,
         512 << 20,
         3 << 29,

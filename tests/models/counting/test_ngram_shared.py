@@ -74,7 +74,7 @@ def test_n_shares_count_what_one_does(corpus: Corpus, order: int, size: int, mem
     assert others == [[]] * (size - 1)
     for one, other in zip(alone, first, strict=True):
         assert (one.order, one.n_parents) == (other.order, other.n_parents)
-        for field in ("words", "parent", "suffix", "counts", "begins"):
+        for field in ("words", "parent", "suffix", "counts", "starts_document"):
             a, b = getattr(one, field), getattr(other, field)
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b, err_msg=field)

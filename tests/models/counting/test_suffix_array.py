@@ -1,4 +1,4 @@
-"""Sorted places against Python's own sorting and searching, and NumPy's; the walk against brute force."""
+"""Sorted prefixes against Python's own sorting and searching, and NumPy's; the walk against brute force."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.models.counting import suffix_walk
-from rung.models.counting.suffix_array import LONGEST_SHARED, block_minima, build_index, sort_suffixes
+from rung.models.counting import matching_statistics
+from rung.models.counting.suffix_array import MAX_LCP, block_minima, build_suffix_array, sort_suffixes
 from tests.models.corpora import Corpus, corpora
 
 SMALL = settings(deadline=None, max_examples=60)
@@ -30,11 +30,15 @@ def doubled(values: np.ndarray) -> np.ndarray:
         depth *= 2
 
 
-def walked(corpus_index: suffix_walk.PlaceIndex, tokens: list[int], mark: int) -> list[tuple[int, int, int]]:
-    state = np.array([0, corpus_index.n_places, 0])
-    ranges, lengths = np.empty((len(tokens), 2), np.int64), np.empty(len(tokens), np.int64)
-    suffix_walk.walk(corpus_index, np.array(tokens, np.int64), mark, state, ranges, lengths)
-    return [(low, high, n) for (low, high), n in zip(ranges.tolist(), lengths.tolist(), strict=True)]
+def walked(
+    corpus_index: matching_statistics.SuffixArray, tokens: list[int], mark: int
+) -> list[tuple[int, int, int]]:
+    state = np.array([0, corpus_index.size, 0])
+    intervals, lengths = np.empty((len(tokens), 2), np.int64), np.empty(len(tokens), np.int64)
+    matching_statistics.matching_statistics(
+        corpus_index, np.array(tokens, np.int64), mark, state, intervals, lengths
+    )
+    return [(low, high, n) for (low, high), n in zip(intervals.tolist(), lengths.tolist(), strict=True)]
 
 
 def ends_of_matches(text: list[int], string: list[int]) -> list[int]:
@@ -68,7 +72,7 @@ def test_suffixes_of_a_longer_text_are_sorted_as_numpy_sorts_them() -> None:
 @given(corpora(), st.lists(st.integers(0, 6), max_size=5))
 def test_a_string_is_found_as_often_as_it_occurs(corpus: Corpus, string: list[int]) -> None:
     text = corpus.stream.ids.tolist()
-    index, last = build_index(corpus.stream.ids, corpus.vocab_size)
+    index, last = build_suffix_array(corpus.stream.ids, corpus.vocab_size)
     string = [
         token for i, token in enumerate(string) if token < corpus.end or (i == 0 and token == corpus.end)
     ]
@@ -83,7 +87,7 @@ def test_a_string_is_found_as_often_as_it_occurs(corpus: Corpus, string: list[in
 @given(corpora(), st.data())
 def test_the_walk_keeps_the_longest_known_end_of_the_document(corpus: Corpus, data: st.DataObject) -> None:
     text = corpus.stream.ids.tolist()
-    index, last = build_index(corpus.stream.ids, corpus.vocab_size)
+    index, last = build_suffix_array(corpus.stream.ids, corpus.vocab_size)
     tokens = data.draw(st.lists(st.integers(0, corpus.end), max_size=30))
     for i, (low, high, length) in enumerate(walked(index, tokens, corpus.end)):
         history = tokens[: i + 1]
@@ -99,10 +103,10 @@ def test_the_walk_crosses_blocks_of_every_size() -> None:
     """Much of one text over few tokens: ranges of thousands of places, and of one, narrowed and widened."""
     rng = np.random.default_rng(3)
     text = np.concatenate([[2], rng.integers(0, 2, 20_000), np.zeros(9000, int), [2]]).astype(np.uint8)
-    index, last = build_index(text, 3)
+    index, last = build_suffix_array(text, 3)
     letters = text.tobytes()
     tokens = np.concatenate([text[500:600], rng.integers(0, 2, 100), np.zeros(12_000, int), text[7:99]])
-    for i, (low, high, length) in enumerate(walked(index, tokens.tolist(), suffix_walk.NO_MARK)):
+    for i, (low, high, length) in enumerate(walked(index, tokens.tolist(), matching_statistics.NO_MARK)):
         string = tokens[i + 1 - length : i + 1].astype(np.uint8).tobytes()
         longer = tokens[i - length : i + 1].astype(np.uint8).tobytes()
         assert length > i or longer not in letters[:-1]
@@ -111,34 +115,36 @@ def test_the_walk_crosses_blocks_of_every_size() -> None:
             assert sorted(last[low:high].tolist()) == ends
 
 
-def test_edges_are_where_a_plain_search_finds_them() -> None:
+def test_intervals_end_where_a_plain_search_finds_them() -> None:
     rng = np.random.default_rng(4)
     shared = np.minimum(rng.geometric(0.002, 20_000), 9999).astype(np.uint16)
     shared[[0, -1]] = 0
     blocks = block_minima(shared)
-    index = suffix_walk.PlaceIndex(np.zeros(1, np.int64), shared[1:], shared, blocks, block_minima(blocks))
+    index = matching_statistics.SuffixArray(
+        np.zeros(1, np.int64), shared[1:], shared, blocks, block_minima(blocks)
+    )
     for _ in range(200):
         length, at = int(rng.geometric(0.02)), int(rng.integers(0, len(shared) - 1))
         below = np.flatnonzero(shared < length)
-        assert suffix_walk.left_edge(index, at, length) == below[below <= at].max()
-        assert suffix_walk.right_edge(index, at + 1, length) == below[below > at].min()
+        assert matching_statistics.interval_begin(index, at, length) == below[below <= at].max()
+        assert matching_statistics.interval_end(index, at + 1, length) == below[below > at].min()
         begin, end = sorted(rng.integers(0, len(shared), 2).tolist())
-        assert suffix_walk.least_shared(index, begin, end) == shared[begin:end].min(initial=LONGEST_SHARED)
+        assert matching_statistics.lcp_range_min(index, begin, end) == shared[begin:end].min(initial=MAX_LCP)
 
 
 def test_repetitions_longer_than_the_count_goes() -> None:
     """70,000 a's and a b: the b after more a's than that is known after as many as are told apart."""
     text = np.concatenate([[2], np.zeros(70_000, int), [1, 2]]).astype(np.uint8)
-    index, last = build_index(text, 3)
+    index, last = build_suffix_array(text, 3)
     *_, before, after = walked(index, [0] * 70_001 + [1], 2)
-    assert before[2] == LONGEST_SHARED
-    assert after[2] == LONGEST_SHARED + 1
+    assert before[2] == MAX_LCP
+    assert after[2] == MAX_LCP + 1
     assert last[slice(*after[:2])].tolist() == [70_001]
 
 
 @pytest.mark.parametrize("ids", [[1], [1, 1], [1, 1, 1], [1, 0, 1]])
 def test_tiny_texts(ids: list[int]) -> None:
-    index, last = build_index(np.array(ids, np.uint8), 2)
+    index, last = build_suffix_array(np.array(ids, np.uint8), 2)
     assert len(last) == len(ids) - 1
     low, high = index.find(np.array([0]))
     assert high - low == ids.count(0)

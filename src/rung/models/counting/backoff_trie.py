@@ -17,15 +17,14 @@ special case in scoring: an n-gram that ends with the mark has no children and a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from rung.models.counting.arrays import concatenated_ranges, read_only
 from rung.models.counting.ngram_counts import Grams
-from rung.models.counting.trie_scan import Scan
-from rung.models.counting.trie_step import Step
 from rung.models.counting.workspace import Workspace
 
 ROOT = 0
@@ -87,24 +86,26 @@ class BackoffTrie:
 
     def next_log_probs(self, nodes: np.ndarray) -> np.ndarray:
         """The log-probabilities of every token after each history, (B,) -> (B, V)."""
-        contexts: list[
-            tuple[np.ndarray, np.ndarray]
-        ] = []  # longest first: nodes (B,), backoff paid on the way there (B,)
-        paid = np.zeros(len(nodes), np.float32)
+        # Longest first: nodes (B,), and the backoff paid on the way there (B,).
+        contexts: list[tuple[np.ndarray, np.ndarray]] = []
+        backoff = np.zeros(len(nodes), np.float32)
         while nodes.any():
-            contexts.append((nodes, paid))
-            paid = paid + np.where(nodes != ROOT, self.log_backoff[nodes], np.float32(0))
+            contexts.append((nodes, backoff))
+            backoff = backoff + np.where(nodes != ROOT, self.log_backoff[nodes], np.float32(0))
             nodes = self.suffix[nodes]
-        out = self.log_prob[1 : 1 + self.vocab_size] + paid[:, None]
-        for context, so_far in reversed(contexts):
-            rows, children = self._children(context)
-            out[rows, self.words[children]] = self.log_prob[children] + so_far[rows]
+        out = self.log_prob[1 : 1 + self.vocab_size] + backoff[:, None]
+        for context, total_backoff in reversed(contexts):
+            children, rows = self._children(context)
+            out[rows, self.words[children]] = self.log_prob[children] + total_backoff[rows]
         return out
 
     def compiled_step(
-        self, nodes: np.ndarray, tokens: np.ndarray, end: int, step: Step
+        self, nodes: np.ndarray, tokens: np.ndarray, end: int, step: Callable[..., None]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B,), (B, T) -> what `next_log_probs` gives after the last token, (B, V), and the states, (B,)."""
+        """(B,), (B, T) -> what `next_log_probs` gives after the last token, (B, V), and the states, (B,).
+
+        `step` is that of `trie_kernels`.
+        """
         nodes = nodes.copy()
         out = np.empty((len(nodes), self.vocab_size), np.float32)
         step(nodes, np.ascontiguousarray(tokens), end, *self._arrays, out)
@@ -119,8 +120,8 @@ class BackoffTrie:
             out[begin : begin + TOKENS_AT_ONCE] = self._chunk_log_probs(chunk)[margin:]
         return out
 
-    def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Scan) -> np.ndarray:
-        """What `log_probs` gives, to the bit, by `trie_scan`'s walk from token to token."""
+    def scanned_log_probs(self, ids: np.ndarray, end: int, scan: Callable[..., int]) -> np.ndarray:
+        """What `log_probs` gives, to the bit, by the `scan` of `trie_kernels`."""
         out = np.empty(len(ids), np.float32)
         node = ROOT
         for begin in range(0, len(ids), TOKENS_AT_ONCE):
@@ -128,19 +129,19 @@ class BackoffTrie:
             node = scan(chunk, node, end, *self._arrays, out[begin : begin + TOKENS_AT_ONCE])
         return out
 
-    def matched(self, ids: np.ndarray) -> np.ndarray:
+    def longest_matches(self, ids: np.ndarray) -> np.ndarray:
         """The longest kept n-gram that ends at each token, as a node, (T,) -> (T,)."""
         longest = 1 + ids
-        for at, _, child in self._matches(ids):
-            hit = child != MISSING
-            longest[at[hit]] = child[hit]
+        for at, _, child in self._match_orders(ids):
+            kept = child != MISSING
+            longest[at[kept]] = child[kept]
         return longest
 
     def histories(self, ids: np.ndarray, end: int) -> np.ndarray:
         """The state after each token, as `step` gives it: the longest kept n-gram that can be looked on from, (T,)."""
         if self.order == 1:
             return np.zeros(len(ids), np.int64)
-        longest = self.matched(ids.astype(np.int64))
+        longest = self.longest_matches(ids.astype(np.int64))
         longest = np.where(longest >= self.level_start[self.order], self.suffix[longest], longest)
         return np.where(ids == end, 1 + end, longest)
 
@@ -152,17 +153,17 @@ class BackoffTrie:
     def _arrays(self) -> list[np.ndarray]:
         """What compiled functions take, in their order."""
         arrays = (self.words, self.log_prob, self.suffix, self.first_child, self.log_backoff)
-        return [_read_only(array) for array in arrays]
+        return [read_only(array) for array in arrays]
 
     def _chunk_log_probs(self, ids: np.ndarray) -> np.ndarray:
         out = self.log_prob[1 + ids]
-        for at, context, child in self._matches(ids):
-            hit = child != MISSING
-            out[at[hit]] = self.log_prob[child[hit]]
-            out[at[~hit]] += self.log_backoff[context[~hit]]
+        for at, context, child in self._match_orders(ids):
+            kept = child != MISSING
+            out[at[kept]] = self.log_prob[child[kept]]
+            out[at[~kept]] += self.log_backoff[context[~kept]]
         return out
 
-    def _matches(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _match_orders(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """By rising order k: positions, the (k-1)-gram before each, and its child or MISSING, each (n,)."""
         nodes = 1 + ids
         at = np.arange(1, len(ids))
@@ -170,24 +171,16 @@ class BackoffTrie:
             context = nodes[at - 1]
             child = self.child(context, ids[at])
             yield at, context, child
-            hit = child != MISSING
-            nodes[at[hit]] = child[hit]
-            at = at[hit] + 1  # a longer n-gram can only end right after one of these
+            kept = child != MISSING
+            nodes[at[kept]] = child[kept]
+            at = at[kept] + 1  # a longer n-gram can only end right after one of these
             at = at[at < len(ids)]
 
     def _children(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every child of every node that isn't the root: the row it comes from, and its own node."""
+        """Every child of every node that isn't the root, and the row it comes from."""
         begin = self.first_child[nodes].astype(np.int64)
         n = np.where(nodes != ROOT, self.first_child[nodes + 1] - begin, 0)
-        rows = np.repeat(np.arange(len(nodes)), n)
-        return rows, np.arange(len(rows)) + np.repeat(begin - (np.cumsum(n) - n), n)
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """One kind of array, mapped from a file or made here: functions are compiled for each kind it meets."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
+        return concatenated_ranges(begin, n)
 
 
 def build_trie(
@@ -209,20 +202,20 @@ def build_trie(
     sizes = [len(grams) if kept is None else int(kept[i].sum()) for i, grams in enumerate(levels)]
     level_start = np.cumsum([0, 1, *sizes])  # the root is a level of its own
     n_nodes, n_inner = int(level_start[-1]), int(level_start[-2])
-    node_type = np.int32 if n_nodes < np.iinfo(np.int32).max else np.int64
+    node_dtype = np.int32 if n_nodes < np.iinfo(np.int32).max else np.int64
     trie = BackoffTrie(
         level_start=level_start,
         words=space.zeros(n_nodes, np.min_scalar_type(len(levels[0]) - 1)),
         log_prob=space.zeros(n_nodes, np.float32),
-        suffix=space.zeros(n_nodes, node_type),
-        first_child=space.zeros(n_inner + 1, node_type),
+        suffix=space.zeros(n_nodes, node_dtype),
+        first_child=space.zeros(n_inner + 1, node_dtype),
         log_backoff=space.zeros(n_inner, np.float32),
     )
-    node_of = np.zeros(1, node_type)  # of every n-gram one order lower
+    node_of = np.zeros(1, node_dtype)  # of every n-gram one order lower
     for level, grams in enumerate(levels):
         at = int(level_start[level + 1])
         above = node_of
-        node_of = space.empty(len(grams), node_type)
+        node_of = space.empty(len(grams), node_dtype)
         for piece in space.pieces(len(grams)):
             keep = np.ones(piece.stop - piece.start, bool) if kept is None else kept[level][piece]
             nodes = np.cumsum(keep) + (at - 1)
@@ -234,13 +227,13 @@ def build_trie(
             parents = above[grams.parent[piece][keep]]
             if len(parents):
                 first, last = int(parents[0]), int(parents[-1])
-                trie.first_child[first + 1 : last + 2] += np.bincount(parents - first).astype(node_type)
+                trie.first_child[first + 1 : last + 2] += np.bincount(parents - first).astype(node_dtype)
             if level + 1 < len(levels):
                 trie.log_backoff[row] = log_backoff[level + 1][piece][keep]
             at = row.stop
-    so_far = 1
+    n_children = 1
     for piece in space.pieces(n_inner + 1):  # from how many children each node has to where they begin
-        sums = np.cumsum(trie.first_child[piece]) + so_far
+        sums = np.cumsum(trie.first_child[piece]) + n_children
         trie.first_child[piece] = sums
-        so_far = int(sums[-1])
+        n_children = int(sums[-1])
     return trie

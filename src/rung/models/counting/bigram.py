@@ -19,9 +19,10 @@ import numpy as np
 from rung.events import Event
 from rung.models.base import CountedModel
 from rung.models.counting.add_k import check_add_k, leave_one_out_k, note_of_chosen_k
+from rung.models.counting.arrays import concatenated_ranges
 from rung.text.stream import TokenStream
 
-NOTHING_SEEN = -1
+NO_TOKEN = -1
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,14 @@ class Bigram(CountedModel):
 
     def start(self, batch: int = 1) -> np.ndarray:
         """The last token of each history, (B,)."""
-        return np.full(batch, NOTHING_SEEN, np.int64)
+        return np.full(batch, NO_TOKEN, np.int64)
 
     def advance(self, state: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tokens = self.check_tokens(tokens)
         last = tokens if tokens.ndim == 1 else tokens[:, -1]
         smoothed = np.full((len(last), self.vocab_size), self.add_k)  # (B, V)
         begin = self.row_starts[last]
-        n = self.row_starts[last + 1] - begin
-        rows = np.repeat(np.arange(len(last)), n)
-        pairs = np.arange(len(rows)) + np.repeat(begin - (np.cumsum(n) - n), n)
+        pairs, rows = concatenated_ranges(begin, self.row_starts[last + 1] - begin)
         smoothed[rows, self.words[pairs]] += self.counts[pairs]
         return np.log(smoothed) - self._log_totals(last)[:, None], last
 

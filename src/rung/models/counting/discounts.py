@@ -8,7 +8,7 @@ n-grams that occur exactly c times and Y = n_1 / (n_1 + 2 n_2),
 Absolute discounting (Ney, Essen and Kneser 1994) has one, D = Y.
 
 On little text, or text of few different tokens, the n_c are zero or in no order and these come out undefined,
-negative or larger than the count itself. A fixed choice then stands in. A discount of exactly 0 would do no
+negative or larger than the count itself. A fixed choice is then the fallback. A discount of exactly 0 would do no
 harm to text that was seen, but would leave nothing for what was not, so it counts as degenerate too.
 """
 
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-KNESER_NEY_STAND_IN = np.array([0.5, 1.0, 1.5])  # lmplz --discount_fallback uses these as well
-ABSOLUTE_STAND_IN = np.full(3, 0.5)
+KNESER_NEY_FALLBACK = np.array([0.5, 1.0, 1.5])  # lmplz --discount_fallback uses these as well
+ABSOLUTE_FALLBACK = np.full(3, 0.5)
 
 
 def kneser_ney_discounts(n: Sequence[int]) -> np.ndarray | None:
@@ -29,9 +29,8 @@ def kneser_ney_discounts(n: Sequence[int]) -> np.ndarray | None:
         return None
     y = n1 / (n1 + 2 * n2)
     discounts = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    return (
-        discounts if (discounts > 0).all() else None
-    )  # none can be above c: what is taken off c is never negative
+    # None can be above c: what is taken off c is never negative.
+    return discounts if (discounts > 0).all() else None
 
 
 def absolute_discount(n: Sequence[int]) -> np.ndarray | None:

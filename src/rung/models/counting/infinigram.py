@@ -1,16 +1,16 @@
-"""N-grams of any length: what followed the longest end of this history that the training text has?
+"""N-grams of any length: what followed the longest suffix of this history that the training text has?
 
-The training text itself is the model: its places, sorted by what comes before them, tell what followed any
+The training text itself is the model: its prefixes, sorted from their ends backwards, tell what followed any
 string, however long (Liu et al. 2024, "Infini-gram: scaling unbounded n-gram language models to a trillion
-tokens"). Their model takes the relative frequencies after the longest known end of the history. Here these are
-mixed into the probabilities of a Kneser-Ney model, the ends of a few fixed lengths first, the longest last:
+tokens"). Their model takes the relative frequencies after the longest known suffix of the history. Here these are
+mixed into the probabilities of a Kneser-Ney model, suffixes of a few fixed lengths first, the longest last:
 
     P_0(w | h)  =  P_KN(w | h)
-    P_i(w | h)  =  lambda n(e_i w) / n(e_i)  +  (1 - lambda) P_(i-1)(w | h)        e_1, e_2, ... ends of h
+    P_i(w | h)  =  lambda n(e_i w) / n(e_i)  +  (1 - lambda) P_(i-1)(w | h)        e_1, e_2, ... suffixes of h
 
-lambda depends on how long the end is, how often it occurs and how many tokens followed it (`infinigram_scan`),
-as in Jelinek and Mercer (1980). It is learned where the text is not its own witness: ten stretches of the text
-are predicted by models counted without them, and every lambda is what makes the stretches likeliest
+lambda depends on how long the suffix is, how often it occurs and how many tokens followed it (`infinigram_scan`),
+as in Jelinek and Mercer (1980). It is learned where the text is not its own witness: ten segments of the text
+are predicted by models counted without them, and every lambda is what makes the segments likeliest
 (expectation maximisation, one level after the other). Then all is counted.
 """
 
@@ -24,26 +24,27 @@ import numpy as np
 
 from rung.events import Event
 from rung.models.base import CountedModel, fitted
+from rung.models.counting.arrays import read_only
 from rung.models.counting.infinigram_scan import (
-    TIMES,
+    COUNT_BINS,
+    DISTINCT_BINS,
     UNUSED,
-    VARIETIES,
-    KnownText,
-    advance_and_mix,
-    n_cells,
+    TrainingText,
+    advance_and_interpolate,
+    cumulative_runs,
+    n_buckets,
     observe,
-    stretches_before,
 )
 from rung.models.counting.ngram import NGram, NGramConfig, default_order
-from rung.models.counting.suffix_array import PlaceIndex, build_index, read_only
+from rung.models.counting.suffix_array import SuffixArray, build_suffix_array
 from rung.text.stream import TokenStream
 
-STRETCHES = 10
-LONGEST_STRETCH = 40_000  # tokens; enough in all to tell what several hundred weights should be
-AT_ONCE = 10  # so that a tenth of the text is held out at a time, and what is left is much like the whole
-PRIOR = 5.0  # tokens
-ROUNDS = 40
-MOST = 0.9999  # no lambda above, so nothing becomes impossible
+N_SEGMENTS = 10
+MAX_SEGMENT = 40_000  # tokens; enough in all to tell what several hundred weights should be
+MAX_FOLDS = 10  # a tenth of the text is held out at a time, so that what is left is much like the whole
+PRIOR_TOKENS = 5.0
+EM_ITERATIONS = 40
+MAX_WEIGHT = 0.9999  # no lambda above, so nothing becomes impossible
 TOKENS_AT_ONCE = 1 << 16
 
 
@@ -59,22 +60,22 @@ class InfiniGramConfig:
 
 
 class State(NamedTuple):
-    """The places (B, 3) that follow the longest known end of each history: range and length; the n-gram's state."""
+    """The longest known suffix of each history (B, 3): interval of the suffix array and length; the n-gram's state."""
 
-    places: np.ndarray
+    matches: np.ndarray
     nodes: np.ndarray
 
 
 class InfiniGram(CountedModel):
-    """Kneser-Ney, corrected by what followed longer ends of the history in the training text.
+    """Kneser-Ney, corrected by what followed longer suffixes of the history in the training text.
 
     The whole document so far is the history, its mark included, but nothing before it. (Where the training text
     repeats 65,535 tokens or more, a history that leaves the repetition is followed no further back than that.)
 
     Attributes:
         ngram: the Kneser-Ney model.
-        known: the places of the training text, sorted by what comes before them, and what followed.
-        weights: (cells,) lambda for each kind of evidence.
+        text: the suffix array of the training text, and what followed each prefix.
+        weights: (buckets,) lambda for each kind of evidence.
     """
 
     rung = "infinigram"
@@ -87,13 +88,13 @@ class InfiniGram(CountedModel):
         vocab_size: int,
         end: int,
         ngram: NGram,
-        known: KnownText,
+        text: TrainingText,
         weights: np.ndarray,
     ) -> None:
         super().__init__(config, vocab_size, end)
         self.config: InfiniGramConfig = config
         self.ngram = ngram
-        self.known = known
+        self.text = text
         self.weights = weights
 
     @classmethod
@@ -113,12 +114,12 @@ class InfiniGram(CountedModel):
         ngram_config = NGramConfig(order=order)
 
         def counted(ngram: NGram, ids: np.ndarray, weights: np.ndarray) -> Self:
-            index, last = build_index(ids, vocab_size)
-            following = np.asarray(ids)[last + 1].astype(np.min_scalar_type(vocab_size - 1))
-            known = _known(index, following, stretches_before(following), order)
-            return cls(replace(config, order=order), vocab_size, end, ngram, known, weights)
+            index, positions = build_suffix_array(ids, vocab_size)
+            next_tokens = np.asarray(ids)[positions + 1].astype(np.min_scalar_type(vocab_size - 1))
+            text = _training_text(index, next_tokens, cumulative_runs(next_tokens), order)
+            return cls(replace(config, order=order), vocab_size, end, ngram, text, weights)
 
-        weights = np.zeros(n_cells(*_lengths(order)), np.float32)
+        weights = np.zeros(n_buckets(*_lengths(order)), np.float32)
         observed = []
         for kept, held_out in hold_out(stream, end):
             ngram = fitted(NGram.fit(ngram_config, kept, vocab_size, end))
@@ -126,8 +127,8 @@ class InfiniGram(CountedModel):
             observed += [part._evidence(ids) for ids in held_out]
             del ngram, part
         if observed:
-            below, shares, cells = (np.concatenate(parts) for parts in zip(*observed, strict=True))
-            weights = learn_weights(below, shares, cells, len(weights))
+            below, frequencies, buckets = (np.concatenate(parts) for parts in zip(*observed, strict=True))
+            weights = learn_weights(below, frequencies, buckets, len(weights))
         ngram = None
         for event in NGram.fit(ngram_config, stream, vocab_size, end):
             if isinstance(event, NGram):
@@ -138,102 +139,102 @@ class InfiniGram(CountedModel):
         yield counted(ngram, stream.ids, weights)
 
     def start(self, batch: int = 1) -> State:
-        return State(np.tile(self._nothing_seen(), (batch, 1)), self.ngram.start(batch))
+        return State(np.tile(self._empty_match(), (batch, 1)), self.ngram.start(batch))
 
     def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
         tokens = self.check_tokens(tokens)
         columns = tokens[:, None] if tokens.ndim == 1 else tokens
         log_probs, nodes = self.ngram.advance(state.nodes, columns)
         probs = np.exp(log_probs.astype(np.float64))
-        places = state.places.copy()
+        matches = state.matches.copy()
         columns = np.ascontiguousarray(columns)
-        advance_and_mix(self.known, read_only(self.weights), columns, self.end, places, probs)
-        return np.log(probs).astype(np.float32), State(places, nodes)
+        advance_and_interpolate(self.text, read_only(self.weights), columns, self.end, matches, probs)
+        return np.log(probs).astype(np.float32), State(matches, nodes)
 
     def select(self, state: State, rows: np.ndarray) -> State:
-        return State(state.places[rows], self.ngram.select(state.nodes, rows))
+        return State(state.matches[rows], self.ngram.select(state.nodes, rows))
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
         tokens = self.check_tokens(tokens)
         marked = np.concatenate([np.full((*tokens.shape[:-1], 1), self.end), tokens], axis=-1)
         log_probs = np.zeros(marked.shape, np.float32)
         log_probs[..., 1:] = self.ngram.score(tokens)
-        return self._mixed(marked.reshape(-1), log_probs.reshape(-1)).reshape(marked.shape)[..., 1:]
+        return self._interpolated(marked.reshape(-1), log_probs.reshape(-1)).reshape(marked.shape)[..., 1:]
 
     def score_stream(self, stream: TokenStream) -> np.ndarray:
         log_probs = np.concatenate([np.zeros(1, np.float32), self.ngram.score_stream(stream)])
-        return self._mixed(stream.ids, log_probs)[1:]
+        return self._interpolated(stream.ids, log_probs)[1:]
 
     @property
     def n_parameters(self) -> int:
-        return self.ngram.n_parameters + len(self.known.following) + len(self.weights)
+        return self.ngram.n_parameters + len(self.text.next_tokens) + len(self.weights)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        parts = {f"places.{name}": array for name, array in self.known.places._asdict().items()}
-        parts |= {f"ngram.{name}": array for name, array in self.ngram.tensors().items()}
-        known = {"following": self.known.following, "stretches": self.known.stretches}
-        return parts | known | {"weights": self.weights}
+        ngram = {f"ngram.{name}": array for name, array in self.ngram.tensors().items()}
+        text = {"following": self.text.next_tokens, "stretches": self.text.runs}
+        return self.text.suffix_array.tensors() | ngram | text | {"weights": self.weights}
 
     @classmethod
     def from_tensors(
         cls, config: InfiniGramConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
     ) -> Self:
         settings = NGramConfig(order=config.order)
-        ngram = NGram.from_tensors(settings, vocab_size, end, _below("ngram.", tensors))
-        index = PlaceIndex(**_below("places.", tensors))
-        known = _known(index, tensors["following"], tensors["stretches"], ngram.order)
-        return cls(config, vocab_size, end, ngram, known, tensors["weights"])
+        parts = {k.removeprefix("ngram."): array for k, array in tensors.items() if k.startswith("ngram.")}
+        ngram = NGram.from_tensors(settings, vocab_size, end, parts)
+        index = SuffixArray.from_tensors(tensors)
+        text = _training_text(index, tensors["following"], tensors["stretches"], ngram.order)
+        return cls(config, vocab_size, end, ngram, text, tensors["weights"])
 
-    def _nothing_seen(self) -> np.ndarray:
-        return np.array([0, self.known.places.n_places, 0])
+    def _empty_match(self) -> np.ndarray:
+        return np.array([0, self.text.suffix_array.size, 0])
 
-    def _mixed(self, ids: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
+    def _interpolated(self, ids: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """The log-probability of every token of `ids` given those before it, (T,), from the Kneser-Ney model's."""
         out = np.empty(len(ids), np.float32)
-        state = self._nothing_seen()
+        state = self._empty_match()
         for begin in range(0, len(ids), TOKENS_AT_ONCE):
             chunk = slice(begin, begin + TOKENS_AT_ONCE)
             probs = np.exp(log_probs[chunk].astype(np.float64))
-            shares, cells = self._observed(ids[chunk], state)
-            for share, cell in zip(shares.T, cells.T, strict=True):
-                weight = np.where(cell == UNUSED, 0, self.weights[cell])
-                probs += weight * (share - probs)
+            frequencies, buckets = self._observe(ids[chunk], state)
+            for frequency, bucket in zip(frequencies.T, buckets.T, strict=True):
+                weight = np.where(bucket == UNUSED, 0, self.weights[bucket])
+                probs += weight * (frequency - probs)
             out[chunk] = np.log(probs)
         return out
 
-    def _observed(self, ids: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Relative frequencies and cells (T, K + 1) before each of `ids`; `state` moves on."""
-        shares = np.empty((len(ids), len(self.known.lengths) + 1), np.float32)
-        cells = np.empty(shares.shape, np.int32)
-        observe(self.known, np.asarray(ids).astype(np.int64), self.end, state, shares, cells)
-        return shares, cells
+    def _observe(self, ids: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Relative frequencies and buckets (T, K + 1) before each of `ids`; `state` moves on."""
+        frequencies = np.empty((len(ids), len(self.text.lengths) + 1), np.float32)
+        buckets = np.empty(frequencies.shape, np.int32)
+        observe(self.text, np.asarray(ids).astype(np.int64), self.end, state, frequencies, buckets)
+        return frequencies, buckets
 
     def _evidence(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What `learn_weights` takes, from ids that begin with a mark and were not counted."""
-        shares, cells = self._observed(ids, self._nothing_seen())
+        frequencies, buckets = self._observe(ids, self._empty_match())
         below = self.ngram.score(ids[1:].astype(np.int64))
-        return np.exp(below.astype(np.float64)), shares[1:], cells[1:]
+        return np.exp(below.astype(np.float64)), frequencies[1:], buckets[1:]
 
 
 def hold_out(stream: TokenStream, end: int) -> Iterator[tuple[TokenStream, list[np.ndarray]]]:
-    """A stream without some stretches of it, and these, each after a mark; several times, for all ten stretches.
+    """A stream without some segments of it, and these, each after a mark; several times, for all ten segments.
 
-    Ends of stretches are ends of documents where these are shorter. What is left of a longer document on
+    Ends of segments are ends of documents where these are shorter. What is left of a longer document on
     either side counts as two.
     """
     ids = np.asarray(stream.ids)
-    tenths = 1 + np.arange(STRETCHES + 1) * stream.n_tokens // STRETCHES
-    spare = np.maximum(np.diff(tenths) - LONGEST_STRETCH, 0)
+    tenths = 1 + np.arange(N_SEGMENTS + 1) * stream.n_tokens // N_SEGMENTS
+    spare = np.maximum(np.diff(tenths) - MAX_SEGMENT, 0)
     cuts = np.stack([tenths[:-1] + spare // 2, tenths[1:] - (spare + 1) // 2], axis=1)
     next_start = stream.starts[np.searchsorted(stream.starts, cuts)]
-    # One bound for all, so that where one stretch ends the next begins.
+    # One bound for all, so that where one segment ends the next begins.
     cuts = np.where(next_start - cuts < np.diff(cuts).max(), next_start, cuts)
     cuts = cuts[cuts[:, 0] < cuts[:, 1]]
-    n_times = -(-AT_ONCE * int(np.diff(cuts).sum()) // max(stream.n_tokens, 1))
+    n_folds = -(-MAX_FOLDS * int(np.diff(cuts).sum()) // max(stream.n_tokens, 1))
     mark = np.full(1, end, ids.dtype)
-    for turn in range(n_times):
+    for fold in range(n_folds):
         kept, held_out, done = [mark], [], 1
-        for begin, stop in cuts[turn::n_times].tolist():
+        for begin, stop in cuts[fold::n_folds].tolist():
             kept += [ids[done:begin], mark[: int(ids[begin - 1] != end)]]
             held_out.append(np.concatenate([mark, ids[begin:stop]]))
             done = stop
@@ -242,57 +243,56 @@ def hold_out(stream: TokenStream, end: int) -> Iterator[tuple[TokenStream, list[
             yield TokenStream(rest, np.flatnonzero(rest == end) + 1), held_out
 
 
-def learn_weights(probs: np.ndarray, shares: np.ndarray, cells: np.ndarray, n_cells: int) -> np.ndarray:
-    """Lambda for every cell, (n_cells,) float32, level after level, by expectation maximisation.
+def learn_weights(
+    probs: np.ndarray, frequencies: np.ndarray, buckets: np.ndarray, n_buckets: int
+) -> np.ndarray:
+    """Lambda for every bucket, (n_buckets,) float32, level after level, by expectation maximisation.
 
-    Each cell's is drawn to that of its level and variety, and this to 0, as if PRIOR more tokens had said so.
+    Each bucket's is drawn to that of its level and distinct bin, and this to 0, as if PRIOR_TOKENS more had said so.
 
     Args:
         probs: (T,) what the model below gives each token.
-        shares, cells: (T, K + 1), as from `observe`.
+        frequencies, buckets: (T, K + 1), as from `observe`.
     """
-    weights = np.zeros(n_cells)
+    weights = np.zeros(n_buckets)
     probs = probs.copy()
-    for level in range(cells.shape[1]):
-        used = np.flatnonzero(cells[:, level] != UNUSED)
-        cell, share, below = cells[used, level], shares[used, level].astype(np.float64), probs[used]
-        variety = cell % VARIETIES
-        coarse = _maximised(variety, share, below, np.zeros(VARIETIES))
-        first, last = (
-            (level * TIMES * VARIETIES, (level + 1) * TIMES * VARIETIES)
-            if level < cells.shape[1] - 1
-            else (level * TIMES * VARIETIES, n_cells)
+    for level in range(buckets.shape[1]):
+        used = np.flatnonzero(buckets[:, level] != UNUSED)
+        bucket, frequency, below = (
+            buckets[used, level],
+            frequencies[used, level].astype(np.float64),
+            probs[used],
         )
-        prior = np.zeros(n_cells)
-        prior[first:last] = np.tile(coarse, (last - first) // VARIETIES)
-        learned = _maximised(cell, share, below, prior)
+        coarse = _expectation_maximisation(bucket % DISTINCT_BINS, frequency, below, np.zeros(DISTINCT_BINS))
+        first = level * COUNT_BINS * DISTINCT_BINS
+        last = first + COUNT_BINS * DISTINCT_BINS if level < buckets.shape[1] - 1 else n_buckets
+        prior = np.zeros(n_buckets)
+        prior[first:last] = np.tile(coarse, (last - first) // DISTINCT_BINS)
+        learned = _expectation_maximisation(bucket, frequency, below, prior)
         weights[first:last] = learned[first:last]
-        probs[used] += learned[cell] * (share - below)
+        probs[used] += learned[bucket] * (frequency - below)
     return weights.astype(np.float32)
 
 
-def _maximised(group: np.ndarray, share: np.ndarray, below: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """For each group g the weight that makes its tokens likeliest, with PRIOR more for which it is prior[g]."""
+def _expectation_maximisation(
+    group: np.ndarray, frequency: np.ndarray, below: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    """For each group g the weight that makes its tokens likeliest, with PRIOR_TOKENS more for which it is prior[g]."""
     n = np.bincount(group, minlength=len(prior))
     weight = np.full(len(prior), 0.5)
-    for _ in range(ROUNDS):
-        own = weight[group] * share
-        responsible = own / (own + (1 - weight[group]) * below)
-        total = np.bincount(group, responsible, minlength=len(prior))
-        weight = np.minimum((total + PRIOR * prior) / (n + PRIOR), MOST)
+    for _ in range(EM_ITERATIONS):
+        own = weight[group] * frequency
+        responsibility = own / (own + (1 - weight[group]) * below)
+        total = np.bincount(group, responsibility, minlength=len(prior))
+        weight = np.minimum((total + PRIOR_TOKENS * prior) / (n + PRIOR_TOKENS), MAX_WEIGHT)
     return weight
 
 
 def _lengths(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """The fixed lengths of ends to look at, and the lengths that part the longest ends into rows."""
+    """The fixed lengths of suffixes to look at, and the lengths that part the longest ones into rows."""
     lengths = np.array([length for length in (order - 3, order, order + 2, order + 5) if length >= 1])
     return lengths, np.append(lengths, lengths[-1] * np.array([2, 4]))
 
 
-def _known(index: PlaceIndex, following: np.ndarray, stretches: np.ndarray, order: int) -> KnownText:
-    index = PlaceIndex(*map(read_only, index))
-    return KnownText(index, read_only(following), read_only(stretches), *_lengths(order))
-
-
-def _below(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+def _training_text(index: SuffixArray, next_tokens: np.ndarray, runs: np.ndarray, order: int) -> TrainingText:
+    return TrainingText(index, read_only(next_tokens), read_only(runs), *_lengths(order))

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Self
 
 import numpy as np
@@ -24,10 +27,8 @@ from rung.models.base import CountedModel
 from rung.models.counting import ngram_estimates as estimate
 from rung.models.counting.add_k import check_add_k, note_of_chosen_k
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie, build_trie
-from rung.models.counting.ngram_counts import Grams, count_ngrams, keep_frequent
-from rung.models.counting.trie_scan import compiled_scan
-from rung.models.counting.trie_step import compiled_step
-from rung.models.counting.workspace import Workspace, bytes_of
+from rung.models.counting.ngram_counts import Grams, count_ngrams, pruning_masks
+from rung.models.counting.workspace import Workspace, parse_size
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.stream import TokenStream
 
@@ -78,7 +79,16 @@ class NGramConfig:
             raise UserError(f"--add-k goes with --smoothing add-k, not with {self.smoothing}")
         check_add_k(self.add_k)
         if self.memory is not None:
-            bytes_of(self.memory)
+            parse_size(self.memory)
+
+
+@cache
+def trie_kernels() -> ModuleType | None:
+    """`rung.models.counting.trie_kernels`, or None where numba is not installed."""
+    try:
+        return import_module("rung.models.counting.trie_kernels")
+    except ImportError:
+        return None
 
 
 def default_order(vocab_size: int) -> int:
@@ -132,7 +142,7 @@ class NGram(CountedModel):
         """
         if config.smoothing == IMPORTED:
             raise UserError(f"--smoothing {IMPORTED} can't be trained (known: {', '.join(SMOOTHINGS)})")
-        space = Workspace(None if config.memory is None else bytes_of(config.memory))
+        space = Workspace(None if config.memory is None else parse_size(config.memory))
         order = default_order(vocab_size) if config.order is None else config.order
         levels = count_ngrams(stream.ids, vocab_size, end, order, space, group)
         if group.rank:
@@ -141,10 +151,10 @@ class NGram(CountedModel):
         if config.smoothing == "add-k" and add_k is None:
             add_k = estimate.best_k(levels, space)
             yield note_of_chosen_k(add_k)
-        kept = keep_frequent(levels, config.prune, space)
+        kept = pruning_masks(levels, config.prune, space)
         estimates = _estimates(config.smoothing, levels, kept, add_k, space)
-        if estimates.stand_ins:
-            yield _note_of_stand_ins(estimates, config.smoothing)
+        if estimates.fallback_orders:
+            yield _note_of_fallbacks(estimates, config.smoothing)
         trie = build_trie(levels, estimates.log_prob, estimates.log_backoff, kept, space)
         yield cls(replace(config, order=order, add_k=add_k), vocab_size, end, trie, estimates.discounts)
 
@@ -153,7 +163,7 @@ class NGram(CountedModel):
         return np.full(batch, ROOT, np.int64)
 
     def advance(self, state: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self._refuse_scores()
+        self._require_probabilities()
         tokens = self.check_tokens(tokens)
         columns = tokens[:, None] if tokens.ndim == 1 else tokens
         nodes = state
@@ -162,9 +172,9 @@ class NGram(CountedModel):
             nodes = np.full_like(state, ROOT)
             columns = columns[:, columns.shape[1] - history :]
         self._n_stepped += 1
-        compiled = compiled_step() if self._n_stepped > COMPILE_AFTER_STEPS else None
-        if compiled is not None:
-            return self.trie.compiled_step(nodes, columns, self.end, compiled)
+        kernels = trie_kernels() if self._n_stepped > COMPILE_AFTER_STEPS else None
+        if kernels is not None:
+            return self.trie.compiled_step(nodes, columns, self.end, kernels.step)
         for column in columns.T:
             nodes = self.trie.step(nodes, column, self.end)
         return self.trie.next_log_probs(nodes), nodes
@@ -173,13 +183,13 @@ class NGram(CountedModel):
         return state[rows]
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
-        self._refuse_scores()
+        self._require_probabilities()
         tokens = self.check_tokens(tokens)
         marked = np.concatenate([np.full((*tokens.shape[:-1], 1), self.end), tokens], axis=-1)
         return self._log_probs(marked.reshape(-1)).reshape(marked.shape)[..., 1:]
 
     def score_stream(self, stream: TokenStream) -> np.ndarray:
-        self._refuse_scores()
+        self._require_probabilities()
         for begin in range(0, len(stream.ids), IDS_AT_ONCE):
             self.check_tokens(stream.ids[begin : begin + IDS_AT_ONCE])
         return self._log_probs(stream.ids)[1:]
@@ -197,10 +207,8 @@ class NGram(CountedModel):
                 f"raw scores belong to stupid-backoff; {self.config.smoothing} has probabilities: use score"
             )
         marked = np.append(self.end, self.check_tokens(tokens))
-        longest = self.trie.matched(marked)
-        history = (
-            np.searchsorted(self.trie.level_start, longest, side="right") - 2
-        )  # of the n-gram that was found
+        longest = self.trie.longest_matches(marked)
+        history = self.trie.lengths(longest) - 1  # of the n-gram that was found
         marks = np.maximum.accumulate(np.where(marked == self.end, np.arange(len(marked)), 0))
         available = np.minimum(np.arange(1, len(marked)) - marks[:-1], self.trie.order - 1)
         return self.trie.log_prob[longest][1:] + np.log(STUPID_BACKOFF) * (available - history[1:])
@@ -234,10 +242,12 @@ class NGram(CountedModel):
     def _log_probs(self, ids: np.ndarray) -> np.ndarray:
         """Short work goes by array operations; once there is much of it, numba is worth loading."""
         self._n_scored += len(ids)
-        scan = compiled_scan() if self._n_scored >= COMPILE_AFTER else None
-        return self.trie.log_probs(ids) if scan is None else self.trie.scanned_log_probs(ids, self.end, scan)
+        kernels = trie_kernels() if self._n_scored >= COMPILE_AFTER else None
+        if kernels is None:
+            return self.trie.log_probs(ids)
+        return self.trie.scanned_log_probs(ids, self.end, kernels.scan)
 
-    def _refuse_scores(self) -> None:
+    def _require_probabilities(self) -> None:
         if not self.has_probabilities:
             raise UserError(
                 "stupid-backoff gives scores, not probabilities, so it can't be measured or sampled; use "
@@ -263,9 +273,9 @@ def _estimates(
     return interpolated[smoothing](levels, kept, space)
 
 
-def _note_of_stand_ins(estimates: estimate.Estimates, smoothing: str) -> Note:
-    orders = ", ".join(map(str, estimates.stand_ins))
-    values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.stand_ins[0] - 1])
+def _note_of_fallbacks(estimates: estimate.Estimates, smoothing: str) -> Note:
+    orders = ", ".join(map(str, estimates.fallback_orders))
+    values = ", ".join(f"{d:g}" for d in estimates.discounts[estimates.fallback_orders[0] - 1])
     return Note(
         f"{smoothing} discounts for n-grams of length {orders} can't be computed from this text (too few of them "
         f"are rare); the usual {values} are used"

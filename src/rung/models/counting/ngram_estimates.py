@@ -38,13 +38,13 @@ import numpy as np
 
 from rung.models.counting.add_k import leave_one_out_k
 from rung.models.counting.discounts import (
-    ABSOLUTE_STAND_IN,
-    KNESER_NEY_STAND_IN,
+    ABSOLUTE_FALLBACK,
+    KNESER_NEY_FALLBACK,
     absolute_discount,
     counts_of_counts,
     kneser_ney_discounts,
 )
-from rung.models.counting.ngram_counts import Grams, families
+from rung.models.counting.ngram_counts import Grams, pieces_by_parent
 from rung.models.counting.workspace import Workspace
 
 Kept = Sequence[np.ndarray] | None
@@ -58,16 +58,16 @@ class Estimates:
     log_prob: for each order k, of every k-gram, (G,).
     log_backoff: for each order k, of every (k-1)-gram as a history, (H,); the empty one's is not used.
     discounts: (N, 3) D_1, D_2, D_3+ an order; 0 where a smoothing has none.
-    stand_ins: the orders whose discounts could not be computed.
+    fallback_orders: the orders whose discounts could not be computed.
     """
 
     log_prob: list[np.ndarray]
     log_backoff: list[np.ndarray]
     discounts: np.ndarray
-    stand_ins: list[int]
+    fallback_orders: list[int]
 
     @staticmethod
-    def room(levels: Sequence[Grams], space: Workspace) -> Estimates:
+    def empty(levels: Sequence[Grams], space: Workspace) -> Estimates:
         """Room for the logarithms; no discounts yet."""
         log_prob = [space.empty(len(grams), np.float32) for grams in levels]
         log_backoff = [space.empty(grams.n_parents, np.float32) for grams in levels]
@@ -77,8 +77,8 @@ class Estimates:
 def kneser_ney(levels: Sequence[Grams], kept: Kept, space: Workspace) -> Estimates:
     """Interpolated modified Kneser-Ney."""
     counts = [_continuations(grams, above, space) for grams, above in pairwise(levels)]
-    estimates = Estimates.room(levels, space)
-    _discount(estimates, [*counts, levels[-1].counts], kneser_ney_discounts, KNESER_NEY_STAND_IN, space)
+    estimates = Estimates.empty(levels, space)
+    _discount(estimates, [*counts, levels[-1].counts], kneser_ney_discounts, KNESER_NEY_FALLBACK, space)
     _interpolate(estimates, levels, [*counts, levels[-1].counts], kept, space, count_followers=False)
     return estimates
 
@@ -86,15 +86,15 @@ def kneser_ney(levels: Sequence[Grams], kept: Kept, space: Workspace) -> Estimat
 def absolute(levels: Sequence[Grams], kept: Kept, space: Workspace) -> Estimates:
     """Interpolated absolute discounting."""
     counts = [grams.counts for grams in levels]
-    estimates = Estimates.room(levels, space)
-    _discount(estimates, counts, absolute_discount, ABSOLUTE_STAND_IN, space)
+    estimates = Estimates.empty(levels, space)
+    _discount(estimates, counts, absolute_discount, ABSOLUTE_FALLBACK, space)
     _interpolate(estimates, levels, counts, kept, space, count_followers=False)
     return estimates
 
 
 def witten_bell(levels: Sequence[Grams], kept: Kept, space: Workspace) -> Estimates:
     """Interpolated Witten-Bell."""
-    estimates = Estimates.room(levels, space)
+    estimates = Estimates.empty(levels, space)
     _interpolate(estimates, levels, [grams.counts for grams in levels], kept, space, count_followers=True)
     return estimates
 
@@ -102,10 +102,10 @@ def witten_bell(levels: Sequence[Grams], kept: Kept, space: Workspace) -> Estima
 def add_k(levels: Sequence[Grams], k: float, space: Workspace) -> Estimates:
     """Add-k over the histories that count; shorter ones leave all tokens equally likely."""
     vocab_size = len(levels[0])
-    estimates = Estimates.room(levels, space)
+    estimates = Estimates.empty(levels, space)
     for grams, log_prob, log_backoff in zip(levels, estimates.log_prob, estimates.log_backoff, strict=True):
-        for piece, parents in families(grams, space):
-            whole, counts, total, child_of = _whole_histories(grams, piece, parents, len(levels))
+        for piece, parents in pieces_by_parent(grams, space):
+            whole, counts, total, child_of = _complete_histories(grams, piece, parents, len(levels))
             smoothed = (counts + k) / (total + k * vocab_size)[child_of]
             log_prob[piece] = _log(np.where(whole, smoothed, 1 / vocab_size))
             log_backoff[parents] = _log(k * vocab_size / (total + k * vocab_size))
@@ -117,8 +117,8 @@ def best_k(levels: Sequence[Grams], space: Workspace) -> float:
     counts_seen: dict[int, int] = {}
     totals_seen: dict[int, int] = {}
     for grams in levels:
-        for piece, parents in families(grams, space):
-            whole, counts, total, _ = _whole_histories(grams, piece, parents, len(levels))
+        for piece, parents in pieces_by_parent(grams, space):
+            whole, counts, total, _ = _complete_histories(grams, piece, parents, len(levels))
             _tally(counts[whole & (counts > 0)], counts_seen)
             _tally(total[total > 0].astype(np.int64), totals_seen)
     return leave_one_out_k(counts_seen, totals_seen, len(levels[0]))
@@ -144,7 +144,7 @@ def _continuations(grams: Grams, above: Grams, space: Workspace) -> np.ndarray:
             suffixes, n = np.unique(above.suffix[piece], return_counts=True)
             continuations[suffixes] += n
     for piece in space.pieces(len(grams)):
-        np.copyto(continuations[piece], grams.counts[piece], where=grams.begins[piece])
+        np.copyto(continuations[piece], grams.counts[piece], where=grams.starts_document[piece])
     return continuations
 
 
@@ -152,7 +152,7 @@ def _discount(
     estimates: Estimates,
     counts: Sequence[np.ndarray],
     discounts_of: Callable[[Sequence[int]], np.ndarray | None],
-    stand_in: np.ndarray,
+    fallback: np.ndarray,
     space: Workspace,
 ) -> None:
     """Fill in the discounts of every order that has n-grams."""
@@ -164,9 +164,9 @@ def _discount(
             seen = seen or bool(level_counts[piece].any())
         if seen:
             computed = discounts_of(tallies.tolist())
-            estimates.discounts[level] = stand_in if computed is None else computed
+            estimates.discounts[level] = fallback if computed is None else computed
             if computed is None:
-                estimates.stand_ins.append(level + 1)
+                estimates.fallback_orders.append(level + 1)
 
 
 def _interpolate(
@@ -187,7 +187,7 @@ def _interpolate(
     for level, grams in enumerate(levels):
         off_by_count = np.concatenate([[0.0], estimates.discounts[level]])
         probabilities = space.empty(len(grams), np.float64)
-        for piece, parents in families(grams, space):
+        for piece, parents in pieces_by_parent(grams, space):
             count = counts[level][piece]
             off = off_by_count[np.minimum(count, 3)]
             child_of = grams.parent[piece] - parents.start
@@ -208,22 +208,22 @@ def _interpolate(
         lower = probabilities
 
 
-def _whole_histories(
+def _complete_histories(
     grams: Grams, piece: slice, parents: slice, order: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Which n-grams (G,) of a piece have a history n - 1 tokens long or one that begins a document; their counts (G,);
     how often each history (H,) of that kind occurs, 0 for others; and the history of each n-gram (G,)."""
     counts = grams.counts[piece]
-    whole = grams.begins[piece] | (grams.order == order)
+    whole = grams.starts_document[piece] | (grams.order == order)
     child_of = grams.parent[piece] - parents.start
     total = np.bincount(child_of, np.where(whole, counts, 0), parents.stop - parents.start)
     return whole, counts, total, child_of
 
 
 def _relative_frequencies(levels: Sequence[Grams], rest_of_seen: float, space: Workspace) -> Estimates:
-    estimates = Estimates.room(levels, space)
+    estimates = Estimates.empty(levels, space)
     for grams, log_prob, log_backoff in zip(levels, estimates.log_prob, estimates.log_backoff, strict=True):
-        for piece, parents in families(grams, space):
+        for piece, parents in pieces_by_parent(grams, space):
             child_of = grams.parent[piece] - parents.start
             total = np.bincount(child_of, grams.counts[piece], parents.stop - parents.start)
             log_prob[piece] = _log(grams.counts[piece] / np.maximum(total, 1)[child_of])

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from rung.models.counting.workspace import Workspace, mapped, room_on_disk
+from rung.models.counting.workspace import Workspace, disk_errors, memory_map
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class CountedKeys:
         return len(self.keys)
 
 
-def merge(runs: Sequence[CountedKeys], space: Workspace) -> CountedKeys:
+def merge_runs(runs: Sequence[CountedKeys], space: Workspace) -> CountedKeys:
     """One row of all keys of `runs`, the counts of equal keys added up."""
     if len(runs) == 1:
         return runs[0]
     room = sum(len(run) for run in runs)
-    merged = _room(room, space)
+    merged = _empty_keys(room, space)
     length = 0
     block = max(space.piece // max(len(runs), 1), 1)
     done = np.zeros(len(runs), np.int64)
@@ -58,7 +58,7 @@ def merge(runs: Sequence[CountedKeys], space: Workspace) -> CountedKeys:
     return CountedKeys(merged.keys[:length], merged.counts[:length], merged.tags[:length])
 
 
-class Runs:
+class SortedRuns:
     """Sorted rows of counted keys, collected one after the other where the workspace keeps its arrays.
 
     A context manager; what `all` gives outlives it.
@@ -83,7 +83,7 @@ class Runs:
             self._held.append(run)
             return
         for file, array in zip(self._files, (run.keys, run.counts, run.tags), strict=True):
-            with room_on_disk():
+            with disk_errors():
                 file.write(array.tobytes())
         self._lengths.append(len(run))
 
@@ -92,11 +92,11 @@ class Runs:
         if self._files is None:
             return self._held
         stops = np.cumsum([0, *self._lengths]).tolist()
-        arrays = [mapped(file, stops[-1], np.int64) for file in self._files]
+        arrays = [memory_map(file, stops[-1], np.int64) for file in self._files]
         parts = [slice(stop - length, stop) for stop, length in zip(stops[1:], self._lengths, strict=True)]
         return [CountedKeys(*(array[part] for array in arrays)) for part in parts]
 
 
-def _room(n: int, space: Workspace) -> CountedKeys:
+def _empty_keys(n: int, space: Workspace) -> CountedKeys:
     """Room for `n` keys."""
     return CountedKeys(*(space.empty(n, np.int64) for _ in range(3)))

@@ -20,8 +20,8 @@ from numpy.typing import DTypeLike
 from rung.errors import UserError
 
 UNBOUNDED_PIECE = 1 << 18  # small enough to stay in a processor's cache
-BYTES_AN_ITEM = 192  # of temporary arrays while a piece is worked on: about two dozen of eight bytes
-LEAST_MEMORY = 1 << 20
+BYTES_PER_ITEM = 192  # of temporary arrays while a piece is worked on: about two dozen of eight bytes
+MIN_MEMORY = 1 << 20
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -35,7 +35,7 @@ class Workspace:
 
     def __init__(self, memory: int | None = None) -> None:
         self.memory = memory
-        self.piece = UNBOUNDED_PIECE if memory is None else max(memory // BYTES_AN_ITEM, 1)
+        self.piece = UNBOUNDED_PIECE if memory is None else max(memory // BYTES_PER_ITEM, 1)
 
     @property
     def in_memory(self) -> bool:
@@ -48,14 +48,13 @@ class Workspace:
             return np.empty(n, dtype)
         with self.file() as file:  # the mapping keeps the file's content when it has been closed
             size = n * np.dtype(dtype).itemsize
-            with room_on_disk():
-                if (
-                    sys.platform == "linux"
-                ):  # without this, a full disk kills the process when a page is written to
+            with disk_errors():
+                # Without this, a full disk kills the process when a page is written to.
+                if sys.platform == "linux":
                     os.posix_fallocate(file.fileno(), 0, size)
                 else:
                     file.truncate(size)
-            return mapped(file, n, dtype)
+            return memory_map(file, n, dtype)
 
     def file(self) -> BinaryIO:
         """A nameless temporary file, gone when neither it nor a mapping of it is in use."""
@@ -71,7 +70,7 @@ class Workspace:
             yield slice(begin, min(begin + self.piece, n))
 
 
-def mapped(file: BinaryIO, n: int, dtype: DTypeLike) -> np.ndarray:
+def memory_map(file: BinaryIO, n: int, dtype: DTypeLike) -> np.ndarray:
     """The `n` items of a file as an array that can be written to."""
     if n == 0:
         return np.empty(0, dtype)
@@ -80,7 +79,7 @@ def mapped(file: BinaryIO, n: int, dtype: DTypeLike) -> np.ndarray:
 
 
 @contextmanager
-def room_on_disk() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
     """A full disk is the user's to mend."""
     try:
         yield
@@ -89,12 +88,12 @@ def room_on_disk() -> Iterator[None]:
         raise UserError(f"{where}; make room there or set TMPDIR to a larger disk") from error
 
 
-def bytes_of(text: str) -> int:
+def parse_size(text: str) -> int:
     """`"512M"` or `"1G"` as a number of bytes. Raises UserError for what is none, or too little to work in."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UserError(f"--memory {text!r} is no size; write it as in 512M or 1G")
     size = int(float(match[1]) * UNITS[match[2].upper()])
-    if size < LEAST_MEMORY:
-        raise UserError(f"--memory {text} is too little to count in; the least is {LEAST_MEMORY >> 20}M")
+    if size < MIN_MEMORY:
+        raise UserError(f"--memory {text} is too little to count in; the least is {MIN_MEMORY >> 20}M")
     return size

@@ -1,4 +1,4 @@
-"""The compiled scan against the array version, its slow twin in NumPy: the same bits."""
+"""The compiled walks against the array versions, their slow twins in NumPy: the same bits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rung.models.base import fitted
 from rung.models.counting import ngram
 from rung.models.counting.ngram import NGram, NGramConfig
-from rung.models.counting.trie_scan import compiled_scan, scan
-from rung.models.counting.trie_step import compiled_step, step
+from rung.models.counting.trie_kernels import scan, step
 from rung.text.stream import TokenStream
 from tests.models.corpora import Corpus, corpora
 
@@ -24,9 +23,8 @@ def test_scan_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothin
     model = fitted(NGram.fit(NGramConfig(order, smoothing), corpus.stream, corpus.vocab_size, corpus.end))
     ids = np.random.default_rng(0).integers(0, corpus.vocab_size, 60)
     expected = model.trie.log_probs(ids)
-    np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, scan), expected)
-    compiled = compiled_scan() or scan
-    np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, compiled), expected)
+    for function in (scan.py_func, scan):
+        np.testing.assert_array_equal(model.trie.scanned_log_probs(ids, corpus.end, function), expected)
 
 
 @settings(deadline=None, max_examples=60)
@@ -41,7 +39,7 @@ def test_steps_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothi
         expected = nodes
         for column in tokens.T:
             expected = model.trie.step(expected, column, corpus.end)
-        for function in (step, compiled_step() or step):
+        for function in (step.py_func, step):
             log_probs, after = model.trie.compiled_step(nodes, tokens, corpus.end, function)
             np.testing.assert_array_equal(after, expected)
             np.testing.assert_array_equal(log_probs, model.trie.next_log_probs(expected))
@@ -50,7 +48,9 @@ def test_steps_and_arrays_give_the_same_bits(corpus: Corpus, order: int, smoothi
 
 def test_without_numba_the_arrays_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(ngram, "compiled_scan", compiled_scan.__wrapped__)
+    for name in ("compiled", "trie_kernels"):
+        monkeypatch.delitem(sys.modules, f"rung.models.counting.{name}")
+    monkeypatch.setattr(ngram, "trie_kernels", ngram.trie_kernels.__wrapped__)
     monkeypatch.setattr(ngram, "COMPILE_AFTER", 0)
     stream = TokenStream.of([np.array([0, 1, 0, 0, 1])], end=2)
     model = fitted(NGram.fit(NGramConfig(2), stream, 3, 2))
