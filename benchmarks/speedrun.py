@@ -30,9 +30,10 @@ import train as training_speed
 
 import rung
 from rung.events import Step
-from rung.models import descends
+from rung.models import rung_class
 from rung.runs import Run
 from rung.training.recipes import load_recipe, recipe_names
+from rung.training.trainers import trainer_of
 
 PLAIN = {
     "preset": "plain",
@@ -147,7 +148,7 @@ def ladder() -> None:
     recipes = [
         recipe
         for recipe in map(load_recipe, recipe_names())
-        if recipe.data == "names" and descends(recipe.rung)
+        if recipe.data == "names" and trainer_of(rung_class(recipe.rung)).by_gradient
     ]
     for recipe in sorted(recipes, key=lambda recipe: -recipe.published):
         with tempfile.TemporaryDirectory() as folder:

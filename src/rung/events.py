@@ -51,7 +51,8 @@ class Step(Event):
 class Evaluation(Event):
     """The whole validation split measured. `train_nats_per_target` is the mean loss since the last evaluation.
 
-    In JSON, and as attributes too, the losses have the names of what is predicted and measured: `nats_per_token`, `bits_per_byte`.
+    In JSON, and as attributes too, losses have the names of what is predicted and measured: `nats_per_token`,
+    `bits_per_byte`.
     """
 
     step: int

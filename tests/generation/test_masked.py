@@ -23,8 +23,12 @@ ABC = Letters("a", "b", "c", "d", " e", "fg")
 
 def loud(model: GPT | GRU) -> LanguageModel:
     """Far from uniform, as if trained."""
-    model.load_tensors({name: 8 * tensor for name, tensor in model.tensors().items()})
-    return model
+    return model.from_tensors(
+        model.config,
+        model.vocab_size,
+        model.end,
+        {name: 8 * tensor for name, tensor in model.tensors().items()},
+    )
 
 
 def models() -> dict[str, LanguageModel]:

@@ -37,8 +37,8 @@ def counted(order: int, seed: int = 0) -> NGram:
 def gpt(seed: int = 1) -> GPT:
     config = GPTConfig(context=6, n_layer=1, n_head=2, n_embd=8)
     model = GPT.initialise(config, 5, ABC.end, seed)
-    model.load_tensors({name: 8 * tensor for name, tensor in model.tensors().items()})  # far from uniform
-    return model
+    far_from_uniform = {name: 8 * tensor for name, tensor in model.tensors().items()}
+    return GPT.from_tensors(model.config, 5, ABC.end, far_from_uniform)
 
 
 class Stubborn(Draft):

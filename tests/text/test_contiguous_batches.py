@@ -1,4 +1,4 @@
-"""Contiguous batches: every token once an epoch, rows that go on where they stopped, whatever batch is asked for first."""
+"""Contiguous batches: every token once an epoch, rows that go on where they stopped, in any order of asking."""
 
 from __future__ import annotations
 

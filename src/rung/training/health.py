@@ -1,7 +1,7 @@
 """Checks that tell early what a loss curve would tell late: the first loss, one batch learnt by heart, memory.
 
-Before the first update a model knows nothing, so its loss should be that of an even guess, ln n nats per target for n equal choices, and
-learning one batch by heart takes no more than working code and enough weights. Source: A. Karpathy, "A recipe for
+Before the first update a model knows nothing, so its loss should be that of an even guess, ln n nats per
+target for n equal choices, and learning one batch by heart takes no more than working code and enough weights. Source: A. Karpathy, "A recipe for
 training neural networks", 2019.
 """
 
@@ -50,7 +50,8 @@ def memorised(loss: float, lowest: float, target: str = "token") -> str:
         )
     return (
         f"{found}, more than {MEMORISED:g} above it: the batch is not learnt by heart. Look at the budget, the "
-        "learning rate (--find-lr), dropout, penalties and decay; then at the model's size; then for a fault in the model"
+        "learning rate (--find-lr), dropout, penalties and decay; then at the model's size; then for a fault in the "
+        "model"
     )
 
 

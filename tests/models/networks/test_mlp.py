@@ -98,7 +98,7 @@ def test_what_is_trained_is_what_is_scored(batch_norm: bool) -> None:
     stream = TokenStream.of([rng.integers(0, END, n) for n in (0, 1, 2, 9, 30)], END)
     scores = model.score_stream(stream)
     batches = WindowBatches(stream, 7, 1000, seed=0, history=model.network.history)
-    inputs, targets = batches.batch(0)
+    inputs, targets = batches.batch(0).arrays
     epochs = (targets >= 0).sum() / stream.n_tokens
     while epochs % 1:  # rows of exactly some epochs
         inputs, targets = inputs[:-1], targets[:-1]
