@@ -6,8 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rung.errors import UserError
-
-__version__ = "0.1.0"
+from rung.version import __version__
 
 if TYPE_CHECKING:
     from rung.api import (
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UserError",
+    "__version__",
     "climb",
     "evaluate",
     "fill",

@@ -23,7 +23,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rung import __version__
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
 from rung.models import rung_class
@@ -32,6 +31,7 @@ from rung.tasks import task_of
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.text.tokenizers import Tokenizer, load_tokenizer
+from rung.version import __version__
 
 D = TypeVar("D", bound=Dataset)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from rung import __version__
 from rung.cli.common import flatten
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
@@ -23,6 +22,7 @@ from rung.cli.scoring import evaluate, score
 from rung.cli.training import climb, recipes, train, train_best, train_command
 from rung.errors import Stopped, UserError
 from rung.models import RUNGS, tasks_with
+from rung.version import __version__
 
 if TYPE_CHECKING:
     from rung.tasks.base import Task

@@ -237,8 +237,8 @@ def share(stream: TokenStream, rank: int, size: int, context: int | None) -> tup
     The stream is cut into equal lengths and each cut moved to where nothing changes by cutting: between two documents,
     or, where a model has a finite context C, between two windows of a long one. By the policy of
     `rung.models.networks.network` a document's windows begin S = C - C // 2 inputs apart and each but the first
-    answers for its last S, so from a multiple of S on a document has the windows it would have had, save that the first of them answers for too much:
-    its C scores are another's.
+    answers for its last S, so from a multiple of S on a document has the windows it would have had, save that the
+    first of them answers for too much: its C scores are another's.
     """
     cuts = [_cut(stream, stream.n_tokens * r // size, context) for r in (rank, rank + 1)]
     (first, begin), (end, _) = cuts  # numbered like targets: 0 is ids[1]

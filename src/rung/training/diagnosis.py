@@ -36,8 +36,8 @@ def diagnose(train: Sequence[float], validation: Sequence[float], target: str = 
         return (
             f"overfit: validation loss was lowest at evaluation {lowest + 1} of {len(validation)} "
             f"({validation[lowest]:.3f} nats per {target}) and rose to {validation[-1]:.3f} while training loss "
-            f"fell to {train[-1]:.3f}. The weights of the lowest are kept; more text, --dropout, more --weight-decay or a "
-            "smaller model would help, and --patience would end it sooner"
+            f"fell to {train[-1]:.3f}. The weights of the lowest are kept; more text, --dropout, more --weight-decay "
+            "or a smaller model would help, and --patience would end it sooner"
         )
     falls = [1 - curve[-1] / curve[-2] if curve[-2] > 0 else 0.0 for curve in (train, validation)]
     if min(falls) > FALLING:

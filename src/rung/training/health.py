@@ -1,8 +1,8 @@
 """Checks that tell early what a loss curve would tell late: the first loss, one batch learnt by heart, memory.
 
-Before the first update a model knows nothing, so its loss should be that of an even guess, ln n nats per
-target for n equal choices, and learning one batch by heart takes no more than working code and enough weights. Source: A. Karpathy, "A recipe for
-training neural networks", 2019.
+Before the first update a model knows nothing, so its loss should be that of an even guess, ln n nats per target for n
+equal choices, and learning one batch by heart takes no more than working code and enough weights. Source: A. Karpathy,
+"A recipe for training neural networks", 2019.
 """
 
 from __future__ import annotations
