@@ -1,0 +1,246 @@
+"""Labels through the same waist as text: data, batches, measures, rungs, verbs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+import rung
+from rung.cli import main
+from rung.errors import UserError
+from rung.models.counting.majority import Majority, MajorityConfig
+from rung.models.networks.bag_of_words import BagOfWords, BagOfWordsConfig
+from rung.tasks.classification import ExampleBatches, measure_labels
+from rung.text.labelled import prepare_labelled
+from rung.text.options import LabelOptions
+from rung.text.stream import LabelledStream, TokenStream
+from rung.text.windows import PADDING
+from tests.conformance.check_classifier import check_classifier
+
+LABELS = ["no", "perhaps", "yes"]
+V, END = 9, 8
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """300 short texts; words tell the label, most of the time."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["id", "text", "stars"])
+        for i in range(300):
+            label = ["one", "three", "five"][i % 10 // 4]  # 40, 40 and 20 %
+            words = rng.choice([label, "the", "a", "film"], rng.integers(2, 7), p=[0.4, 0.2, 0.2, 0.2])
+            out.writerow([i, " ".join(words), label])
+    return path
+
+
+def examples(lengths: list[int], seed: int = 0) -> LabelledStream:
+    rng = np.random.default_rng(seed)
+    stream = TokenStream.of([rng.integers(0, END, n) for n in lengths], END)
+    return LabelledStream(stream, rng.integers(0, len(LABELS), len(lengths)))
+
+
+def random_bag() -> BagOfWords:
+    model = BagOfWords.initialise(BagOfWordsConfig(), V, END, LABELS, seed=0)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(1))
+    return model
+
+
+def test_the_contract_of_classifiers():
+    check_classifier(Majority(MajorityConfig(), V, END, LABELS, np.array([5, 0, 2])))
+    check_classifier(random_bag())
+
+
+def test_majority_by_hand():
+    """Of 7 labels 5 are the first: with add-one smoothing over three, 6/10, 1/10 and 3/10."""
+    texts = LabelledStream(examples([3] * 7).stream, np.array([0, 0, 2, 0, 0, 2, 0]))
+    (model,) = Majority.fit(MajorityConfig(), texts, V, END, LABELS)
+    assert isinstance(model, Majority)
+    np.testing.assert_allclose(np.exp(model.log_probs(texts.stream)), [[0.6, 0.1, 0.3]] * 7)
+
+
+def test_a_bag_of_words_is_scikit_learns_logistic_regression():
+    """The mean of the words' one-hot rows, and the very coefficients: the very probabilities."""
+    labelled = examples([1, 2, 5, 9, 4, 3, 7, 6] * 5)
+    bags = np.stack(
+        [np.bincount(labelled.stream.document(i)[:-1], minlength=V) for i in range(len(labelled.labels))]
+    ).astype(np.float64)
+    bags /= bags.sum(axis=1, keepdims=True)
+    theirs = LogisticRegression(C=10.0).fit(bags, labelled.labels)
+    tensors = {"weight": theirs.coef_.T.astype(np.float32), "bias": theirs.intercept_.astype(np.float32)}
+    ours = BagOfWords.from_tensors(BagOfWordsConfig(), V, END, LABELS, tensors)
+    np.testing.assert_allclose(
+        ours.log_probs(labelled.stream), theirs.predict_log_proba(bags), rtol=1e-4, atol=1e-5
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=40), st.integers(0, 99))
+def test_the_measure_is_scikit_learns(right: list[int], seed: int):
+    labels = np.array(right)
+    logits = np.random.default_rng(seed).normal(size=(len(labels), 3))
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    measured = measure_labels(log_probs, labels, "test")
+    assert measured.bits_per_example == pytest.approx(
+        log_loss(labels, np.exp(log_probs), labels=[0, 1, 2]) / np.log(2)
+    )
+    guessed = log_probs.argmax(axis=1)
+    assert measured.accuracy == pytest.approx(accuracy_score(labels, guessed))
+    assert measured.macro_f1 == pytest.approx(f1_score(labels, guessed, average="macro"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 5), st.integers(0, 3))
+def test_batches_are_functions_of_seed_and_number_and_meet_every_example_once_an_epoch(
+    lengths: list[int], batch_size: int, seed: int
+):
+    labelled = examples(lengths)
+    in_order = [
+        ExampleBatches(labelled, None, batch_size, seed, slice(None)).batch(t) for t in range(len(lengths))
+    ]
+    batches = ExampleBatches(labelled, None, batch_size, seed, slice(None))
+    for t in reversed(range(len(lengths))):
+        for ours, theirs in zip(batches.batch(t).arrays, in_order[t].arrays, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    seen = []  # batch_size epochs
+    for batch in in_order:
+        for row, label in zip(*batch.arrays, strict=True):
+            seen.append((tuple(row[row != PADDING].tolist()), int(label)))
+    expected = [
+        (tuple(labelled.stream.document(i)[:-1].tolist()), int(label))
+        for i, label in enumerate(labelled.labels)
+    ]
+    for epoch in range(batch_size):
+        part = seen[epoch * len(lengths) : (epoch + 1) * len(lengths)]
+        assert sorted(part) == sorted(expected)
+
+
+def test_two_processes_share_a_batch():
+    labelled = examples([3, 1, 4, 1, 5])
+    whole = ExampleBatches(labelled, None, 4, 0, slice(None)).batch(2)
+    halves = [ExampleBatches(labelled, None, 4, 0, rows).batch(2) for rows in (slice(0, 2), slice(2, 4))]
+    assert [half.n_targets for half in halves] == [4, 4]
+    np.testing.assert_array_equal(np.concatenate([half.arrays[1] for half in halves]), whole.arrays[1])
+
+
+def test_every_part_has_its_share_of_every_label(rows: Path, tmp_path: Path):
+    corpus = prepare_labelled(rows, tmp_path / "data", LabelOptions(label="stars", split="80/10/10"))
+    assert corpus.labels == ["five", "one", "three"]
+    assert {part: len(corpus.labelled(part).labels) for part in corpus.splits} == {
+        "train": 240,
+        "validation": 30,
+        "test": 30,
+    }
+    for part, n in (("train", 240), ("validation", 30), ("test", 30)):
+        shares = np.bincount(corpus.labelled(part).labels, minlength=3) / n
+        np.testing.assert_allclose(shares, [0.2, 0.4, 0.4], atol=1e-9)
+    read = sorted(
+        corpus.tokenizer.decode(corpus.stream(part).document(i))
+        for part in corpus.splits
+        for i in range(corpus.stream(part).n_documents)
+    )
+    with rows.open() as file:
+        assert read == sorted(row["text"] for row in csv.DictReader(file))
+
+
+def test_labels_may_be_numbers_and_truths(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": f"word {i}", "label": i % 2 == 0}) + "\n" for i in range(40)))
+    assert prepare_labelled(path, tmp_path / "a", LabelOptions()).labels == ["false", "true"]
+    path.write_text("".join(json.dumps({"text": f"word {i}", "label": i % 3}) + "\n" for i in range(60)))
+    assert prepare_labelled(path, tmp_path / "b", LabelOptions()).labels == ["0", "1", "2"]
+
+
+def test_from_rows_to_the_report(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    report = rung.climb(rows, label="stars", steps=60, out=tmp_path / "climb")
+    lower, upper = report["rungs"]
+    assert (lower["name"], upper["name"], report["best"]) == ("majority", "bag-of-words", "bag-of-words")
+    assert lower["bits_per_example"] > upper["bits_per_example"]
+    assert upper["ci95"][0] <= upper["bits_per_example"] <= upper["ci95"][1]
+    assert report["steps"][0]["larger_than_noise"]
+    page = (tmp_path / "climb" / "report.html").read_text()
+    assert "Macro-F1" in page
+    assert "bits per example" in page
+    assert "per byte" not in page
+    run = rung.load(tmp_path / "climb" / "bag-of-words")
+    measured = rung.evaluate(run)
+    assert measured.to_json()["task"] == "classification"
+    assert measured.bits_per_example == pytest.approx(upper["bits_per_example"])
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(run.folder), str(rows), "--json"])
+    assert ended.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["examples"], said["labels"], said["split"]) == (300, 3, str(rows))
+
+
+def test_interrupted_and_resumed_it_ends_with_the_same_weights(rows: Path, tmp_path: Path):
+    how: dict[str, Any] = {"label": "stars", "steps": 30, "checkpoint_every": 4}
+    whole = rung.train("bag-of-words", rows, out=tmp_path / "whole", **how)
+    asked = iter(range(100))
+    part = rung.train("bag-of-words", rows, out=tmp_path / "part", stop=lambda: next(asked) == 12, **how)
+    assert part.recipe["status"] == "training"
+    part = rung.resume(part.folder)
+    weights = [(run.folder / "model.safetensors").read_bytes() for run in (whole, part)]
+    assert weights[0] == weights[1]
+
+
+def test_one_batch_is_memorised_and_told(rows: Path, tmp_path: Path):
+    notes: list[str] = []
+    rung.train(
+        "bag-of-words",
+        rows,
+        label="stars",
+        out=tmp_path / "run",
+        steps=400,
+        batch_size=8,
+        overfit_one_batch=True,
+        weight_decay=0.0,
+        on_event=lambda event: notes.append(getattr(event, "text", "")),
+    )
+    assert any("nats per example" in note and "learnt by heart" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "says"),
+    [
+        ("text,stars\na,1\nb,2\n", {"label": "star"}, "no column 'star'.*'stars'"),
+        ("text,stars\na,1\nb,1\n", {"label": "stars"}, "every text has the label '1'"),
+        ("text,stars\na,1\nb,\n", {"label": "stars"}, "record 2 has no 'stars'"),
+        ("text,stars\n", {"label": "stars"}, "no rows"),
+    ],
+)
+def test_data_at_fault_are_told_in_one_line(text: str, flags: dict[str, str], says: str, tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says):
+        rung.train("majority", path, out=tmp_path / "run", **flags)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_does_not_belong_together_is_told(rows: Path, tmp_path: Path):
+    (tmp_path / "plain.txt").write_text("no table\n")
+    with pytest.raises(UserError, match=r"plain text"):
+        rung.train("majority", tmp_path / "plain.txt", label="stars", out=tmp_path / "a")
+    with pytest.raises(UserError, match="no setting 'label'"):
+        rung.train("gpt", rows, label="stars", out=tmp_path / "b")
+    with pytest.raises(UserError, match="no setting 'context'"):
+        rung.train("majority", rows, label="stars", context=3, out=tmp_path / "c")
+    run = rung.train("majority", rows, label="stars", out=tmp_path / "d")
+    other = tmp_path / "other.csv"
+    other.write_text("text,stars\na film,four\n")
+    with pytest.raises(UserError, match="label 'four' was not there in training"):
+        rung.evaluate(run, other)
