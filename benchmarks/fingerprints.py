@@ -6,7 +6,8 @@
 Each command runs in a process of its own, on one thread, by a clock that moves a fixed amount with each optimiser step
 and never else: so budgets in minutes end at the same step whoever measures, and times are part of what is compared. A
 kill is at an exact step; `--precision auto` is float32. Kept are the SHA-256 of every `model.safetensors` and each
-`--json` line, less what names the moment and the machine. Two checkouts compare only on one machine and the same installed packages.
+`--json` line, less what names the moment and the machine. Two checkouts compare only on one machine and with the
+same installed packages.
 """
 
 from __future__ import annotations
