@@ -20,9 +20,9 @@ from rung.evaluation.compare import DEFAULT_MINUTES
 from rung.evaluation.compare import climb as _climb
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event
-from rung.generation.beam import Beams
-from rung.generation.form import Form, constraint_of
-from rung.generation.masked import Filling
+from rung.generation.beam import BeamSettings
+from rung.generation.constraint_settings import ConstraintSettings, constraint_from
+from rung.generation.masked import MaskFilling
 from rung.generation.masked import fill as _fill
 from rung.generation.prompts import generate_each
 from rung.generation.sampling import Sample, Sampling
@@ -32,12 +32,12 @@ from rung.measure import Measure
 from rung.models.mix import MixConfig
 from rung.process_group import launched
 from rung.runs import RECIPE, Run, load, prepare_run, shared_tokenizer
-from rung.tasks import task_of
+from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.options import DataOptions, ReadOptions
 from rung.training import best, restarts, torchrun
 from rung.training.config import TrainingConfig
-from rung.training.experiment import Experiment, RunOptions, split_settings, task_from
+from rung.training.experiment import Experiment, RunOptions, split_settings
 from rung.training.recipes import load_recipe
 from rung.training.trainers import Job, trainer_of
 
@@ -253,8 +253,8 @@ def generate(
 
     Args:
         draft: a run's folder, or lookup: who guesses ahead (`rung.generation.speculative`).
-        settings: the fields of `rung.generation.settings.Sampling`, `rung.generation.beam.Beams` and
-            `rung.generation.form.Form`, by name.
+        settings: the fields of `rung.generation.settings.Sampling`, `rung.generation.beam.BeamSettings` and
+            `rung.generation.constraint_settings.ConstraintSettings`, by name.
     """
     return next(generate_many(run, [prompt], draft=draft, **settings))
 
@@ -264,19 +264,19 @@ def generate_many(
 ) -> Iterator[list[Sample]]:
     """`generate` for each prompt, in order and as they are needed; many go side by side, each as if it were alone."""
     run = _opened(run)
-    how, search, form = split_settings(settings, Sampling, Beams, Form)
+    how, search, form = split_settings(settings, Sampling, BeamSettings, ConstraintSettings)
     return generate_each(
         run.model,
         run.tokenizer,
         prompts,
         Sampling(**how),
-        Beams(**search),
-        constraint_of(Form(**form), run.tokenizer),
+        BeamSettings(**search),
+        constraint_from(ConstraintSettings(**form), run.tokenizer),
         None if draft is None else open_draft(draft, run),
     )
 
 
-def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[Filling]:
+def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[MaskFilling]:
     """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
     run = _opened(run)
     return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
@@ -305,7 +305,8 @@ def climb(
     Returns what `report.json` says.
     """
     settings = dict(settings)
-    task = task_of(settings.pop("task", None) or task_from(None, settings))
+    names = None if rungs is None else tuple(rungs)
+    task = task_of(settings.pop("task", None) or task_from(names or (), settings))
     training, options, where = split_settings(settings, TrainingConfig, task.options_class, RunOptions)
     how = TrainingConfig(**training)
     if how.steps is None and how.tokens is None and how.minutes is None:
@@ -315,7 +316,7 @@ def climb(
         data,
         run.folder("climb"),
         task=task,
-        rungs=task.ladder if rungs is None else tuple(rungs),
+        rungs=task.ladder if names is None else names,
         options=task.options_class(**options),
         training=how,
         run=run,

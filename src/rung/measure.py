@@ -29,20 +29,20 @@ class Measure:
         units: how many units they are reckoned by.
         split: train, validation, test, or the name of the file.
         target, unit: what they are called, one of each.
+        task: of what it is the measure.
         figures: the field's own figures: perplexity; accuracy, macro-F1.
         counts: what else there is to count: documents; labels.
-        task: its name.
     """
 
     nats: float
     targets: int
     units: int
     split: str
-    target: str = "token"
-    unit: str = "byte"
+    target: str
+    unit: str
+    task: str
     figures: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    task: str = "language"
 
     def __post_init__(self) -> None:
         if self.targets == 0 or self.units == 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Step
 from rung.events import Sample as SampleEvent
-from rung.measure import Measure, bits_of, unit_of
+from rung.measure import Measure, bits_of
 from rung.tasks import task_of
 
 if TYPE_CHECKING:
@@ -218,11 +218,14 @@ def climb_table(report: dict[str, Any]) -> None:
 
 
 def measured(result: Mapping[str, Any], tokenizer: str) -> str:
-    """A measure in words: `2.145 bits per byte (1.487 nats per char token)`."""
-    bits = f"{bits_of(result):.3f} bits per {unit_of(result)}"
+    """A measure in words: `2.145 bits per byte on validation text (1.487 nats per char token)`."""
+    task = task_of(result.get("task", "language"))
+    bits = f"{bits_of(result):.3f} bits per {task.unit} on {result['split']} text"
     if "nats_per_token" in result:
         return f"{bits} ({result['nats_per_token']:.3f} nats per {tokenizer} token)"
-    return f"{bits} (accuracy {result['accuracy']:.4f}, macro-F1 {result['macro_f1']:.4f})"
+    columns = [column for column in task.columns if column.short]
+    figures = ", ".join(f"{column.short} {format(result[column.key], column.format)}" for column in columns)
+    return f"{bits} ({figures})" if figures else bits
 
 
 def measure_in_full(measure: Measure, tokenizer: str) -> str:

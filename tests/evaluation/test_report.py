@@ -32,7 +32,7 @@ from rung.evaluation.report import (
     step_sentence,
     steps,
 )
-from rung.evaluation.statistics import Difference, bits_per_byte, difference, interval
+from rung.evaluation.statistics import Difference, bits_per_byte, bootstrap_interval, paired_bootstrap
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 HOSTILE = "</pre></main><script>alert(1)</script><img src=x onerror=alert(2)> \"'&amp; {{ 7 * 7 }} {% raw %}"
@@ -451,7 +451,7 @@ def blocks_of_four() -> tuple[list[dict[str, Any]], dict[str, np.ndarray], np.nd
     rungs = []
     for name in level:
         rung = made_up_rung(name, bits_per_byte(nats[name], sizes))
-        ends = interval(nats[name], sizes)
+        ends = bootstrap_interval(nats[name], sizes)
         rung["ci95"] = None if ends is None else list(ends)
         rungs.append(rung)
     return rungs, nats, sizes
@@ -462,7 +462,7 @@ def test_steps_compare_neighbours_on_the_same_blocks() -> None:
     told = steps(rungs, nats, sizes, seed=3)
     assert [(step["from"], step["to"]) for step in told] == [("a", "b"), ("b", "c"), ("c", "d")]
     for step, lower, upper in zip(told, rungs[:-1], rungs[1:], strict=True):
-        expected = difference(nats[lower["name"]], nats[upper["name"]], sizes, seed=3)
+        expected = paired_bootstrap(nats[lower["name"]], nats[upper["name"]], sizes, seed=3)
         assert step["difference"] == pytest.approx(upper["bits_per_byte"] - lower["bits_per_byte"])
         assert expected.ci95 is not None
         assert step["ci95"] == list(expected.ci95)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
-from rung.evaluation.statistics import MIN_BLOCKS, bits_per_byte, difference, interval
+from rung.evaluation.statistics import MIN_BLOCKS, bits_per_byte, bootstrap_interval, paired_bootstrap
 from rung.text.blocks import MAX_BLOCKS, Blocks, blocks
 from rung.text.stream import TokenStream
 
@@ -39,7 +39,7 @@ def ratio(nats: np.ndarray, sizes: np.ndarray, axis: int) -> np.ndarray:
 def ends_of(
     nats: np.ndarray, sizes: np.ndarray, *, seed: int = 0, resamples: int = 2_000
 ) -> tuple[float, float]:
-    ends = interval(nats, sizes, seed=seed, resamples=resamples)
+    ends = bootstrap_interval(nats, sizes, seed=seed, resamples=resamples)
     assert ends is not None
     return ends
 
@@ -89,7 +89,7 @@ def test_paired_difference_is_scipys() -> None:
     theirs = stats.bootstrap(
         (nats, others, sizes), gain, paired=True, method="percentile", n_resamples=20_000, batch=2_000, rng=5
     )
-    ours = difference(nats, others, sizes, resamples=20_000)
+    ours = paired_bootstrap(nats, others, sizes, resamples=20_000)
     assert ours.difference == pytest.approx(float(gain(nats, others, sizes, axis=0)), abs=1e-12)
     assert ours.ci95 is not None
     np.testing.assert_allclose(
@@ -132,7 +132,7 @@ def test_models_that_are_equally_good_are_seldom_called_different() -> None:
         sizes = rng.integers(1500, 2500, 60)
         hard = rng.normal(1.6, 0.3, 60)
         one, other = (sizes * (hard + rng.normal(0, 0.03, 60)) for _ in range(2))
-        alarms += difference(one, other, sizes, resamples=500).larger_than_noise
+        alarms += paired_bootstrap(one, other, sizes, resamples=500).larger_than_noise
     assert alarms / trials <= 0.1
 
 
@@ -142,7 +142,7 @@ def test_pairing_sees_what_two_intervals_cannot() -> None:
     hard = sizes * rng.normal(1.6, 0.3, 100)
     easier = hard - sizes * rng.normal(0.01, 0.01, 100)
     assert ends_of(hard, sizes)[0] < ends_of(easier, sizes)[1]  # side by side, the intervals overlap
-    found = difference(hard, easier, sizes)
+    found = paired_bootstrap(hard, easier, sizes)
     assert found.larger_than_noise
     assert found.ci95 is not None
     assert found.ci95[1] < 0
@@ -153,13 +153,13 @@ def test_pairing_sees_what_two_intervals_cannot() -> None:
 
 def test_a_model_beside_itself() -> None:
     nats, sizes = made_up_blocks(50, 10)
-    assert difference(nats, nats.copy(), sizes) == (0.0, (0.0, 0.0), False)
+    assert paired_bootstrap(nats, nats.copy(), sizes) == (0.0, (0.0, 0.0), False)
 
 
 def test_the_other_way_round_only_the_sign_changes() -> None:
     nats, sizes = made_up_blocks(50, 11)
     others = made_up_blocks(50, 12)[0]
-    there, back = difference(nats, others, sizes), difference(others, nats, sizes)
+    there, back = paired_bootstrap(nats, others, sizes), paired_bootstrap(others, nats, sizes)
     assert there.ci95 is not None
     assert back.ci95 is not None
     assert there.difference == pytest.approx(-back.difference)
@@ -175,8 +175,8 @@ def test_a_bit_more_for_every_byte_moves_the_interval_by_a_bit() -> None:
 
 def test_one_seed_one_interval() -> None:
     nats, sizes = made_up_blocks(1000, 14)
-    assert interval(nats, sizes, seed=3) == interval(nats, sizes, seed=3)
-    assert interval(nats, sizes, seed=3) != interval(nats, sizes, seed=4)
+    assert bootstrap_interval(nats, sizes, seed=3) == bootstrap_interval(nats, sizes, seed=3)
+    assert bootstrap_interval(nats, sizes, seed=3) != bootstrap_interval(nats, sizes, seed=4)
 
 
 @settings(deadline=None, max_examples=20)
@@ -192,9 +192,9 @@ def test_the_order_of_the_blocks_does_not_matter_and_the_measure_lies_inside(k: 
 @pytest.mark.parametrize("k", [0, 1, MIN_BLOCKS - 1])
 def test_too_few_blocks_have_no_interval_and_tell_nothing(k: int) -> None:
     nats, sizes = np.linspace(1, 2, k), np.full(k, 10)
-    assert interval(nats, sizes) is None
+    assert bootstrap_interval(nats, sizes) is None
     if k:
-        found = difference(nats, nats + 5, sizes)
+        found = paired_bootstrap(nats, nats + 5, sizes)
         assert found.ci95 is None
         assert not found.larger_than_noise
         assert found.difference == pytest.approx(k * 5 / (k * 10 * np.log(2)))
@@ -205,7 +205,7 @@ def test_documents_without_a_byte_are_blocks_like_others() -> None:
     sizes = np.array([0] * 9 + [100])
     ends = ends_of(np.where(sizes > 0, 160.0, 1.0), sizes)
     assert np.isfinite(ends).all()
-    assert interval(np.ones(20), np.zeros(20)) is None
+    assert bootstrap_interval(np.ones(20), np.zeros(20)) is None
 
 
 # Cutting.

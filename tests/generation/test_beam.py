@@ -15,7 +15,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, Repetiti
 
 from rung.errors import UserError
 from rung.exchange.hugging_face_weights import from_transformers
-from rung.generation.beam import Beams, beam_search
+from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.sampling import Sampling, generate
 from rung.models.base import LanguageModel, fitted
 from rung.models.counting.bigram import Bigram, BigramConfig
@@ -92,7 +92,7 @@ def test_beams_are_those_of_transformers(early_stopping: Any) -> None:
             length_penalty=penalty,
             early_stopping=THEIR_NAME[early_stopping],
         )
-        beams = Beams(width, n_best=width, length_penalty=penalty, early_stopping=early_stopping)
+        beams = BeamSettings(width, n_best=width, length_penalty=penalty, early_stopping=early_stopping)
         found = beam_search(ours, LETTERS, PROMPT, Sampling(max_tokens=12), beams)
         assert [sample.token_ids for sample in found] == expected
         reasons |= {sample.finish_reason for sample in found}
@@ -105,7 +105,9 @@ def test_beams_with_a_least_length_are_those_of_transformers() -> None:
     expected = theirs(
         network, 12, num_beams=4, num_return_sequences=4, early_stopping="never", min_new_tokens=6
     )
-    found = beam_search(ours, LETTERS, PROMPT, Sampling(max_tokens=12, min_tokens=6), Beams(4, n_best=4))
+    found = beam_search(
+        ours, LETTERS, PROMPT, Sampling(max_tokens=12, min_tokens=6), BeamSettings(4, n_best=4)
+    )
     assert [sample.token_ids for sample in found] == expected
 
 
@@ -123,7 +125,7 @@ def test_beams_with_a_penalty_are_those_of_transformers() -> None:
         early_stopping="never",
     )
     how = Sampling(max_tokens=12, repetition_penalty=1.7)
-    found = beam_search(ours, LETTERS, PROMPT, how, Beams(4, n_best=4))
+    found = beam_search(ours, LETTERS, PROMPT, how, BeamSettings(4, n_best=4))
     assert [sample.token_ids for sample in found] == expected
 
 
@@ -133,7 +135,7 @@ def test_greedy_is_transformers_greedy_and_a_beam_of_one(seed: int) -> None:
     ours = from_transformers(network.config.to_dict(), network.state_dict())
     greedy = generate(ours, LETTERS, PROMPT, Sampling(temperature=0, max_tokens=20))[0].token_ids
     assert [greedy] == theirs(network, 20)
-    assert beam_search(ours, LETTERS, PROMPT, Sampling(max_tokens=20), Beams(1))[0].token_ids == greedy
+    assert beam_search(ours, LETTERS, PROMPT, Sampling(max_tokens=20), BeamSettings(1))[0].token_ids == greedy
 
 
 @hypothesis_settings(deadline=None, max_examples=20)
@@ -146,7 +148,7 @@ def test_a_beam_as_wide_as_the_space_is_exhaustive_search(seed: int, penalty: fl
         ((float(model.score(np.array(text)).sum()) / len(text) ** penalty, text) for text in texts),
         key=lambda pair: -pair[0],
     )
-    beams = Beams(len(texts), n_best=10, length_penalty=penalty)
+    beams = BeamSettings(len(texts), n_best=10, length_penalty=penalty)
     found = beam_search(model, ABC, "", Sampling(max_tokens=longest), beams)
     assert [sample.score for sample in found] == pytest.approx([score for score, _ in scored[:10]], rel=1e-5)
     of_text = {tuple(text): score for score, text in scored}
@@ -162,15 +164,15 @@ def test_a_beam_as_wide_as_the_space_is_exhaustive_search(seed: int, penalty: fl
 def test_groups_without_a_penalty_search_alike(seed: int) -> None:
     """Each group is a search of its own, so all find what a search with the beams of one finds."""
     model, how = random_bigram(seed), Sampling(max_tokens=8)
-    grouped = beam_search(model, ABC, "", how, Beams(6, n_best=6, beam_groups=3))
-    alone = beam_search(model, ABC, "", how, Beams(2, n_best=2))
+    grouped = beam_search(model, ABC, "", how, BeamSettings(6, n_best=6, beam_groups=3))
+    alone = beam_search(model, ABC, "", how, BeamSettings(2, n_best=2))
     assert [sample.token_ids for sample in grouped] == [sample.token_ids for sample in alone]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_heavy_penalty_makes_every_group_begin_with_another_letter(seed: int) -> None:
     model, how = random_bigram(seed), Sampling(max_tokens=5, min_tokens=5)
-    beams = Beams(3, n_best=3, beam_groups=3, diversity_penalty=100)
+    beams = BeamSettings(3, n_best=3, beam_groups=3, diversity_penalty=100)
     found = beam_search(model, ABC, "", how, beams)
     for place in zip(*(sample.token_ids for sample in found), strict=True):
         assert sorted(place) == [0, 1, 2]
@@ -197,17 +199,19 @@ def test_groups_are_the_papers_algorithm(seed: int, shape: tuple[int, int], pena
             groups[number] = sorted(candidates, key=lambda text: -value[text])[:width]
             chosen += [text[-1] for text in groups[number]]
     expected = {text for group in groups for text in group}
-    beams = Beams(width * n_groups, n_best=width * n_groups, beam_groups=n_groups, diversity_penalty=penalty)
+    beams = BeamSettings(
+        width * n_groups, n_best=width * n_groups, beam_groups=n_groups, diversity_penalty=penalty
+    )
     found = beam_search(model, ABC, "", Sampling(max_tokens=longest, min_tokens=longest), beams)
     assert {tuple(sample.token_ids) for sample in found} == expected
 
 
 def test_bans_and_stop_strings_hold_for_every_beam() -> None:
     model = random_bigram(7)
-    texts = beam_search(model, ABC, "", Sampling(max_tokens=6, ban=("ab", "c")), Beams(8, n_best=8))
+    texts = beam_search(model, ABC, "", Sampling(max_tokens=6, ban=("ab", "c")), BeamSettings(8, n_best=8))
     assert all("ab" not in sample.text and "c" not in sample.text for sample in texts)
     stopped = beam_search(
-        model, ABC, "", Sampling(max_tokens=8, stop=("bc",), min_tokens=8), Beams(64, n_best=64)
+        model, ABC, "", Sampling(max_tokens=8, stop=("bc",), min_tokens=8), BeamSettings(64, n_best=64)
     )
     assert {"stop", "length"} == {sample.finish_reason for sample in stopped}
     for sample in stopped:
@@ -233,7 +237,7 @@ def test_bans_and_stop_strings_hold_for_every_beam() -> None:
 )
 def test_impossible_searches_are_refused_by_name(wrong: dict[str, Any], flag: str) -> None:
     with pytest.raises(UserError, match=flag):
-        Beams(**wrong)
+        BeamSettings(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -247,4 +251,4 @@ def test_impossible_searches_are_refused_by_name(wrong: dict[str, Any], flag: st
 )
 def test_what_a_search_cannot_do_is_said(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        beam_search(random_bigram(0), ABC, "", Sampling(**wrong), Beams(2))
+        beam_search(random_bigram(0), ABC, "", Sampling(**wrong), BeamSettings(2))

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import UserError
-from rung.generation.beam import Beams, beam_search
+from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.constrained import choice_constraint, json_constraint, regex_constraint
 from rung.generation.constraint import Constraint
-from rung.generation.form import Form, constraint_of
+from rung.generation.constraint_settings import ConstraintSettings, constraint_from
 from rung.generation.sampling import Sample, generate
 from rung.generation.settings import Sampling
 from rung.generation.speculative import speculative_steps
@@ -173,7 +173,7 @@ def test_beams_and_drafts_keep_to_it_too() -> None:
     regex = r"(Yes|No|Perhaps)[!?;] [a-z]+\."
     constraint = regex_constraint(regex, tokenizer)
     for found in beam_search(
-        model, tokenizer, "", Sampling(max_tokens=40), Beams(beams=4, n_best=4), constraint
+        model, tokenizer, "", Sampling(max_tokens=40), BeamSettings(beams=4, n_best=4), constraint
     ):
         assert found.finish_reason == "length" or re.fullmatch(regex, found.text)
     how = Sampling(max_tokens=60, temperature=0)
@@ -196,7 +196,7 @@ def test_beams_and_drafts_keep_to_it_too() -> None:
 )
 def test_an_expression_that_cannot_be_is_told_in_one_line(regex: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        constraint_of(Form(regex=regex), TOKENIZERS["char"])
+        constraint_from(ConstraintSettings(regex=regex), TOKENIZERS["char"])
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("--regex ")
 
@@ -215,14 +215,14 @@ def test_a_schema_that_cannot_be_is_told_in_one_line(tmp_path: Path, schema: str
     file = tmp_path / "schema.json"
     file.write_text(schema)
     with pytest.raises(UserError, match=message) as caught:
-        constraint_of(Form(json_schema=file), TOKENIZERS["char"])
+        constraint_from(ConstraintSettings(json_schema=file), TOKENIZERS["char"])
     assert "\n" not in str(caught.value)
     assert "schema.json" in str(caught.value)
 
 
 def test_flags_that_do_not_go_together() -> None:
     with pytest.raises(UserError, match="--regex and --choices"):
-        Form(regex="a", choices="b")
+        ConstraintSettings(regex="a", choices="b")
     with pytest.raises(UserError, match="empty choice"):
-        constraint_of(Form(choices="a||b"), TOKENIZERS["char"])
-    assert constraint_of(Form(), TOKENIZERS["char"]) is None
+        constraint_from(ConstraintSettings(choices="a||b"), TOKENIZERS["char"])
+    assert constraint_from(ConstraintSettings(), TOKENIZERS["char"]) is None

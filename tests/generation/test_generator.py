@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import UserError
-from rung.generation.beam import Beams
+from rung.generation.beam import BeamSettings
 from rung.generation.constraint import BannedText, Constraint
 from rung.generation.prompts import generate_each, read_prompts
 from rung.generation.sampling import Sample, Sampling, generate, generate_many, stream
@@ -278,7 +278,7 @@ def test_prompts_from_a_file_in_order(tmp_path: Any) -> None:
     prompts = list(read_prompts(str(path)))
     assert prompts == ["abc", "", "hhh", *["a"] * 100, "d"]
     how = Sampling(max_tokens=5, samples=2)
-    found = list(generate_each(bigram(), LETTERS, prompts, how, Beams()))
+    found = list(generate_each(bigram(), LETTERS, prompts, how, BeamSettings()))
     assert found == [generate(bigram(), LETTERS, prompt, how) for prompt in prompts]
     path.write_bytes(b"abc\n\xff\n")
     with pytest.raises(UserError, match="line 2 is not UTF-8"):

@@ -20,7 +20,7 @@ from rung.cli import main
 from rung.errors import UserError
 from rung.models.counting.majority import Majority, MajorityConfig
 from rung.models.networks.bag_of_words import BagOfWords, BagOfWordsConfig
-from rung.tasks.classification import ExampleBatches, measure_labels
+from rung.tasks.classification import Classification, ExampleBatches
 from rung.text.labelled import prepare_labelled
 from rung.text.options import LabelOptions
 from rung.text.stream import LabelledStream, TokenStream
@@ -94,7 +94,7 @@ def test_the_measure_is_scikit_learns(right: list[int], seed: int):
     labels = np.array(right)
     logits = np.random.default_rng(seed).normal(size=(len(labels), 3))
     log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    measured = measure_labels(log_probs, labels, "test")
+    measured = Classification().measure_labels(log_probs, labels, "test")
     assert measured.bits_per_example == pytest.approx(
         log_loss(labels, np.exp(log_probs), labels=[0, 1, 2]) / np.log(2)
     )
@@ -223,7 +223,7 @@ def test_one_batch_is_memorised_and_told(rows: Path, tmp_path: Path):
         ("text,stars\n", {"label": "stars"}, "no rows"),
     ],
 )
-def test_data_at_fault_are_told_in_one_line(text: str, flags: dict[str, str], says: str, tmp_path: Path):
+def test_data_at_fault_are_told_in_one_line(text: str, flags: dict[str, Any], says: str, tmp_path: Path):
     path = tmp_path / "rows.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=says):

@@ -53,16 +53,16 @@ def test_a_text_that_is_too_short_for_the_time_is_gone_through_eight_times_by_ea
     assert [seconds for _, seconds in members] == pytest.approx(
         [16 * 70 / 64, 8 * 70 / 64, 24 * 70 / 64, 16 * 70 / 64]
     )
-    assert len(best.plan(trials(2.0), 10**6, n_tokens=4000)) == best.MOST
+    assert len(best.plan(trials(2.0), 10**6, n_tokens=4000)) == best.MAX_NETWORKS
 
 
 def test_networks_of_different_seeds_are_mixed(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(best, "EPOCHS", 0.01)
     run = rung.train_best(text, out=tmp_path / "best", minutes=0.05)
     names = [entry["name"] for entry in run.recipe["tried"] if entry["name"].startswith("gpt-seed-")]
-    assert names == [f"gpt-seed-{i}" for i in range(1, best.MOST)]
+    assert names == [f"gpt-seed-{i}" for i in range(1, best.MAX_NETWORKS)]
     assert [rung.load(run.folder / best.PARTS / name).recipe["seed"] for name in names] == list(
-        range(1, best.MOST)
+        range(1, best.MAX_NETWORKS)
     )
     tried = {entry["name"]: entry["bits_per_byte"] for entry in run.recipe["tried"]}
     kept = rung.evaluate(run, split="validation").bits_per_byte

@@ -458,6 +458,13 @@ def test_shares_of_a_stream_put_together_are_its_scores(model: LanguageModel, le
     np.testing.assert_allclose(np.concatenate(found), model.score_stream(stream), atol=2e-6)
 
 
+def test_a_model_without_memory_is_shared_too():
+    stream = made_stream([400])
+    parts = [share(stream, rank, 3, 0) for rank in range(3)]
+    assert [skip for _, skip in parts] == [0, 0, 0]
+    assert sum(part.n_tokens for part, _ in parts) == stream.n_tokens
+
+
 def test_one_long_document_is_shared_evenly_where_the_context_is_finite():
     stream = made_stream([10_000])
     sizes = [share(stream, rank, 4, 64)[0].n_tokens for rank in range(4)]

@@ -73,15 +73,15 @@ def app_for(arguments: list[str]) -> App:
 
         flatten(evaluate, options=ReadOptions)
     if arguments[:1] == ["sample"]:
-        from rung.generation.beam import Beams
-        from rung.generation.form import Form
+        from rung.generation.beam import BeamSettings
+        from rung.generation.constraint_settings import ConstraintSettings
         from rung.generation.settings import Sampling
 
-        flatten(sample, how=Sampling, search=Beams, form=Form)
+        flatten(sample, how=Sampling, search=BeamSettings, form=ConstraintSettings)
         for parameter, cls, title in (
             ("how", Sampling, "Drawing"),
-            ("search", Beams, "Searching"),
-            ("form", Form, "Form"),
+            ("search", BeamSettings, "Searching"),
+            ("form", ConstraintSettings, "Form"),
         ):
             sample.__annotations__[parameter] = Annotated[cls, Parameter(name="*", group=title)]
     # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
@@ -101,7 +101,7 @@ def app_for(arguments: list[str]) -> App:
         elif name == "best":
             trainer.command(train_best, name=name)
         else:
-            trainer.command(train_command(name, task_typed(arguments, name).name), name=name)
+            trainer.command(train_command(name, task_typed(arguments).name), name=name)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     app.command("rung.cli.filling:fill", name="fill")
@@ -109,13 +109,24 @@ def app_for(arguments: list[str]) -> App:
     return app
 
 
-def task_typed(arguments: list[str], rung: str | None = None) -> Task[Any]:
-    """The task that is meant, by the flags that only one has."""
-    from rung.tasks import task_of
-    from rung.training.experiment import task_from
+def task_typed(arguments: list[str]) -> Task[Any]:
+    """The task that is meant, by the rungs that are named and the flags that only one has."""
+    from rung.tasks import task_from, task_of
 
-    flags = {part.split("=")[0] for part in arguments if part.startswith("--")}
-    return task_of(task_from(rung, {flag[2:]: True for flag in flags}))
+    flags = {part.split("=")[0][2:] for part in arguments if part.startswith("--")}
+    if arguments[0] == "train":
+        rungs = [name for name in arguments[1:2] if name != "best" and not name.startswith("-")]
+    else:
+        rungs = _typed_rungs(arguments)
+    return task_of(task_from(rungs, flags))
+
+
+def _typed_rungs(arguments: list[str]) -> list[str]:
+    for i, part in enumerate(arguments):
+        if part == "--rungs" or part.startswith("--rungs="):
+            value = part.partition("=")[2] or next(iter(arguments[i + 1 : i + 2]), "")
+            return [name.strip() for name in value.split(",") if name.strip()]
+    return []
 
 
 def _listed_only() -> None:

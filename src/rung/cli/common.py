@@ -21,7 +21,9 @@ Dashed = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 def flatten(function: Callable[..., Any], **classes: type) -> None:
     """Make each named parameter a configuration whose fields are flags of their own."""
     for parameter, cls in classes.items():
-        function.__annotations__[parameter] = Annotated[cls, Parameter(name="*")]
+        # A configuration without fields would be a flag itself.
+        how = Parameter(name="*") if fields(cls) else Parameter(parse=False)
+        function.__annotations__[parameter] = Annotated[cls, how]
     defaults = {name: cls() for name, cls in classes.items()}
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
 

@@ -39,7 +39,7 @@ def sample(
     """
     from rung import api, terminal
     from rung.cli.filling import draft_record, print_draft
-    from rung.generation.form import constraint_of
+    from rung.generation.constraint_settings import constraint_from
     from rung.generation.prompts import generate_each, read_prompts, sample_record
     from rung.generation.sampling import sample_steps, text_pieces
     from rung.generation.speculative import SpeculationReport, open_draft, speculative_steps
@@ -53,7 +53,7 @@ def sample(
         raise UserError("the prompt is not UTF-8") from None
     opened = api.load(run)
     model, tokenizer = opened.model, opened.tokenizer
-    constraint = constraint_of(form, tokenizer)
+    constraint = constraint_from(form, tokenizer)
     guesser = None if draft is None else open_draft(draft, opened)
     known = NoveltyIndex(opened) if novelty else None
     report = SpeculationReport()

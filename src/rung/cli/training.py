@@ -38,7 +38,8 @@ def climb(
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
-        rungs: which rungs, comma-separated; by default bigram,ngram,infinigram,neural-bigram,gpt,mix.
+        rungs: which rungs, comma-separated; by default bigram,ngram,infinigram,neural-bigram,gpt,mix;
+            with --label: majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """
@@ -235,7 +236,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
 
     command.__doc__ = f"""{RUNGS[task][name][1].capitalize()}.
 
-    Example: rung train {name} {"shakespeare" if task == "language" else "reviews.csv --label stars"}
+    Example: rung train {name} {task_of(task).example}
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
@@ -299,7 +300,7 @@ def show_run(run: Run, json: bool) -> int:
         return 0
     measured = result["validation"]
     if measured is not None:
-        print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)} on validation text")
+        print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities

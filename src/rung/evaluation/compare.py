@@ -170,7 +170,7 @@ def _row(
     seed: int,
 ) -> dict[str, Any]:
     measured = run.task.measure_of(scores, corpus, "test").to_json()
-    interval = statistics.interval(piece_nats, pieces.units, seed=seed)
+    interval = statistics.bootstrap_interval(piece_nats, pieces.units, seed=seed)
     how = Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
     result = run.recipe["result"]
     key = next(iter(key for key in measured if key.startswith("bits_per_")))
@@ -210,7 +210,8 @@ def _facts(
         "seed": seed,
         "command": command,
         "split": "test",
-        **{key: held[key] for key in ("tokens", "bytes", "documents", "examples") if key in held},
+        **{key: held[key] for key in ("tokens", "bytes") if key in held},
+        **held,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "versions": versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rung.evaluation.statistics import Difference, difference
+from rung.evaluation.statistics import Difference, paired_bootstrap
 from rung.measure import bits_of, unit_of
 from rung.tasks import task_of
 from rung.tasks.base import Task
@@ -46,7 +46,7 @@ def steps(
     """
     out = []
     for lower, upper in pairwise(rungs):
-        found = difference(nats[lower["name"]], nats[upper["name"]], bytes, seed=seed)
+        found = paired_bootstrap(nats[lower["name"]], nats[upper["name"]], bytes, seed=seed)
         out.append(
             {
                 "from": lower["name"],
@@ -72,7 +72,7 @@ def level_with_best(
         rung["name"]
         for rung in rungs
         if rung is not best
-        and not difference(nats[best["name"]], nats[rung["name"]], bytes, seed=seed).larger_than_noise
+        and not paired_bootstrap(nats[best["name"]], nats[rung["name"]], bytes, seed=seed).larger_than_noise
     ]
 
 

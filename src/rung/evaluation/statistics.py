@@ -31,7 +31,7 @@ def bits_per_byte(nats: np.ndarray, bytes: np.ndarray) -> float:
     return float(np.sum(nats) / (np.log(2) * np.sum(bytes)))
 
 
-def interval(
+def bootstrap_interval(
     nats: np.ndarray, bytes: np.ndarray, *, seed: int = 0, resamples: int = 2_000
 ) -> tuple[float, float] | None:
     """The 95% bootstrap interval of bits per byte from blocks' nats (K,) and bytes (K,).
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
     larger_than_noise: bool
 
 
-def difference(
+def paired_bootstrap(
     nats_from: np.ndarray, nats_to: np.ndarray, bytes: np.ndarray, *, seed: int = 0, resamples: int = 2_000
 ) -> Difference:
     """Compare two models on the same blocks, paired: every resample draws the same blocks for both.
@@ -69,10 +69,10 @@ def difference(
         seed: of the resampling.
         resamples: how often the blocks are drawn again.
 
-    Without an interval (see `interval`) no difference counts as larger than the noise.
+    Without an interval (see `bootstrap_interval`) no difference counts as larger than the noise.
     """
     gain = np.asarray(nats_to, np.float64) - np.asarray(nats_from, np.float64)
-    ci95 = interval(gain, bytes, seed=seed, resamples=resamples)
+    ci95 = bootstrap_interval(gain, bytes, seed=seed, resamples=resamples)
     larger = ci95 is not None and (ci95[0] > 0 or ci95[1] < 0)
     return Difference(bits_per_byte(gain, bytes), ci95, larger)
 

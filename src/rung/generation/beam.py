@@ -39,7 +39,7 @@ SAMPLING_ONLY = ("samples", "temperature", "top_k", "top_p", "min_p", "typical_p
 
 
 @dataclass(frozen=True)
-class Beams:
+class BeamSettings:
     """How to search.
 
     Attributes:
@@ -105,7 +105,7 @@ class Beam(NamedTuple):
 
 @dataclass
 class BeamGroup:
-    """Beams that compete with each other, and what they have finished; best first, both."""
+    """BeamSettings that compete with each other, and what they have finished; best first, both."""
 
     running: list[Beam]
     finished: list[Hypothesis]
@@ -116,7 +116,7 @@ def beam_search(
     tokenizer: Tokenizer,
     prompt: str,
     sampling: Sampling,
-    search: Beams,
+    search: BeamSettings,
     constraint: Constraint | None = None,
 ) -> list[Sample]:
     """The `n_best` texts of the search, best first; fewer when no more are possible or groups found the same.
@@ -176,7 +176,7 @@ def _advance_group(
     end: int,
     tokenizer: Tokenizer,
     sampling: Sampling,
-    search: Beams,
+    search: BeamSettings,
 ) -> list[int]:
     """One token more for the beams of a group, (W, V); `length` counts it. Which row each of the new beams continues.
 

@@ -35,7 +35,7 @@ Z95 = 1.959964
 
 
 @dataclass(frozen=True)
-class Filling:
+class MaskFilling:
     """One way to fill the masks.
 
     Attributes:
@@ -79,7 +79,7 @@ class Accuracy:
 
 def fill(
     model: LanguageModel, tokenizer: Tokenizer, text: str, *, n_best: int = 5, beams: int = 16
-) -> list[Filling]:
+) -> list[MaskFilling]:
     """The `n_best` likeliest ways to fill every [MASK] of `text`, likeliest first.
 
     Raises UserError when there is no mask, or a number is not possible.
@@ -113,7 +113,7 @@ def fill(
             taken = np.concatenate([tokens[:, None], np.tile(piece, (len(rows), 1))], axis=1)
             log_probs, state = model.advance(model.select(state, rows), taken)
     return [
-        Filling(
+        MaskFilling(
             tuple(tokenizer.decode([token]) for token in row),
             _filled_in(tokenizer, pieces, row),
             float(total),

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from rung.errors import UserError
-from rung.generation.beam import Beams, beam_search
+from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.constraint import Constraint
 from rung.generation.drafts import Draft
 from rung.generation.sampling import ROWS_AT_ONCE, Sample, Sampling, collect_samples, generate_many
@@ -38,7 +38,7 @@ def generate_each(
     tokenizer: Tokenizer,
     prompts: Iterable[str],
     sampling: Sampling,
-    search: Beams,
+    search: BeamSettings,
     constraint: Constraint | None = None,
     draft: Draft | LanguageModel | None = None,
     report: SpeculationReport | None = None,

@@ -62,6 +62,8 @@ def tasks_with(rung: str) -> list[str]:
 
 def rung_class(name: str, task: str = "language") -> Any:
     """The class of a task's rung; its file is imported only now. Raises UserError for a name that is none."""
+    if task not in RUNGS:
+        raise UserError(f"there is no task {task!r}{nearest(task, RUNGS)} (tasks: {', '.join(RUNGS)})")
     if task not in tasks_with(name):
         raise UserError(f"{task} has no rung {name!r} (rungs: {', '.join(RUNGS[task])})")
     module, _, attribute = RUNGS[task][name][0].partition(":")

@@ -8,10 +8,10 @@ the maximum found is the only one, and no worse than giving all weight to the be
 
 c(h) is how sure the counts are: which of a few classes the longest history that an n-gram part has seen falls into.
 Where counting knows a long history it earns more weight, where it has to guess the others do. Without an n-gram part
-there is one class. Classes are smoothed towards the weights of all held-out text, as if `PRIOR` tokens more had been
-seen in each, so that a class met rarely can't do harm.
+there is one class. Classes are smoothed towards the weights of all held-out text, as if `PRIOR_TOKENS` tokens
+more had been seen in each, so that a class met rarely can't do harm.
 
-A part whose weight is nowhere above `IDLE` is left out.
+A part whose weight is nowhere above `MIN_WEIGHT` is left out.
 
 A mixture is saved whole: its parts' tensors lie in its own file, under their number, and the runs it was made from
 are not needed any more.
@@ -32,10 +32,10 @@ from rung.models.counting.backoff_trie import BackoffTrie
 from rung.models.counting.ngram import NGram
 from rung.text.stream import TokenStream
 
-PRIOR = 100.0
+PRIOR_TOKENS = 100.0
 ITERATIONS = 500
-PRECISION = 1e-9
-IDLE = 1e-3
+TOLERANCE = 1e-9
+MIN_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Mix(LanguageModel):
         self.weights = weights
         contexts = [part.context for part in parts]
         self.context = None if None in contexts else max(c for c in contexts if c is not None)
-        self._judge = _judge(self.parts) if len(weights) > 1 else None
+        self._classifier = _history_classifier(self.parts) if len(weights) > 1 else None
         with np.errstate(divide="ignore"):
             self._log_weights = np.log(weights)
 
@@ -103,14 +103,14 @@ class Mix(LanguageModel):
                 f"the runs to mix have different vocabularies: {', '.join(str(v) for v, _ in sizes)} ids"
             )
         log_probs = np.stack([part.score_stream(held_out) for part in parts], axis=1)  # (N, K)
-        judge = _judge(parts) if config.weights == "confidence" else None
-        weights = _learned(log_probs, judge, held_out)
+        classifier = _history_classifier(parts) if config.weights == "confidence" else None
+        weights = _fit_weights(log_probs, classifier, held_out)
         # Parts that explain nothing would only cost time and space; the others' weights are learned anew.
-        used = [i for i in range(len(parts)) if weights[:, i].max() >= IDLE]
+        used = [i for i in range(len(parts)) if weights[:, i].max() >= MIN_WEIGHT]
         if len(used) < len(parts):
             parts, log_probs = [parts[i] for i in used], log_probs[:, used]
-            judge = _judge(parts) if config.weights == "confidence" else None
-            weights = _learned(log_probs, judge, held_out)
+            classifier = _history_classifier(parts) if config.weights == "confidence" else None
+            weights = _fit_weights(log_probs, classifier, held_out)
         vocab_size, end = sizes.pop()
         return cls(config, vocab_size, end, parts, weights)
 
@@ -121,7 +121,7 @@ class Mix(LanguageModel):
         moved = [part.advance(own, tokens) for part, own in zip(self.parts, state, strict=True)]
         states = [own for _, own in moved]
         # The class is that of the history the next token follows: the states after these tokens.
-        classes = self._judge.classes_of_state(states) if self._judge is not None else 0
+        classes = self._classifier.classes_of_state(states) if self._classifier is not None else 0
         weights = np.broadcast_to(self._log_weights[classes], (len(moved[0][0]), len(self.parts)))
         return _log_sum([(weights[:, i, None], log_probs) for i, (log_probs, _) in enumerate(moved)]), states
 
@@ -136,7 +136,7 @@ class Mix(LanguageModel):
         return self.score_stream(stream).reshape(len(rows), -1)[:, :-1].reshape(tokens.shape)
 
     def score_stream(self, stream: TokenStream) -> np.ndarray:
-        classes = self._judge.classes_of(stream) if self._judge is not None else 0
+        classes = self._classifier.classes_of(stream) if self._classifier is not None else 0
         weights = np.broadcast_to(self._log_weights[classes], (stream.n_tokens, len(self.parts)))
         return _log_sum([(weights[:, i], part.score_stream(stream)) for i, part in enumerate(self.parts)])
 
@@ -176,17 +176,22 @@ class Mix(LanguageModel):
         return f"weights{by}: {'; '.join(rows)}"
 
 
-def _learned(log_probs: np.ndarray, judge: _Judge | None, held_out: TokenStream) -> np.ndarray:
-    """The weights (C, K): a row a class, or one row where there is no judge or classes don't pay."""
+def _fit_weights(
+    log_probs: np.ndarray, classifier: _HistoryClassifier | None, held_out: TokenStream
+) -> np.ndarray:
+    """The weights (C, K): a row a class, or one row where there is no classifier or classes don't pay."""
     everywhere = expectation_maximisation(log_probs)
-    if judge is None:
+    if classifier is None:
         return everywhere[None]
-    classes = judge.classes_of(held_out)
+    classes = classifier.classes_of(held_out)
     rows = [
-        expectation_maximisation(log_probs[classes == c], everywhere, PRIOR) for c in range(judge.n_classes)
+        expectation_maximisation(log_probs[classes == c], everywhere, PRIOR_TOKENS)
+        for c in range(classifier.n_classes)
     ]
     by_class = np.stack(rows)
-    paid = _nats(log_probs, by_class[classes]) <= _nats(log_probs, everywhere[None])
+    paid = _negative_log_likelihood(log_probs, by_class[classes]) <= _negative_log_likelihood(
+        log_probs, everywhere[None]
+    )
     return by_class if paid else everywhere[None]
 
 
@@ -213,12 +218,12 @@ def expectation_maximisation(
         updated = (shares + leaning) / (n + strength)
         moved = np.abs(updated - weights).max()
         weights = updated
-        if moved < PRECISION:
+        if moved < TOLERANCE:
             break
     return weights / weights.sum()
 
 
-def _nats(log_probs: np.ndarray, weights: np.ndarray) -> float:
+def _negative_log_likelihood(log_probs: np.ndarray, weights: np.ndarray) -> float:
     highest = log_probs.max(axis=1, keepdims=True)
     mixed = (np.exp(log_probs - highest, dtype=np.float64) * weights).sum(axis=1)
     return -float((np.log(mixed) + highest[:, 0]).sum())
@@ -232,7 +237,7 @@ def _log_sum(terms: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return total.astype(np.float32)
 
 
-class _Judge:
+class _HistoryClassifier:
     """Tells the class of a history from an n-gram part: how many of its last tokens, as one n-gram, were seen."""
 
     def __init__(self, part: int, trie: BackoffTrie, end: int) -> None:
@@ -249,7 +254,7 @@ class _Judge:
         return self._trie.lengths(states[self._part])
 
 
-def _judge(parts: Sequence[LanguageModel]) -> _Judge | None:
+def _history_classifier(parts: Sequence[LanguageModel]) -> _HistoryClassifier | None:
     """From the n-gram part of the highest order; None when there is none, or none that looks back."""
     found = [
         (part.order, i, part) for i, part in enumerate(parts) if isinstance(part, NGram) and part.order > 1
@@ -257,4 +262,4 @@ def _judge(parts: Sequence[LanguageModel]) -> _Judge | None:
     if not found:
         return None
     _, i, part = max(found, key=lambda item: item[0])
-    return _Judge(i, part.trie, part.end)
+    return _HistoryClassifier(i, part.trie, part.end)

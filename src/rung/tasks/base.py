@@ -80,6 +80,7 @@ class Task(ABC, Generic[D]):
 
     Attributes:
         name: as `run.json` has it.
+        example: what its help shows behind `rung train RUNG`.
         options_class: the frozen dataclass of how its data are read.
         ladder: the rungs that a climb trains when it is not told.
         target: what a model predicts, one of them.
@@ -91,6 +92,7 @@ class Task(ABC, Generic[D]):
     """
 
     name: ClassVar[str]
+    example: ClassVar[str]
     options_class: ClassVar[type]
     ladder: ClassVar[tuple[str, ...]]
     target: ClassVar[str]
@@ -127,7 +129,6 @@ class Task(ABC, Generic[D]):
     def examples(self, dataset: D) -> Any:
         """The training part as a model that counts takes it."""
 
-    @abstractmethod
     def batches(
         self,
         model: Any,
@@ -149,19 +150,20 @@ class Task(ABC, Generic[D]):
 
         Raises UserError for a window the model can't have, MemoryError when one batch is more than the machine holds.
         """
+        raise NotImplementedError(f"{self.name} has no rung that is trained by gradient descent")
 
     def rows_of(self, n_tokens: int, dataset: D, window: int) -> int:
         """About how many rows of at most `window` tokens of a document have `n_tokens`; no more than there are."""
         n_rows = int((-(-np.diff(dataset.train.starts) // window)).sum())
         return min(n_rows, round(n_tokens * n_rows / dataset.train.n_tokens))
 
-    @abstractmethod
     def n_classes(self, model: Any) -> int:
-        """Among how many a target is: an untrained model's loss is its logarithm."""
+        """Among how many a target is: an untrained model's loss is its logarithm. Asked where there are batches."""
+        raise NotImplementedError
 
-    @abstractmethod
     def lowest_loss(self, model: Any, batch: Batch) -> float:
-        """The least mean loss, nats per target, that any model could have on a batch."""
+        """The least mean loss, nats per target, that any model could have on a batch, of `batches`."""
+        raise NotImplementedError
 
     @abstractmethod
     def scores(self, model: Any, dataset: D, split: str) -> np.ndarray:
@@ -197,6 +199,19 @@ class Task(ABC, Generic[D]):
         facts: dict[str, Any],
     ) -> Measure:
         """Measure a model on the whole of other data; `facts` are those of its own. Raises UserError for bad input."""
+
+    def measure_from(
+        self,
+        nats: float,
+        targets: int,
+        units: int,
+        split: str,
+        figures: Mapping[str, float] | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> Measure:
+        """A measure of this task. Raises UserError when there is nothing to measure."""
+        figures, counts = dict(figures or {}), dict(counts or {})
+        return Measure(nats, targets, units, split, self.target, self.unit, self.name, figures, counts)
 
     @abstractmethod
     def pieces(self, dataset: D, split: str) -> Pieces:

@@ -3,13 +3,10 @@
     bits per example = total nats / (ln 2 x examples)
 
 over the whole split: what the right labels cost, on average, when the model's probabilities are used to guess them.
-Accuracy and macro-F1 stand beside it, the mean over labels of F1 = 2 TP / (2 TP + FP + FN).
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from rung.batches import Batch, Batches
-from rung.errors import UserError
 from rung.measure import Measure
 from rung.models.base import Classifier
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.tasks.base import Column, Pieces, Task
+from rung.tasks.labels import LabelTask, label_numbers
 from rung.text.labelled import LabelledCorpus, open_labelled, prepare_labelled, read_labelled
 from rung.text.options import LabelOptions, ReadOptions
 from rung.text.stream import LabelledStream
@@ -29,18 +25,15 @@ from rung.text.tokenizers import Tokenizer
 from rung.text.windows import padded_documents
 
 
-class Classification(Task[LabelledCorpus]):
+class Classification(LabelTask[LabelledCorpus]):
     """One label for each text."""
 
     name = "classification"
+    example = "reviews.csv --label stars"
     options_class = LabelOptions
     ladder = ("majority", "bag-of-words")
     target = "example"
     unit = "example"
-    columns = (
-        Column("accuracy", "Accuracy", "accuracy", ".4f"),
-        Column("macro_f1", "Macro-F1", "macro-F1", ".4f"),
-    )
     glossary = (
         (
             "Bits per example",
@@ -81,21 +74,8 @@ class Classification(Task[LabelledCorpus]):
         rows: int = model.training_defaults["batch_size"] if batch_size is None else batch_size
         return ExampleBatches(dataset.labelled("train"), window, rows, seed, group.shard(rows))
 
-    def n_classes(self, model: Classifier) -> int:
-        return len(model.labels)
-
-    def lowest_loss(self, model: Classifier, batch: Batch) -> float:
-        """The entropy of the labels given the texts: it is zero where no text is there twice with two labels."""
-        texts = [row.tobytes() for row in batch.arrays[0]]
-        pairs = Counter(zip(texts, batch.arrays[-1].tolist(), strict=True))
-        seen = Counter(texts)
-        return sum(-n * math.log(n / seen[text]) for (text, _), n in pairs.items()) / len(texts)
-
-    def scores(self, model: Classifier, dataset: LabelledCorpus, split: str) -> np.ndarray:
-        return model.log_probs(dataset.stream(split))
-
-    def measure_of(self, scores: np.ndarray, dataset: LabelledCorpus, split: str) -> Measure:
-        return measure_labels(scores, dataset.labelled(split).labels, split)
+    def right_labels(self, dataset: LabelledCorpus, split: str) -> np.ndarray:
+        return dataset.labelled(split).labels
 
     def measure_on(
         self,
@@ -112,47 +92,14 @@ class Classification(Task[LabelledCorpus]):
             label=options.label if options.label is not None else columns["label"],
             sha256=options.sha256,
         )
-        number = {label: i for i, label in enumerate(model.labels)}
-        if unknown := next((label for label in labels if label not in number), None):
-            raise UserError(
-                f"{data}: the label {unknown!r} was not there in training (labels: {', '.join(model.labels)})"
-            )
-        right = np.array([number[label] for label in labels], np.int64)
-        return measure_labels(model.log_probs(tokenizer.encode_many(texts)), right, str(data))
+        right = label_numbers(labels, model, str(data))
+        return self.measure_labels(model.log_probs(tokenizer.encode_many(texts)), right, str(data))
 
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
         return f"{counts['examples']:,} {of}examples"
 
     def measured_on(self, counts: Mapping[str, int]) -> str:
         return f"{counts['examples']:,} examples, each counted once."
-
-    def pieces(self, dataset: LabelledCorpus, split: str) -> Pieces:
-        right = dataset.labelled(split).labels
-        return Pieces(np.ones(len(right), np.int64), lambda scores: -_log_probs_of(scores, right))
-
-
-def measure_labels(log_probs: np.ndarray, labels: np.ndarray, split: str) -> Measure:
-    """The measure of log-probabilities (N, L), in nats, of N texts whose right labels (N,) are known."""
-    guessed = log_probs.argmax(axis=1)
-    n_labels = log_probs.shape[1]
-    hits = np.bincount(labels[guessed == labels], minlength=n_labels)
-    there, said = np.bincount(labels, minlength=n_labels), np.bincount(guessed, minlength=n_labels)
-    met = there + said > 0  # of a label that neither occurs nor was guessed there is no F1
-    figures = {
-        "accuracy": float(hits.sum() / len(labels)) if len(labels) else 0.0,
-        "macro_f1": float(np.mean(2 * hits[met] / (there + said)[met])) if met.any() else 0.0,
-    }
-    return Measure(
-        -float(_log_probs_of(log_probs, labels).sum()),
-        len(labels),
-        len(labels),
-        split,
-        target="example",
-        unit="example",
-        figures=figures,
-        counts={"labels": n_labels},
-        task="classification",
-    )
 
 
 class ExampleBatches:
@@ -196,7 +143,3 @@ class ExampleBatches:
             rng = np.random.default_rng([self._seed, epoch])
             self._epoch, self._order = epoch, rng.permutation(len(self._labels))
         return int(self._order[within])
-
-
-def _log_probs_of(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0].astype(np.float64)

@@ -42,6 +42,7 @@ class LanguageModeling(Task[Corpus]):
     """The next token, given what came before it in its document."""
 
     name = "language"
+    example = "shakespeare"
     options_class = DataOptions
     ladder = ("bigram", "ngram", "infinigram", "neural-bigram", "gpt", "mix")
     target = "token"
@@ -113,7 +114,8 @@ class LanguageModeling(Task[Corpus]):
 
     def measure_of(self, scores: np.ndarray, dataset: Corpus, split: str) -> Measure:
         nats = -float(np.sum(scores, dtype=np.float64))
-        return _measure(nats, len(scores), dataset.n_bytes(split), dataset.stream(split).n_documents, split)
+        documents = dataset.stream(split).n_documents
+        return self._measure(nats, len(scores), dataset.n_bytes(split), documents, split)
 
     def measure(
         self,
@@ -129,7 +131,9 @@ class LanguageModeling(Task[Corpus]):
         part, skip = share(stream, group.rank, group.world_size, model.context)
         nats = -float(np.sum(model.score_stream(part)[skip:], dtype=np.float64)) if part.n_tokens else 0.0
         when_done()
-        return _measure(group.sum(nats), stream.n_tokens, dataset.n_bytes(split), stream.n_documents, split)
+        return self._measure(
+            group.sum(nats), stream.n_tokens, dataset.n_bytes(split), stream.n_documents, split
+        )
 
     def measure_on(
         self,
@@ -154,7 +158,11 @@ class LanguageModeling(Task[Corpus]):
             tokens += score.tokens
             n_bytes += score.bytes
             documents += 1
-        return _measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        return self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+
+    def _measure(self, nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
+        figures = {"perplexity": perplexity(nats / tokens if tokens else 0.0)}
+        return self.measure_from(nats, tokens, n_bytes, split, figures, {"documents": documents})
 
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
         return f"{counts['bytes']:,} bytes of {of}text"
@@ -259,7 +267,7 @@ def _cut(stream: TokenStream, at: int, context: int | None) -> tuple[int, int]:
     if context is None or last - first < 4 * context or at - first < context:
         nearest = first if at - first <= last - at else last
         return nearest, nearest
-    stride = context - context // 2
+    stride = max(context - context // 2, 1)
     begin = first + (at - first - context) // stride * stride
     return begin + context, begin
 
@@ -284,12 +292,6 @@ def lowest_loss(inputs: np.ndarray, targets: np.ndarray, context: int | None) ->
             seen[key] += 1
             pairs[key, int(targets[row, t])] += 1
     return sum(-n * math.log(n / seen[key]) for (key, _), n in pairs.items()) / sum(seen.values())
-
-
-def _measure(nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
-    per_token = nats / tokens if tokens else 0.0
-    figures = {"perplexity": perplexity(per_token)}
-    return Measure(nats, tokens, n_bytes, split, figures=figures, counts={"documents": documents})
 
 
 def _check_memory(rows: int, columns: int, vocab_size: int) -> None:

@@ -42,17 +42,17 @@ COUNTED = ("ngram", "infinigram")
 TRIAL_SHARE = 0.06
 """The share of the minutes that each size is tried for."""
 
-LEAD = 0.04
+TOLERATED_GAP = 0.04
 """How far, as a share, a larger model may be behind in its trial and still be chosen: it has further to go. On
 Shakespeare a medium one is 2.3 % behind a small one after 36 seconds, and ahead after eight minutes (docs/log.md)."""
 
-TRIED = ("small", "medium", "large")
+TRIAL_SIZES = ("small", "medium", "large")
 """The sizes of transformer that are tried."""
 
 EPOCHS = 8.0
 """How often one network goes through the text, if there is time; what is left after that is for another."""
 
-MOST = 8
+MAX_NETWORKS = 8
 """The most networks that are trained from different seeds."""
 
 PARTS = "parts"
@@ -89,7 +89,7 @@ def train_best(
         """Minutes of training that are not spent yet."""
         return minutes - math.fsum(entry["train_seconds"] for entry in tried) / 60
 
-    def attempt(
+    def train_part(
         name: str, rung: str, settings: dict[str, str], budget: float | None, seed: int = seed
     ) -> Iterator[tuple[str, Event]]:
         for event in restarts.start(
@@ -113,11 +113,11 @@ def train_best(
         tried.append(_outcome(name, run, settings))
 
     for rung in COUNTED:
-        yield from attempt(rung, rung, {}, None)
+        yield from train_part(rung, rung, {}, None)
     trial = TRIAL_SHARE * minutes
-    for size in TRIED:
+    for size in TRIAL_SIZES:
         if left() > trial:
-            yield from attempt(f"gpt-{size}", "gpt", {"size": size}, trial)
+            yield from train_part(f"gpt-{size}", "gpt", {"size": size}, trial)
     trials = [entry for entry in tried if entry["rung"] == "gpt"]
     kept = [*COUNTED]
     if trials:
@@ -127,7 +127,7 @@ def train_best(
         for i, (like, seconds) in enumerate(members):
             name = "gpt" if i == 0 else f"gpt-seed-{seed + i}"
             budget = left() if i == len(members) - 1 else seconds / 60
-            yield from attempt(name, "gpt", like["settings"], max(budget, trial), seed + i)
+            yield from train_part(name, "gpt", like["settings"], max(budget, trial), seed + i)
             kept.append(name)
         # On little text the long training may have learned it by heart, and a trial be what is best.
         lowest = min(
@@ -150,7 +150,7 @@ def train_best(
     lowest = min(tried, key=lambda entry: entry["bits_per_byte"])
     if lowest["name"] != "mix":
         yield "best", Note(f"{lowest['name']} alone is lower than the mixture, so it is what is kept")
-        recipe = _take(parts / lowest["name"], folder)
+        recipe = _adopt(parts / lowest["name"], folder)
     recipe["result"]["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
     write_recipe(folder, recipe | {"tried": tried})
 
@@ -162,13 +162,17 @@ def plan(trials: list[dict[str, Any]], seconds: float, n_tokens: int) -> list[tu
     several, the best first, of all sizes that are about as good, each for as many epochs as the others.
     """
     by_loss = sorted(trials, key=lambda entry: entry["bits_per_byte"])
-    near = [entry for entry in by_loss if entry["bits_per_byte"] <= by_loss[0]["bits_per_byte"] * (1 + LEAD)]
+    near = [
+        entry
+        for entry in by_loss
+        if entry["bits_per_byte"] <= by_loss[0]["bits_per_byte"] * (1 + TOLERATED_GAP)
+    ]
     needed = [EPOCHS * n_tokens * entry["train_seconds"] / entry["train_tokens"] for entry in near]
     if seconds < 2 * needed[0]:
         return [(max(near, key=trials.index), seconds)]
     members: list[tuple[dict[str, Any], float]] = []
     total = 0.0
-    for like, time in islice(cycle(zip(near, needed, strict=True)), MOST):
+    for like, time in islice(cycle(zip(near, needed, strict=True)), MAX_NETWORKS):
         if total + time <= seconds:
             members.append((like, time))
             total += time
@@ -188,7 +192,7 @@ def _outcome(name: str, run: Run, settings: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _take(part: Path, folder: Path) -> dict[str, Any]:
+def _adopt(part: Path, folder: Path) -> dict[str, Any]:
     """Make the run in `folder` the one in `part`; its recipe."""
     for name in (MODEL, EVENTS):
         with atomic_path(folder / name) as temporary:

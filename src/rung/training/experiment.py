@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rung.errors import UserError, nearest
-from rung.models import rung_class, tasks_with
+from rung.models import rung_class
 from rung.runs import free_folder
-from rung.tasks import task_of
+from rung.tasks import task_from, task_of
 from rung.training.config import TrainingConfig, setting_names
 from rung.training.trainers import check_settings
 
@@ -77,7 +77,7 @@ class Experiment:
         Raises UserError for a rung that is none, and for a setting that it does not have.
         """
         settings = dict(settings)
-        task = settings.pop("task", None) or task_from(rung, settings)
+        task = settings.pop("task", None) or task_from([rung], settings)
         model_class = rung_class(rung, task)
         options_class = task_of(task).options_class
         config, training, options, run = split_settings(
@@ -93,17 +93,6 @@ class Experiment:
             options_class(**options),
             RunOptions(**run),
         )
-
-
-def task_from(rung: str | None, settings: Mapping[str, Any]) -> str:
-    """The task that settings are of, by what only one has: a label is classification's, as are its rungs.
-
-    Raises UserError for a rung that no task has.
-    """
-    tasks = tasks_with(rung) if rung is not None else ["language", "classification"]
-    if settings.get("label") is not None and "classification" in tasks:
-        return "classification"
-    return tasks[0]
 
 
 def split_settings(settings: Mapping[str, Any], *configs: type) -> list[dict[str, Any]]:

@@ -47,15 +47,15 @@ def muon_and_adamw(
     except ImportError:
         raise UserError("--optimizer muon needs torch 2.9 or later; use adamw, or a newer torch") from None
     muon = Muon(matrices, lr=lr, weight_decay=weight_decay, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
-    return Together(muon, rest)
+    return CombinedOptimizer(muon, rest)
 
 
-class Together(Optimizer):
+class CombinedOptimizer(Optimizer):
     """Several optimisers of different parameters, seen as one: they share its groups and its state."""
 
     def __init__(self, *parts: Optimizer) -> None:
         self._parts = [
-            own for part in parts for own in (part._parts if isinstance(part, Together) else [part])
+            own for part in parts for own in (part._parts if isinstance(part, CombinedOptimizer) else [part])
         ]
         super().__init__([group for part in self._parts for group in part.param_groups], {})
         for part in self._parts:

@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from rung.models.transformer.hashed_ngrams import HashedNgrams
-from rung.training.muon import Together, hidden_matrices, muon_and_adamw
+from rung.training.muon import CombinedOptimizer, hidden_matrices, muon_and_adamw
 from rung.training.row_adagrad import RowAdagrad
 
 MOMENTUM = 0.9
@@ -96,7 +96,7 @@ def make_optimizer(
     tables = [part.table for part in network.modules() if isinstance(part, HashedNgrams)]
     optimizer = OPTIMIZERS[name](network, lr=lr, weight_decay=weight_decay, beta2=beta2)
     if tables:
-        optimizer = Together(optimizer, RowAdagrad(tables, lr=TABLE_LR))
+        optimizer = CombinedOptimizer(optimizer, RowAdagrad(tables, lr=TABLE_LR))
     for group in optimizer.param_groups:
         group["peak"] = group["lr"]
     return optimizer

@@ -100,7 +100,7 @@ def test_the_walk_keeps_the_longest_known_end_of_the_document(corpus: Corpus, da
 
 
 def test_the_walk_crosses_blocks_of_every_size() -> None:
-    """Much of one text over few tokens: ranges of thousands of places, and of one, narrowed and widened."""
+    """Much of one text over few tokens: ranges of thousands of places, and of one, narrowed and upcast."""
     rng = np.random.default_rng(3)
     text = np.concatenate([[2], rng.integers(0, 2, 20_000), np.zeros(9000, int), [2]]).astype(np.uint8)
     index, last = build_suffix_array(text, 3)

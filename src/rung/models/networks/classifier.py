@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rung.models.base import Classifier
-from rung.models.networks.network import TorchModel, TrainableModule, next_log_probs, widened
+from rung.models.networks.network import TorchModel, TrainableModule, next_log_probs, upcast
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
 
@@ -27,7 +27,7 @@ class ClassifierNetwork(TrainableModule):
 
     def loss(self, tokens: Tensor, labels: Tensor) -> Tensor:
         """The sum of -log p over the right `labels` (B,)."""
-        return F.cross_entropy(widened(self(tokens)), labels, reduction="sum")
+        return F.cross_entropy(upcast(self(tokens)), labels, reduction="sum")
 
 
 N = TypeVar("N", bound=ClassifierNetwork)

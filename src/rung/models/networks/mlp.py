@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rung.models.networks.network import SlidingModel, SlidingNetwork, check_counts, check_switch, widened
+from rung.models.networks.network import SlidingModel, SlidingNetwork, check_bool, check_counts, upcast
 
 TANH_GAIN = 5 / 3
 """What a tanh layer's weights are enlarged by, so that layers stacked on it keep their spread (He et al. 2015)."""
@@ -48,7 +48,7 @@ class MLPConfig:
 
     def __post_init__(self) -> None:
         check_counts(self, "context", "n_embd", "n_hidden", "n_layer")
-        check_switch(self, "batch_norm")
+        check_bool(self, "batch_norm")
 
 
 class MLP(SlidingModel["Perceptron"]):
@@ -120,7 +120,7 @@ class Perceptron(TanhNetwork):
         """Reads the blocks that a target follows and no others: they alone may enter BatchNorm's statistics."""
         is_target = targets >= 0
         logits = self.logits(self.encode(tokens.unfold(1, self._context, 1)[is_target]))
-        return F.cross_entropy(widened(logits), targets[is_target], reduction="sum")
+        return F.cross_entropy(upcast(logits), targets[is_target], reduction="sum")
 
 
 class TanhLayer(nn.Module):

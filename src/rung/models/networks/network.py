@@ -101,7 +101,7 @@ class Network(TrainableModule):
         """
         logits = self(tokens)  # (B, T, V)
         return F.cross_entropy(
-            widened(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum"
+            upcast(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum"
         )
 
 
@@ -386,12 +386,12 @@ class RecurrentNetwork(Network):
             tokens, self.initial_state(len(tokens)) if self.carried is None else self.carried
         )
         if self.carried is not None:
-            self.carried = widened(state.detach())
+            self.carried = upcast(state.detach())
         real = targets >= 0
         if not real.all():  # picking rows costs more than it saves where nothing is left out
             hidden, targets = hidden[real], targets[real]
         logits = self.logits(hidden).flatten(0, -2)
-        return F.cross_entropy(widened(logits), targets.flatten(), reduction="sum")
+        return F.cross_entropy(upcast(logits), targets.flatten(), reduction="sum")
 
 
 def check_counts(config: Any, *names: str) -> None:
@@ -402,21 +402,21 @@ def check_counts(config: Any, *names: str) -> None:
             raise UserError(f"{_flag(name)} {value!r} is not allowed: give a whole number, 1 or more")
 
 
-def check_share(config: Any, name: str) -> None:
+def check_fraction(config: Any, name: str) -> None:
     """Raises UserError when this field of a configuration is not a share below 1."""
     value = getattr(config, name)
     if type(value) not in (int, float) or not 0 <= value < 1:
         raise UserError(f"{_flag(name)} {value!r} is not allowed: give a number from 0 up to, not with, 1")
 
 
-def check_switch(config: Any, name: str) -> None:
+def check_bool(config: Any, name: str) -> None:
     """Raises UserError when this field of a configuration is neither true nor false."""
     value = getattr(config, name)
     if type(value) is not bool:
         raise UserError(f"{_flag(name)} {value!r} is not allowed: give true or false")
 
 
-def widened(x: Tensor) -> Tensor:
+def upcast(x: Tensor) -> Tensor:
     """`x` in float32 if it is in half precision."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 

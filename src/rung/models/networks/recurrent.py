@@ -34,7 +34,7 @@ from rung.models.networks.network import (
     NeuralModel,
     RecurrentNetwork,
     check_counts,
-    check_share,
+    check_fraction,
     next_log_probs,
 )
 
@@ -57,7 +57,7 @@ class RecurrentConfig:
 
     def __post_init__(self) -> None:
         check_counts(self, "n_embd", "n_hidden", "n_layer")
-        check_share(self, "dropout")
+        check_fraction(self, "dropout")
 
 
 class Recurrent(NeuralModel["RNNNetwork"]):

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError
 from rung.models.networks.mlp import TanhLayer, TanhNetwork
-from rung.models.networks.network import SlidingModel, check_counts, check_switch, widened
+from rung.models.networks.network import SlidingModel, check_bool, check_counts, upcast
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class WaveNetConfig:
 
     def __post_init__(self) -> None:
         check_counts(self, "context", "n_embd", "n_hidden")
-        check_switch(self, "batch_norm")
+        check_bool(self, "batch_norm")
         if self.context < 2 or self.context & (self.context - 1):
             below = 1 << max(1, self.context.bit_length() - 1)
             near = f"{below}" if self.context < 2 else f"{below} or {2 * below}"
@@ -110,4 +110,4 @@ class DilatedConvNetwork(TanhNetwork):
             hidden = self.hidden(tokens)
         else:
             hidden = self.hidden(tokens, F.pad(is_target, (self.history, 0), value=True))
-        return F.cross_entropy(widened(self.logits(hidden[is_target])), targets[is_target], reduction="sum")
+        return F.cross_entropy(upcast(self.logits(hidden[is_target])), targets[is_target], reduction="sum")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rung.errors import UserError, nearest
-from rung.models.networks.network import check_counts, check_share, check_switch
+from rung.models.networks.network import check_bool, check_counts, check_fraction
 from rung.models.transformer.presets import GPT2, PRESETS, SIZES
 
 ALLOWED = {
@@ -92,7 +92,7 @@ class GPTConfig:
             "a power of two, such as 65536",
         )
         for name in self._given("bias", "norm_first", "qk_norm", "tied"):
-            check_switch(self, name)
+            check_bool(self, name)
         for name in ("norm_eps", "rotary_base"):
             _check(
                 self,
@@ -101,7 +101,7 @@ class GPTConfig:
                 "a number above 0",
             )
         for name in self._given("dropout", "ngram_dropout"):
-            check_share(self, name)
+            check_fraction(self, name)
         for name in self._given(*ALLOWED):
             value, allowed = getattr(self, name), ALLOWED[name]
             if value not in allowed:

@@ -12,7 +12,7 @@ from rung.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
-class Form:
+class ConstraintSettings:
     """What a text must match; at most one of these. Of the prompt nothing is asked.
 
     Attributes:
@@ -35,12 +35,12 @@ class Form:
             raise UserError(f"{given[0]} and {given[1]} do not go together: give one of them")
 
 
-def constraint_of(form: Form, tokenizer: Tokenizer) -> Constraint | None:
+def constraint_from(form: ConstraintSettings, tokenizer: Tokenizer) -> Constraint | None:
     """The constraint that the flags ask for, None when they ask for nothing.
 
     Raises UserError for an expression or a schema that is wrong or that no text can match.
     """
-    if form == Form():
+    if form == ConstraintSettings():
         return None
     from rung.generation import constrained
 

@@ -1,0 +1,97 @@
+"""What every task has to go through: train, evaluate, other data, a climb, its table and its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rung
+from rung.cli import main
+from rung.models import RUNGS
+from rung.tasks import TASKS, task_from, task_of
+from rung.tasks.base import Dataset
+from rung.training.trainers import TRAINERS
+from tests.text_made import sentences
+
+
+def language(folder: Path) -> tuple[Path, list[str]]:
+    path = folder / "text.txt"
+    path.write_text(sentences(300), encoding="utf-8")
+    return path, ["--documents", "lines", "--rungs", "bigram,ngram"]
+
+
+def classification(folder: Path) -> tuple[Path, list[str]]:
+    path = folder / "rows.tsv"
+    rows = [f"{text}\t{'long' if len(text) > 25 else 'short'}" for text in sentences(300).split("\n") if text]
+    path.write_text("text\tsize\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path, ["--label", "size", "--steps", "20"]
+
+
+DATA = {"language": language, "classification": classification}
+"""A new task is a line here: data, and the flags of its climb."""
+
+
+def typed(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_from_data_to_the_page(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    task = task_of(name)
+    data, flags = DATA[name](tmp_path)
+    assert typed("climb", data, *flags, "--out", tmp_path / "climb", "--quiet", "--split", "60/20/20") == 0
+    shown = capsys.readouterr().out
+    assert f"bits/{task.unit}" in shown
+    assert f"bits per {task.unit}" in shown
+    page = (tmp_path / "climb" / "report.html").read_text(encoding="utf-8")
+    for column in task.columns:
+        assert column.heading.split()[0] in page
+    for term, _ in task.glossary:
+        assert term in page
+    report = json.loads((tmp_path / "climb" / "report.json").read_text(encoding="utf-8"))
+    assert len(report["rungs"]) >= 2
+    for row in report["rungs"]:
+        assert row["ci95"][0] <= row[f"bits_per_{task.unit}"] <= row["ci95"][1]
+        run = rung.load(row["run"])
+        # The pieces are the whole: what they cost together is the measure. And all splits together are the file.
+        corpus: Dataset = run.corpus
+        scores = task.scores(run.model, corpus, "test")
+        pieces = task.pieces(corpus, "test")
+        measured = rung.evaluate(run)
+        assert pieces.nats(scores).sum() == pytest.approx(measured.nats, rel=1e-5)
+        assert pieces.units.sum() == measured.units
+        assert row[f"bits_per_{task.unit}"] == pytest.approx(measured.bits_per_unit, rel=1e-6)
+        everything = sum(rung.evaluate(run, split=part).nats for part in corpus.splits)
+        assert rung.evaluate(run, data).nats == pytest.approx(everything, rel=1e-4)
+        assert typed("evaluate", row["run"], "--json") == 0
+        assert json.loads(capsys.readouterr().out)[f"bits_per_{task.unit}"] == measured.bits_per_unit
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_its_names_are_known(name: str):
+    task = task_of(name)
+    assert task.name == name
+    assert set(task.ladder) <= set(RUNGS[name])
+    own = [
+        rung_name for rung_name in RUNGS[name] if all(rung_name not in RUNGS[o] for o in TASKS if o != name)
+    ]
+    assert task_from(own[:1], ()) == name
+    assert all(rung_class.trained_by in TRAINERS for rung_class in map(class_of(name), RUNGS[name]))
+    assert len(np.unique([column.key for column in task.columns])) == len(task.columns)
+
+
+def class_of(task: str):
+    from rung.models import rung_class
+
+    return lambda name: rung_class(name, task)
+
+
+def test_rungs_of_two_tasks_are_not_climbed_together():
+    with pytest.raises(rung.UserError, match="majority is a rung of classification"):
+        task_from(["bigram", "majority"], ())
