@@ -22,6 +22,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.models.base import GradientLanguageModel, State, check_tensors
+from rung.models.config_checks import check_counts
 from rung.scratch.language import MLP, RNN, Bigram, Transformer
 from rung.scratch.losses import CrossEntropy, LogSoftmax
 from rung.scratch.tape import Module, Value
@@ -192,7 +193,7 @@ class ScratchMLPConfig:
     """Hidden layers."""
 
     def __post_init__(self) -> None:
-        _check_counts(self)
+        check_counts(self, *asdict(self))
 
 
 class ScratchMLP(SlidingScratch[MLP]):
@@ -222,7 +223,7 @@ class ScratchRNNConfig:
     """Width of the state."""
 
     def __post_init__(self) -> None:
-        _check_counts(self)
+        check_counts(self, *asdict(self))
 
 
 class ScratchRNN(ScratchModel[RNN]):
@@ -284,7 +285,8 @@ class ScratchGPTConfig:
     """Width."""
 
     def __post_init__(self) -> None:
-        _check_counts(self)
+        check_counts(self, "context", optional=True)
+        check_counts(self, "n_layer", "n_head", "n_embd")
         if self.n_embd % self.n_head:
             raise UserError(
                 f"--n-head {self.n_head} does not divide --n-embd {self.n_embd}: heads share the width equally"
@@ -382,17 +384,6 @@ def _log_probs(logits: Value) -> np.ndarray:
 def _picked(logits: Value, targets: np.ndarray) -> np.ndarray:
     """log p of `targets` (...) under `logits` (..., V)."""
     return np.take_along_axis(_log_probs(logits), targets[..., None], axis=-1)[..., 0]
-
-
-def _check_counts(config: Any) -> None:
-    """Raises UserError when a field of a configuration is not a whole number above 0, or None where that is allowed."""
-    for name, value in asdict(config).items():
-        if value is None and name == "context":
-            continue
-        if type(value) is not int or value < 1:
-            raise UserError(
-                f"--{name.replace('_', '-')} {value!r} is not allowed: give a whole number, 1 or more"
-            )
 
 
 CROSS_ENTROPY = CrossEntropy()

@@ -11,7 +11,7 @@ import torch
 from rung.events import Event, Finished, Note
 from rung.measure import Measure
 from rung.models.base import Model
-from rung.models.networks.network import TorchModel
+from rung.models.networks.torch_model import TorchModel
 from rung.tasks.base import Dataset, Task
 from rung.training import health, lr_finder
 from rung.training.config import TrainingConfig

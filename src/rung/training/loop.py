@@ -27,7 +27,7 @@ from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
 from rung.models.networks.mlp import BatchNorm
-from rung.models.networks.network import TrainableModule
+from rung.models.networks.torch_model import TrainableModule
 from rung.process_group import ProcessGroup
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average

@@ -23,7 +23,7 @@ from rung.batches import Batches
 from rung.errors import UserError
 from rung.events import Event, Step
 from rung.files import atomic_path
-from rung.models.networks.network import TrainableModule
+from rung.models.networks.torch_model import TrainableModule
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
 

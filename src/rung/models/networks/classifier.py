@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rung.models.base import Classifier
-from rung.models.networks.network import TorchModel, TrainableModule, next_log_probs, upcast
+from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
 

@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rung.models.networks.network import SlidingModel, SlidingNetwork, check_bool, check_counts, upcast
+from rung.models.config_checks import check_bool, check_counts
+from rung.models.networks.network import SlidingModel, SlidingNetwork
+from rung.models.networks.torch_model import upcast
 
 TANH_GAIN = 5 / 3
 """What a tanh layer's weights are enlarged by, so that layers stacked on it keep their spread (He et al. 2015)."""

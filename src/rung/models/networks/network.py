@@ -20,53 +20,22 @@ have no window at all.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from abc import abstractmethod
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from rung.errors import UserError
-from rung.models.base import GradientLanguageModel, GradientModel, State, check_tensors
+from rung.models.base import GradientLanguageModel, State
+from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
 
 HIDDEN_TOKENS_AT_ONCE = 1 << 12
 """Tokens read in one forward while scoring: more, and what passes between layers no longer fits the cache."""
 
 LOGITS_AT_ONCE = 1 << 22
 """Logits made at once while scoring: 16 MiB of float32."""
-
-
-class TrainableModule(nn.Module, ABC):
-    """A torch module that a trainer can learn the weights of: it has a loss.
-
-    Attributes:
-        carried: what it keeps of one batch for the next, a tensor (S, L, B, ...) with the rows of the batch third; None
-            = nothing, as it is unless training has called `start_carrying` and the network has something to keep.
-    """
-
-    carried: Tensor | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        # A buffer, so that a checkpoint holds it, but no part of the model.
-        self.register_buffer("carried", None, persistent=False)
-
-    loss: Callable[..., Tensor]
-    """The sum, in nats, of -log p over the targets of a batch, whose arrays come in the order of its `Batches`."""
-
-    def start_carrying(self, batch: int) -> None:
-        """From now on `loss` may go on from one batch of this many rows to the next."""
-
-    def set_epochs(self, epochs: float) -> None:
-        """Called before each step of training: how many times over the training data was read."""
-
-    @abstractmethod
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Give every weight and buffer its first value, in place, with no other source of chance."""
 
 
 class Network(TrainableModule):
@@ -103,88 +72,6 @@ class Network(TrainableModule):
         return F.cross_entropy(
             upcast(logits.flatten(0, 1)), targets.flatten(), ignore_index=-1, reduction="sum"
         )
-
-
-M = TypeVar("M", bound=TrainableModule)
-
-
-class TorchModel(GradientModel, Generic[M]):
-    """A rung whose weights are learned by gradient descent, in torch.
-
-    Attributes:
-        network: the torch module, in training mode when new, in evaluation mode when loaded. A trainer
-            sets the mode it needs; inference never drops anything and leaves the mode as it finds it.
-    """
-
-    trained_by = "torch"
-    distributed = True
-    network: M
-
-    build: ClassVar[Callable[..., Any]]
-    """From a configuration and the sizes of the data to the network. Its weights may hold anything yet: `init_weights`
-    or a checkpoint fills them."""
-
-    @classmethod
-    def new_network(cls, config: Any, seed: int, *shape: Any) -> M:
-        """A new network, `build(config, *shape)`; the same seed gives the same weights. torch's global generator is
-        left alone."""
-        # On the meta device torch's own initialisation, which draws from the global generator, does nothing.
-        with torch.device("meta"):
-            network = cls.build(config, *shape)
-        network.to_empty(device="cpu")
-        with torch.no_grad():
-            network.init_weights(torch.Generator().manual_seed(seed))
-        return network
-
-    @classmethod
-    def loaded_network(cls, config: Any, tensors: dict[str, np.ndarray], *shape: Any) -> M:
-        """The network whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
-        with torch.device("meta"):
-            network = cls.build(config, *shape)
-        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        check_tensors(expected, tensors)
-        copies = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
-        network.load_state_dict(copies, assign=True)
-        network.eval()
-        return network
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Copies of the weights and buffers."""
-        state = self.network.state_dict()
-        return {name: tensor.numpy(force=True).copy() for name, tensor in state.items()}
-
-    @property
-    def n_parameters(self) -> int:
-        """How many weights are learned; a tied one counts once."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the network, in place. States made before belong to the old device."""
-        self.network.to(device)
-        return self
-
-    @contextmanager
-    def inference(self) -> Iterator[None]:
-        """No gradients and no dropout inside; afterwards every module is in the mode it was in."""
-        training = (
-            [module for module in self.network.modules() if module.training] if self.network.training else []
-        )
-        for module in training:
-            module.training = False
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            for module in training:
-                module.training = True
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        """`array`, one of our own making (torch won't share a read-only one), where the network is."""
-        return torch.from_numpy(array).to(self.device)
 
 
 N = TypeVar("N", bound=Network)
@@ -394,43 +281,7 @@ class RecurrentNetwork(Network):
         return F.cross_entropy(upcast(logits), targets.flatten(), reduction="sum")
 
 
-def check_counts(config: Any, *names: str) -> None:
-    """Raises UserError when one of these fields of a configuration is not a whole number above 0."""
-    for name in names:
-        value = getattr(config, name)
-        if type(value) is not int or value < 1:
-            raise UserError(f"{_flag(name)} {value!r} is not allowed: give a whole number, 1 or more")
-
-
-def check_fraction(config: Any, name: str) -> None:
-    """Raises UserError when this field of a configuration is not a share below 1."""
-    value = getattr(config, name)
-    if type(value) not in (int, float) or not 0 <= value < 1:
-        raise UserError(f"{_flag(name)} {value!r} is not allowed: give a number from 0 up to, not with, 1")
-
-
-def check_bool(config: Any, name: str) -> None:
-    """Raises UserError when this field of a configuration is neither true nor false."""
-    value = getattr(config, name)
-    if type(value) is not bool:
-        raise UserError(f"{_flag(name)} {value!r} is not allowed: give true or false")
-
-
-def upcast(x: Tensor) -> Tensor:
-    """`x` in float32 if it is in half precision."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def next_log_probs(logits: Tensor) -> np.ndarray:
-    """Logits (B, V) as log-probabilities for the other side of the boundary, float32."""
-    return torch.log_softmax(logits.float(), dim=-1).numpy(force=True)
-
-
 def _log_prob(logits: Tensor, targets: Tensor) -> Tensor:
     """log p of `targets` (M,) under `logits` (M, V), in float32."""
     logits = logits.float()
     return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")

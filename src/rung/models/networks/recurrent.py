@@ -29,14 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.models.base import State
-from rung.models.networks.network import (
-    HIDDEN_TOKENS_AT_ONCE,
-    NeuralModel,
-    RecurrentNetwork,
-    check_counts,
-    check_fraction,
-    next_log_probs,
-)
+from rung.models.config_checks import check_counts, check_fraction
+from rung.models.networks.network import HIDDEN_TOKENS_AT_ONCE, NeuralModel, RecurrentNetwork
+from rung.models.networks.torch_model import next_log_probs
 
 HEAD_SCALE = 0.1
 """What the head's first weights are scaled by: nearly equal logits, and so a first loss near ln V."""

@@ -26,8 +26,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
+from rung.models.config_checks import check_bool, check_counts
 from rung.models.networks.mlp import TanhLayer, TanhNetwork
-from rung.models.networks.network import SlidingModel, check_bool, check_counts, upcast
+from rung.models.networks.network import SlidingModel
+from rung.models.networks.torch_model import upcast
 
 
 @dataclass(frozen=True)

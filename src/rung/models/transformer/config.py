@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from rung.errors import UserError, nearest
-from rung.models.networks.network import check_bool, check_counts, check_fraction
+from rung.models.config_checks import check_bool, check_counts, check_field, check_fraction, flag
 from rung.models.transformer.presets import GPT2, PRESETS, SIZES
 
 ALLOWED = {
@@ -81,32 +80,37 @@ class GPTConfig:
     """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.4 for much."""
 
     def __post_init__(self) -> None:
-        check_counts(
-            self, *self._given("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
+        sizes = ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
+        check_counts(self, *sizes, optional=True)
+        check_field(
+            self,
+            "ngrams",
+            lambda value: type(value) is int and 0 <= value <= 16,
+            "0 (none), or 2 to 16",
+            optional=True,
         )
-        _check(self, "ngrams", lambda value: type(value) is int and 0 <= value <= 16, "0 (none), or 2 to 16")
-        _check(
+        check_field(
             self,
             "ngram_rows",
             lambda value: type(value) is int and value >= 2 and value & (value - 1) == 0,
             "a power of two, such as 65536",
+            optional=True,
         )
-        for name in self._given("bias", "norm_first", "qk_norm", "tied"):
-            check_bool(self, name)
+        check_bool(self, "bias", "norm_first", "qk_norm", "tied", optional=True)
         for name in ("norm_eps", "rotary_base"):
-            _check(
+            check_field(
                 self,
                 name,
                 lambda value: type(value) in (int, float) and 0 < value < math.inf,
                 "a number above 0",
+                optional=True,
             )
-        for name in self._given("dropout", "ngram_dropout"):
-            check_fraction(self, name)
-        for name in self._given(*ALLOWED):
-            value, allowed = getattr(self, name), ALLOWED[name]
-            if value not in allowed:
+        check_fraction(self, "dropout", "ngram_dropout", optional=True)
+        for name, allowed in ALLOWED.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
                 near = nearest(value, allowed) if isinstance(value, str) else ""
-                raise UserError(f"{_flag(name)} {value!r} is unknown{near} (known: {', '.join(allowed)})")
+                raise UserError(f"{flag(name)} {value!r} is unknown{near} (known: {', '.join(allowed)})")
         if self.ngrams == 1:
             raise UserError(
                 "--ngrams 1 is not allowed: single tokens have their rows anyway; give 0, or 2 to 16"
@@ -117,10 +121,6 @@ class GPTConfig:
                 " at the door; give --positions rotary, alibi or none, or --ngrams 0"
             )
         self._check_heads()
-
-    def _given(self, *names: str) -> list[str]:
-        """Those of these fields that are not left open."""
-        return [name for name in names if getattr(self, name) is not None]
 
     def _check_heads(self) -> None:
         if self.n_head is None:
@@ -202,13 +202,3 @@ class Shape:
 def default_n_head(n_embd: int) -> int:
     """As many heads as divide the width, each at least HEAD_SIZE wide."""
     return next(heads for heads in range(max(1, n_embd // HEAD_SIZE), 0, -1) if n_embd % heads == 0)
-
-
-def _check(config: GPTConfig, name: str, accepts: Any, allowed: str) -> None:
-    value = getattr(config, name)
-    if value is not None and not accepts(value):
-        raise UserError(f"{_flag(name)} {value!r} is not allowed: give {allowed}")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

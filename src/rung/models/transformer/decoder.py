@@ -25,7 +25,8 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.models.base import State
-from rung.models.networks.network import NeuralModel, next_log_probs
+from rung.models.networks.network import NeuralModel
+from rung.models.networks.torch_model import next_log_probs
 from rung.models.transformer.config import HEAD_SIZE, GPTConfig, default_n_head
 from rung.models.transformer.hashed_ngrams import default_ngram_dropout, default_ngram_rows
 from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
