@@ -119,8 +119,8 @@ def bars(rungs: Sequence[dict[str, Any]], best: str, unit: str = "byte") -> str:
         return _svg(figure, "bars", f"Bits per {unit} of every rung")
 
 
-def losses(rung: dict[str, Any], index: int) -> str:
-    """Training and validation loss of one neural rung, nats per token over steps; `index` is its place."""
+def losses(rung: dict[str, Any], index: int, target: str = "token") -> str:
+    """Training and validation loss of one neural rung, nats per target over steps; `index` is its place."""
     train, validation = _finite(rung["curve"]["train"], 3), _finite(rung["curve"]["validation"], 4)
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
@@ -147,7 +147,7 @@ def losses(rung: dict[str, Any], index: int) -> str:
         ax.grid(axis="y")
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("steps")
-        ax.set_ylabel("nats per token")
+        ax.set_ylabel(f"nats per {target}")
         if len(train) or len(validation):
             ax.legend(loc="upper right", labelcolor=MUTED, handlelength=1.2, borderaxespad=0)
         return _svg(figure, f"loss-{index}", f"Training and validation loss of {rung['name']}")

@@ -154,7 +154,7 @@ def render(report: Mapping[str, Any]) -> str:
         colours=plots.RUNG_COLOURS,
         bars=Markup(plots.bars(rungs, report["best"], task.unit)),
         time=Markup(plots.against_time(rungs, task.unit)),
-        losses=[(rung, Markup(plots.losses(rung, i))) for i, rung in neural],
+        losses=[(rung, Markup(plots.losses(rung, i, task.target))) for i, rung in neural],
         unit=task.unit,
         writes=task.writes,
         columns=task.columns,
