@@ -40,8 +40,8 @@ class Measure:
     split: str
     target: str = "token"
     unit: str = "byte"
-    figures: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict, hash=False)
+    counts: dict[str, int] = field(default_factory=dict, hash=False)
     task: str = "language"
 
     def __post_init__(self) -> None:
