@@ -224,7 +224,7 @@ def test_one_batch_is_memorised_and_told(rows: Path, tmp_path: Path):
         ("text,stars\n", {"label": "stars"}, "no rows"),
     ],
 )
-def test_data_at_fault_are_told_in_one_line(text: str, flags: dict[str, str], says: str, tmp_path: Path):
+def test_data_at_fault_are_told_in_one_line(text: str, flags: dict[str, Any], says: str, tmp_path: Path):
     path = tmp_path / "rows.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=says):
