@@ -31,7 +31,7 @@ from rung.generation.speculative import open_draft
 from rung.measure import Measure
 from rung.models.mix import MixConfig
 from rung.process_group import launched
-from rung.runs import RECIPE, Run, load, prepare_run, shared_tokenizer
+from rung.runs import RECIPE, Run, load, load_language_model, prepare_run, shared_tokenizer
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.options import DataOptions, ReadOptions
@@ -242,7 +242,7 @@ def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
     """Score texts one by one, each as a document of its own."""
-    run = _opened(run)
+    run = load_language_model(run)
     return score_texts(run.model, run.tokenizer, texts)
 
 
@@ -263,7 +263,7 @@ def generate_many(
     run: Run | str | Path, prompts: Iterable[str], *, draft: str | None = None, **settings: Any
 ) -> Iterator[list[Sample]]:
     """`generate` for each prompt, in order and as they are needed; many go side by side, each as if it were alone."""
-    run = _opened(run)
+    run = load_language_model(run)
     how, search, form = split_settings(settings, Sampling, BeamSettings, ConstraintSettings)
     return generate_each(
         run.model,
@@ -278,7 +278,7 @@ def generate_many(
 
 def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[MaskFilling]:
     """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
-    run = _opened(run)
+    run = load_language_model(run)
     return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
 
 

@@ -41,8 +41,8 @@ class Measure:
     target: str
     unit: str
     task: str
-    figures: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict, hash=False)
+    counts: dict[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.targets == 0 or self.units == 0:

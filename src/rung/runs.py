@@ -140,11 +140,22 @@ def load(path: str | Path) -> Run:
     return Run(folder, recipe)
 
 
+def load_language_model(run: Run | str | Path) -> Run:
+    """A run, or the one in a folder, whose model gives P(text). Raises UserError for one of another task."""
+    run = run if isinstance(run, Run) else load(run)
+    if run.task.name != "language":
+        raise UserError(
+            f"{run.folder} is a {run.rung}, trained for {run.task.name}: that is no language model, so its text is "
+            f"neither written, scored nor looked up; measure it: rung evaluate {run.folder}"
+        )
+    return run
+
+
 def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:
     """The one tokeniser of several runs. Raises UserError when they have different ones or a run isn't there."""
     if not paths:
         raise UserError("name the runs to mix: --runs RUN RUN ...")
-    tokenizers = [load(path).tokenizer for path in paths]
+    tokenizers = [load_language_model(path).tokenizer for path in paths]
     for path, tokenizer in zip(paths, tokenizers, strict=True):
         if tokenizer.token_bytes != tokenizers[0].token_bytes:
             raise UserError(

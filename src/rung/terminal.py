@@ -230,6 +230,8 @@ def measured(result: Mapping[str, Any], tokenizer: str) -> str:
 
 def measure_in_full(measure: Measure, tokenizer: str) -> str:
     """A measure as `rung evaluate` shows it, on a few lines."""
+    from rung.tasks import task_of
+
     said = measure.to_json()
     lines = [f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"]
     if measure.task == "language":
@@ -237,9 +239,8 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
             f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {tokenizer} token"
         ]
     elif measure.figures:
-        lines += [
-            ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measure.figures.items())
-        ]
+        names = {column.key: column.short for column in task_of(measure.task).columns}
+        lines += [", ".join(f"{names[key]} {value:.4f}" for key, value in measure.figures.items())]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
     lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -244,3 +245,43 @@ def test_what_does_not_belong_together_is_told(rows: Path, tmp_path: Path):
     other.write_text("text,stars\na film,four\n")
     with pytest.raises(UserError, match="label 'four' was not there in training"):
         rung.evaluate(run, other)
+
+
+def test_what_is_no_language_model_is_told_to_whoever_wants_text(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """One line and exit code 2 of every verb of text, wherever the run is named."""
+    run, text = str(tmp_path / "run"), tmp_path / "text.txt"
+    text.write_text("the film is a film. " * 40)
+    rung.train("majority", rows, label="stars", out=run)
+    bigram = rung.train("bigram", text, out=tmp_path / "bigram", tokenizer="word")
+    for arguments in (
+        ["sample", run],
+        ["sample", str(bigram.folder), "--draft", run],
+        ["score", run, str(text)],
+        ["score", run, "--text", "film"],
+        ["fill", run, "a [MASK]"],
+        ["fill", run, "--file", str(text)],
+        ["count", run, "film"],
+        ["trace", run, str(text)],
+        ["train", "mix", str(text), "--runs", run, run, "--out", str(tmp_path / "mix")],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        said = capsys.readouterr()
+        assert (end.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert f"{run} is a majority, trained for classification" in said.err
+    with pytest.raises(UserError, match="--label stars does not fit"):
+        rung.evaluate(bigram, rows, label="stars")
+    for wanted in (
+        lambda: rung.score(run, ["film"]),
+        lambda: rung.generate(run),
+        lambda: rung.fill(run, "[MASK]"),
+    ):
+        with pytest.raises(UserError, match="no language model"):
+            wanted()
+
+
+def test_measures_can_be_kept_in_sets_and_copied(rows: Path, tmp_path: Path):
+    measure = rung.evaluate(rung.train("majority", rows, label="stars", out=tmp_path / "run"))
+    assert {measure, copy.copy(measure), copy.deepcopy(measure)} == {measure}

@@ -124,9 +124,12 @@ def test_memory_that_is_not_there_is_one_line(text: Path, tmp_path: Path):
         api.train("gpt", text, out=tmp_path / "r", steps=1, n_layer=1, n_head=2, n_embd=20_000_000, context=8)
     with pytest.raises(UserError, match="out of memory: lower --batch-size"):
         api.train("neural-bigram", text, out=tmp_path / "b", steps=1, batch_size=10**12)
-    with pytest.raises(UserError, match="--batch-size"), health.memory_told(TrainingConfig(batch_size=7)):
+    with (
+        pytest.raises(UserError, match="--batch-size"),
+        health.explaining_out_of_memory(TrainingConfig(batch_size=7)),
+    ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-    with pytest.raises(RuntimeError, match="another"), health.memory_told(TrainingConfig()):
+    with pytest.raises(RuntimeError, match="another"), health.explaining_out_of_memory(TrainingConfig()):
         raise RuntimeError("another fault")
 
 

@@ -64,10 +64,9 @@ def app_for(arguments: list[str]) -> App:
         from rung.training.experiment import RunOptions
 
         flatten(train, run=RunOptions)
-        for verb in (climb, train_best):
-            flatten(
-                verb, training=TrainingConfig, options=task_typed(arguments).options_class, run=RunOptions
-            )
+        for verb, rung in ((climb, None), (train_best, "gpt")):
+            options = task_typed(arguments, rung).options_class
+            flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
     if arguments[:1] == ["evaluate"]:
         from rung.text.options import ReadOptions
 

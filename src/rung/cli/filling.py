@@ -51,15 +51,15 @@ def fill(
         field: which JSON field or column of the file holds the text.
         json: print one JSON object, nothing else.
     """
-    from rung import api
     from rung.generation import masked
+    from rung.runs import load_language_model
 
     if (text is None) == (file is None):
         raise UserError(
             'give one text with [MASK], or --file: rung fill RUN "the cows [MASK] grass", or '
             "rung fill RUN --file test.txt"
         )
-    opened = api.load(run)
+    opened = load_language_model(run)
     if text is not None:
         found = masked.fill(opened.model, opened.tokenizer, text, n_best=n_best, beams=beams)
         if json:

@@ -21,10 +21,10 @@ def count(run: Path, text: Text, *, places: int = 5, json: bool = False) -> int:
         places: how many places to show.
         json: print the answer as one JSON object, nothing else.
     """
-    from rung import api
     from rung.inspection.passages import open_index
+    from rung.runs import load_language_model
 
-    found = open_index(api.load(run)).count(text, places=places)
+    found = open_index(load_language_model(run)).count(text, places=places)
     if json:
         show_json(asdict(found))
         return 0
@@ -48,13 +48,13 @@ def trace(run: Path, file: Text, *, min: int | None = None, json: bool = False) 
         min: the shortest passage to mark, in bytes; by default 32.
         json: print the answer as one JSON object, nothing else.
     """
-    from rung import api
     from rung.inspection.passages import MIN_BYTES, open_index
+    from rung.runs import load_language_model
     from rung.text.sources import open_source
 
     no_option(file)
     text = "".join(open_source(file, documents="files"))
-    found = open_index(api.load(run)).trace(text, minimum=MIN_BYTES if min is None else min)
+    found = open_index(load_language_model(run)).trace(text, minimum=MIN_BYTES if min is None else min)
     if json:
         show_json(asdict(found))
         return 0

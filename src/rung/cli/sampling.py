@@ -37,13 +37,14 @@ def sample(
             stands there; of names and the like: in training, in validation, or new.
         json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
     """
-    from rung import api, terminal
+    from rung import terminal
     from rung.cli.filling import draft_record, print_draft
     from rung.generation.constraint_settings import constraint_from
     from rung.generation.prompts import generate_each, read_prompts, sample_record
     from rung.generation.sampling import sample_steps, text_pieces
     from rung.generation.speculative import SpeculationReport, open_draft, speculative_steps
     from rung.inspection.novelty import NoveltyIndex
+    from rung.runs import load_language_model
 
     if prompts is not None and prompt:
         raise UserError("--prompts does not go with a PROMPT: put it in the file")
@@ -51,7 +52,7 @@ def sample(
         prompt.encode("utf-8")
     except UnicodeEncodeError:
         raise UserError("the prompt is not UTF-8") from None
-    opened = api.load(run)
+    opened = load_language_model(run)
     model, tokenizer = opened.model, opened.tokenizer
     constraint = constraint_from(form, tokenizer)
     guesser = None if draft is None else open_draft(draft, opened)

@@ -67,7 +67,7 @@ def score(
             comparisons, and, or, not, parentheses.
         quiet: show no progress.
     """
-    from rung import api
+    from rung.runs import load_language_model
 
     if text is not None:
         from rung.evaluation.token_scores import score_text
@@ -75,7 +75,7 @@ def score(
         for flag, value in (("FILE", file), ("--field", field), ("--out", out), ("--keep", keep)):
             if value is not None:
                 raise UserError(f"{flag} does not go with --text, which is one text by itself")
-        show_json(score_text(api.load(run), text))
+        show_json(score_text(load_language_model(run), text))
         return 0
     if file is None:
         raise UserError('name a file, - for standard input, or one text: rung score RUN --text "..."')
@@ -83,7 +83,7 @@ def score(
     from rung import terminal
     from rung.evaluation.filter import Scoring
 
-    scoring = Scoring(api.load(run), file, field=field, keep=keep, out=out)
+    scoring = Scoring(load_language_model(run), file, field=field, keep=keep, out=out)
     shown = out is None and sys.stdout.isatty()
     records, kept, n_bad = 0, 0, 0
     places: list[str] = []

@@ -34,6 +34,8 @@ def climb(
 ) -> int:
     """Train the ladder's rungs on the same data, compare them, say what each step up buys.
 
+    The runs and the report go to OUT, by default runs/climb; SEED is of the bootstrap too.
+
     Example: rung climb my.txt --minutes 2
 
     Args:
@@ -267,6 +269,8 @@ def train_best(
 ) -> int:
     """The lowest loss for the minutes: count, try transformers of some sizes, train the best of them, mix.
 
+    The parts lie in OUT/parts, each a run of its own.
+
     Example: rung train best my.txt --minutes 10
 
     Args:
@@ -319,12 +323,13 @@ def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) 
     if found is None:
         return stopped("; nothing was found out yet")
     folder = experiment.run.folder("")
+    label = f" --label {experiment.options.label}" if experiment.task == "classification" else ""
     if json:
         show_json({"run": str(folder), "suggestion": found.suggestion, "picture": str(folder / PICTURE)})
         return 0
     print(
         f"suggested learning rate: {found.suggestion:g}, where the smoothed loss falls fastest\n"
         f"picture: {folder / PICTURE}\n"
-        f"next: rung train {experiment.rung} {experiment.data} --lr {found.suggestion:g}"
+        f"next: rung train {experiment.rung} {experiment.data}{label} --lr {found.suggestion:g}"
     )
     return 0

@@ -150,7 +150,7 @@ def render(report: Mapping[str, Any]) -> str:
         level=_level(report),
         verdict=first,
         lede=" ".join(rest),
-        told=list(zip(report["steps"], sentences(report), strict=True)),
+        compared=list(zip(report["steps"], sentences(report), strict=True)),
         colours=plots.RUNG_COLOURS,
         bars=Markup(plots.bars(rungs, report["best"], task.unit)),
         time=Markup(plots.against_time(rungs, task.unit)),

@@ -34,7 +34,7 @@ from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
 from rung.generation.sampling import Step
 from rung.generation.settings import Sampling
 from rung.models.base import LanguageModel, State
-from rung.runs import Run, load
+from rung.runs import Run, load_language_model
 from rung.text.tokenizers import Tokenizer
 
 LOOKUP = "lookup"
@@ -249,7 +249,7 @@ def open_draft(name: str, run: Run) -> Draft | LanguageModel:
     """
     if name == LOOKUP:
         return PromptLookupDraft()
-    other = load(name)
+    other = load_language_model(name)
     if other.tokenizer.token_bytes != run.tokenizer.token_bytes:
         raise UserError(
             f"--draft {name} has another tokeniser than {run.folder}; a draft must be trained on the same text with "

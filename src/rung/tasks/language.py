@@ -143,6 +143,10 @@ class LanguageModeling(Task[Corpus]):
         options: ReadOptions,
         facts: dict[str, Any],
     ) -> Measure:
+        if options.label is not None:
+            raise UserError(
+                f"--label {options.label} does not fit: a language model has no labels to measure"
+            )
         # A short list of lines is cut as the list was that the model was trained on.
         trained_on = facts["source"].get("documents")
         source = open_source(

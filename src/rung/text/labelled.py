@@ -84,7 +84,7 @@ def read_labelled(
     data: str | Path, *, field: str, label: str, sha256: str | None = None
 ) -> tuple[list[str], list[str]]:
     """The texts and labels of a table's rows. Raises UserError when it is none, or a column or a label is missing."""
-    source = open_source(data, field=field, sha256=sha256)
+    source = open_source(data, sha256=sha256)
     texts: list[str] = []
     labels: list[str] = []
     for file in source.files:

@@ -122,18 +122,20 @@ class ContiguousBatches(WindowBatches):
     """Batches whose rows go on from batch to batch, for a network that carries its state along.
 
     In an epoch the documents are shuffled, cut into rows and laid end to end, and the line of rows is broken into
-    `batch_size` lanes of equal length. Batch t takes the next row of every lane. A row goes on with the document of
-    the row before it, or is `fresh`: it begins a document or, at a lane's beginning, somewhere within one. All
+    `batch_size` streams of equal length. Batch t takes the next row of every stream. A row goes on with the document of
+    the row before it, or is `fresh`: it begins a document or, at a stream's beginning, somewhere within one. All
     documents are cut at multiples of one length, drawn anew each epoch between three quarters of the window and all
     of it. Only a document's last row can be shorter, so no filling comes between a row and the one that goes on. A
-    lane that has run out by the epoch's last batch has a row of nothing but PADDING there.
+    stream that has run out by the epoch's last batch has a row of nothing but PADDING there.
     """
 
     def batch(self, t: int) -> Batch:
         """As of `WindowBatches`, but with always `batch_size` rows, and third which rows (B,) are fresh."""
         rows, there = self._rows_of(t)
         n_targets = int((self._end[rows] - self._begin[rows])[there].sum())
-        fresh = (~there | (self._begin[rows] == self._start[rows]) | (rows == self._lanes[:-1]))[self._shard]
+        fresh = (~there | (self._begin[rows] == self._start[rows]) | (rows == self._streams[:-1]))[
+            self._shard
+        ]
         rows, there = rows[self._shard], there[self._shard]
         nowhere = np.ones(len(rows), np.int64)  # from 1 to 1: no tokens
         picked = (self._begin[rows], self._end[rows], self._start[rows])
@@ -141,14 +143,14 @@ class ContiguousBatches(WindowBatches):
         return Batch((*arrays, fresh), n_targets)
 
     def _rows_of(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows (B,) of batch t in its epoch, which is laid out, and whether the lane has one left."""
+        """The rows (B,) of batch t in its epoch, which is laid out, and whether the stream has one left."""
         epoch = int(np.searchsorted(self._epoch_begins, t, side="right")) - 1
         self._lay_out(epoch)
         while t >= self._epoch_begins[epoch + 1]:
             epoch += 1
             self._lay_out(epoch)
-        rows = self._lanes[:-1] + t - self._epoch_begins[epoch]
-        there = rows < self._lanes[1:]
+        rows = self._streams[:-1] + t - self._epoch_begins[epoch]
+        there = rows < self._streams[1:]
         return np.where(there, rows, 0), there
 
     def _lay_out(self, epoch: int) -> None:
@@ -165,10 +167,10 @@ class ContiguousBatches(WindowBatches):
         self._start = start[document]
         self._begin = self._start + within * size
         self._end = np.minimum(self._begin + size, stop[document])
-        self._lanes = len(document) * np.arange(self._batch_size + 1) // self._batch_size
+        self._streams = len(document) * np.arange(self._batch_size + 1) // self._batch_size
         self._epoch = epoch
         if epoch + 1 == len(self._epoch_begins):
-            self._epoch_begins.append(self._epoch_begins[epoch] + int(np.diff(self._lanes).max()))
+            self._epoch_begins.append(self._epoch_begins[epoch] + int(np.diff(self._streams).max()))
 
 
 def padded_documents(stream: TokenStream, rows: np.ndarray, window: int | None = None) -> np.ndarray:

@@ -50,7 +50,7 @@ class TorchTrainer(Trainer):
     def train(self, job: Job) -> Iterator[Event | Model]:
         training, task, dataset = job.training, job.task, job.dataset
         # What is used up by a batch that is too large may be asked for anywhere in here.
-        with health.memory_told(training):
+        with health.explaining_out_of_memory(training):
             model, parallel = _new_model(job)
             batches = task.batches(model, dataset, training.window, training.batch_size, job.seed, job.group)
 
@@ -73,7 +73,7 @@ class TorchTrainer(Trainer):
             resume=job.resume and (job.run.folder / LAST).exists(),
             parallel=parallel,
         )
-        with health.memory_told(training):
+        with health.explaining_out_of_memory(training):
             for event in events:
                 if isinstance(event, Finished):
                     if training.overfit_one_batch and event.reason == "budget" and job.group.rank == 0:
@@ -87,7 +87,7 @@ class TorchTrainer(Trainer):
 def sweep(job: Job) -> Iterator[Event | lr_finder.Sweep]:
     """Try learning rates on a new model instead of training it: Steps, and last what was found."""
     training = job.training
-    with health.memory_told(training):
+    with health.explaining_out_of_memory(training):
         model, _ = _new_model(job)
         batches = job.task.batches(
             model, job.dataset, training.window, training.batch_size, job.seed, job.group

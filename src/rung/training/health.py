@@ -56,7 +56,7 @@ def memorised(loss: float, lowest: float, target: str = "token") -> str:
 
 
 @contextmanager
-def memory_told(config: TrainingConfig) -> Iterator[None]:
+def explaining_out_of_memory(config: TrainingConfig) -> Iterator[None]:
     """Turn running out of memory, torch's or NumPy's, into a UserError that says what to lower."""
     try:
         yield
