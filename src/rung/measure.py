@@ -73,8 +73,11 @@ class Measure:
         }
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in (said := self.to_json()):
-            return said[name]
+        # A field that is asked for here is not there yet: the object is being copied or unpickled.
+        if name not in self.__dataclass_fields__ and not name.startswith("_"):
+            said = self.to_json()
+            if name in said:
+                return said[name]
         raise AttributeError(f"a measure of {self.task} has no {name!r}")
 
 

@@ -64,8 +64,8 @@ def app_for(arguments: list[str]) -> App:
         from rung.training.experiment import RunOptions
 
         flatten(train, run=RunOptions)
-        for verb, rung in ((climb, None), (train_best, "gpt")):
-            options = task_typed(arguments, rung).options_class
+        options = task_typed(arguments).options_class
+        for verb in (climb, train_best):
             flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
     if arguments[:1] == ["evaluate"]:
         from rung.text.options import ReadOptions
@@ -114,7 +114,8 @@ def task_typed(arguments: list[str]) -> Task[Any]:
 
     flags = {part.split("=")[0][2:] for part in arguments if part.startswith("--")}
     if arguments[0] == "train":
-        rungs = [name for name in arguments[1:2] if name != "best" and not name.startswith("-")]
+        # The best is a mixture of language models.
+        rungs = ["mix" if name == "best" else name for name in arguments[1:2] if not name.startswith("-")]
     else:
         rungs = _typed_rungs(arguments)
     return task_of(task_from(rungs, flags))
