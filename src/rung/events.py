@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rung.measure import Measure
+from rung.measure import Measure, Named
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
-class Evaluation(Event):
+class Evaluation(Named, Event):
     """The whole validation split measured. `train_nats_per_target` is the mean loss since the last evaluation.
 
     In JSON, and as attributes too, losses have the names of what is predicted and measured: `nats_per_token`,
@@ -74,14 +74,6 @@ class Evaluation(Event):
             "seconds": self.seconds,
             "best": self.best,
         }
-
-    def __getattr__(self, name: str) -> Any:
-        # A field that is asked for here is not there yet: the object is being copied or unpickled.
-        if name not in self.__dataclass_fields__ and not name.startswith("_"):
-            said = self.to_json()
-            if name in said:
-                return said[name]
-        raise AttributeError(f"an evaluation has no {name!r}")
 
 
 @dataclass(frozen=True)

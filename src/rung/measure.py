@@ -16,8 +16,24 @@ from typing import Any
 from rung.errors import UserError
 
 
+class Named:
+    """What `to_json` says, as attributes too."""
+
+    def to_json(self) -> dict[str, Any]:
+        """By name, what is to be said."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        # A field that is asked for here is not there yet: the object is being copied or unpickled.
+        if not name.startswith("_") and name not in getattr(type(self), "__dataclass_fields__", ()):
+            said = self.to_json()
+            if name in said:
+                return said[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+
 @dataclass(frozen=True)
-class Measure:
+class Measure(Named):
     """How well a model predicts a split.
 
     Beside its fields it has by name what the task speaks of: `bits_per_byte`, `nats_per_token`, `tokens`, `bytes` and
@@ -71,14 +87,6 @@ class Measure:
             **self.counts,
             "split": self.split,
         }
-
-    def __getattr__(self, name: str) -> Any:
-        # A field that is asked for here is not there yet: the object is being copied or unpickled.
-        if name not in self.__dataclass_fields__ and not name.startswith("_"):
-            said = self.to_json()
-            if name in said:
-                return said[name]
-        raise AttributeError(f"a measure of {self.task} has no {name!r}")
 
 
 def perplexity(nats_per_target: float) -> float:
