@@ -19,7 +19,6 @@ from rung.training.device import pick_device
 from rung.training.loop import train_network
 from rung.training.parallel import DataParallel
 from rung.training.precision import choose
-from rung.training.progress import LAST
 from rung.training.trainers import Job, Trainer
 
 
@@ -70,7 +69,7 @@ class TorchTrainer(Trainer):
             # Generation reads whole weights.
             sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),
             stop=job.stop,
-            resume=job.resume and (job.run.folder / LAST).exists(),
+            resume=job.resume,
             parallel=parallel,
         )
         with health.explaining_out_of_memory(training):

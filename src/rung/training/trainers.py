@@ -36,7 +36,7 @@ class Job:
         dataset: what it is trained on.
         sample: writes a short text with the model, now and then.
         stop: asked after every step; True ends the training.
-        resume: go on from the checkpoint that is there.
+        resume: there is a checkpoint: go on from it.
         group: the processes that train together.
     """
 
