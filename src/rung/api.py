@@ -35,7 +35,7 @@ from rung.runs import RECIPE, Run, load, load_language_model, prepare_run, share
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.options import DataOptions, ReadOptions
-from rung.training import best, restarts, torchrun
+from rung.training import best, restarts, session, torchrun
 from rung.training.config import TrainingConfig
 from rung.training.experiment import Experiment, RunOptions, split_settings
 from rung.training.recipes import load_recipe
@@ -194,7 +194,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
 
     folder = experiment.run.folder(f"{rung}-lr")
     corpus = _prepared(experiment, folder)
-    recipe, _ = restarts.session.describe(
+    recipe, _ = session.describe(
         rung,
         corpus,
         task=experiment.task,

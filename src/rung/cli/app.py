@@ -64,9 +64,11 @@ def app_for(arguments: list[str]) -> App:
         from rung.training.experiment import RunOptions
 
         flatten(train, run=RunOptions)
-        options = task_typed(arguments).options_class
-        for verb in (climb, train_best):
-            flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
+        # Only the verb that is typed: a task's options are not loaded for the others.
+        for typed, verb in ((["climb"], climb), (["train", "best"], train_best)):
+            if arguments[: len(typed)] == typed:
+                options = task_typed(arguments).options_class
+                flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
     if arguments[:1] == ["evaluate"]:
         from rung.text.options import ReadOptions
 

@@ -59,7 +59,7 @@ def describe(
     """
     check_seed(seed)
     check_device(device)
-    model_class = rung_class(rung, task)
+    predicted, model_class = task_of(task), rung_class(rung, task)
     config = config if config is not None else model_class.config_class()
     recipe: dict[str, Any] = {
         "format": 1,
@@ -75,11 +75,9 @@ def describe(
     trainer, message = trainer_of(model_class), None
     if trainer.by_gradient:
         training = training if training is not None else TrainingConfig()
-        config, training, message = trainer.resolve(
-            model_class, task_of(task), dataset, config, training, device
-        )
+        config, training, message = trainer.resolve(model_class, predicted, dataset, config, training, device)
         recipe["training"] = asdict(training)
-    recipe["model"] = {"rung": rung, **task_of(task).shape(dataset), "config": asdict(config)}
+    recipe["model"] = {"rung": rung, **predicted.shape(dataset), "config": asdict(config)}
     return recipe, message
 
 
