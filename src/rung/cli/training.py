@@ -49,18 +49,23 @@ def climb(
     from rung import api, terminal
     from rung.evaluation.report import headline
     from rung.measure import bits_of, unit_of
+    from rung.tasks import task_from, task_of
 
-    names = None if rungs is None else [name.strip() for name in rungs.split(",") if name.strip()]
     run = replace(run, out=run.folder("climb"))
+    settings = settings_of(training, options, run)
+    if rungs is None:
+        names = list(task_of(task_from((), settings)).ladder)
+    else:
+        names = [name.strip() for name in rungs.split(",") if name.strip()]
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-        progress.phase(f"climbing on {data}")
+        progress.phase(f"climbing {', '.join(names)} on {data}")
         report = api.climb(
             data,
             rungs=names,
             on_event=progress.event,
             stop=stop,
             command="rung " + " ".join(sys.argv[1:]),
-            **settings_of(training, options, run),
+            **settings,
         )
     if json:
         show_json(report)
