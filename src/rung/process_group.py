@@ -8,10 +8,11 @@ Messages go over torchrun's own store, numbers over gloo, or NCCL where they lie
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -48,6 +49,7 @@ class ProcessGroup:
         self._store = store
         self._calls = 0
         self._connected = False
+        self._kept: list[Callable[[], None]] = []
 
     @staticmethod
     def from_environment() -> ProcessGroup:
@@ -129,12 +131,24 @@ class ProcessGroup:
                 "start one for each, or give --device cpu"
             )
 
+    def keeps(self, release: Callable[[], None]) -> None:
+        """Something outlives its use and refers to torch's group: have `release` called before the lines are closed."""
+        self._kept.append(release)
+
     def disconnect(self) -> None:
-        """Wait for all others, then close the lines."""
+        """Wait for all others, then close the lines.
+
+        A thread of gloo's lets go of a tensor of ours only after whoever waited for it has gone on. If that is while the
+        interpreter ends, the thread is killed and takes the process with it ("terminate called without an active
+        exception"). torch joins these threads when nothing refers to the group any more: see `keeps`.
+        """
         if self._connected:
             import torch.distributed as dist
 
             self.sum(0.0)
+            for release in self._kept:
+                release()
+            gc.collect()  # what is sharded refers to it in circles
             dist.destroy_process_group()
             self._connected = False
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.language import share, token_batches
 from rung.text.stream import TokenStream
 from rung.text.windows import PADDING, ContiguousBatches, WindowBatches
+from rung.training import sharding
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
 from rung.training.parallel import DataParallel
@@ -143,8 +145,6 @@ class Failing:
 def noted_shard(folder: Path) -> Callable[..., None]:
     """`sharding.shard`, which also writes down how many weights this process has and how many there are."""
     from torch.distributed.tensor import DTensor
-
-    from rung.training import sharding
 
     original = sharding.shard
 
@@ -328,6 +328,25 @@ def test_what_does_not_go_with_shard_is_said(model: int, how: dict[str, Any], me
         check_shardable(network.network, TrainingConfig(shard=True, **how), ProcessGroup(0, 2))
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed there")
+def test_when_the_lines_are_closed_no_thread_of_theirs_is_left():
+    """One that still holds a tensor of ours when the interpreter ends would abort the process."""
+
+    def gloo() -> list[str]:
+        names = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
+        return [name for name in names if "gloo" in name]
+
+    group = ProcessGroup(0, 1, torch.distributed.HashStore())
+    group.connect()
+    model = GPT.initialise(GPTConfig(**SHAPE, preset="plain"), 7, 6, 0)
+    sharding.shard(model.network, torch.device("cpu"), group)
+    model.network(torch.zeros(1, 3, dtype=torch.int64)).sum().backward()
+    del model
+    assert gloo()
+    group.disconnect()
+    assert gloo() == []
+
+
 def test_what_the_second_process_did_is_nowhere_to_be_seen(both: Path):
     """One event a step and one evaluation each, whoever computed them; and no file that one process does not write."""
     for case in CASES:
@@ -499,8 +518,6 @@ def test_shares_of_a_batch_put_together_are_the_batch(
 
 
 if __name__ == "__main__":
-    from rung.training import sharding
-
     sharding.shard = noted_shard(Path(sys.argv[1]))
     second_failing()
     run_as_one(lambda: all_by_two(Path(sys.argv[1])))

@@ -115,6 +115,9 @@ def shard(network: nn.Module, device: torch.device, group: ProcessGroup) -> None
     """Cut up the weights of a transformer, in place, and move the shares to `device`."""
     assert isinstance(network, Transformer)
     mesh = init_device_mesh(device.type, (group.world_size,))
+    group.keeps(
+        getattr(mesh, "_pg_registry", {}).clear
+    )  # torch caches what was done with a mesh, and so the mesh
     tables = set(replicated_parameters(network))
     for table in tables:
         table.data = table.data.to(device)
