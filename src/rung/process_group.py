@@ -138,8 +138,8 @@ class ProcessGroup:
     def disconnect(self) -> None:
         """Wait for all others, then close the lines.
 
-        A thread of gloo's lets go of a tensor of ours only after whoever waited for it has gone on. If that is while the
-        interpreter ends, the thread is killed and takes the process with it ("terminate called without an active
+        A thread of gloo's lets go of a tensor of ours only after whoever waited for it has gone on. If that is while
+        the interpreter ends, the thread is killed and takes the process with it ("terminate called without an active
         exception"). torch joins these threads when nothing refers to the group any more: see `keeps`.
         """
         if self._connected:
