@@ -240,6 +240,24 @@ def test_documents_begin_with_bos_and_end_with_eos(network: Any, ids: dict[str, 
     np.testing.assert_allclose(out.numpy(), log_probs, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "rotary",
+    [
+        {"rope_theta": 500, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+        {"rope_theta": 500, "rope_parameters": None},
+        {"rope_theta": 500.0, "rope_scaling": None, "rope_parameters": {}},
+    ],
+    ids=str,
+)
+def test_older_and_newer_files_say_how_fast_positions_turn(rotary: dict[str, Any]) -> None:
+    turned = LlamaConfig(**LLAMA, rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    theirs = random_weights(LlamaForCausalLM(turned))
+    ours = from_transformers({**theirs.config.to_dict(), **rotary}, theirs.state_dict())
+    tokens = torch.arange(16)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(ours.network(tokens), theirs(tokens).logits, atol=1e-5, rtol=1e-5)
+
+
 def test_settings_left_out_are_those_of_transformers() -> None:
     assert marks_of({"model_type": "llama"}) == (LlamaConfig().bos_token_id, LlamaConfig().eos_token_id)
     assert marks_of({"model_type": "gpt2"}) == (GPT2Config().bos_token_id, GPT2Config().eos_token_id)
@@ -267,6 +285,7 @@ def test_a_weight_that_is_no_number_is_named(value: float) -> None:
         ({"num_hidden_layers": 10**9}, "has 1,000,000,000 layers, and there are"),
         ({"num_key_value_heads": "6"}, "'6' for num_key_value_heads"),
         ({"hidden_size": -24}, "-24 for hidden_size"),
+        ({"hidden_size": 6 * 10**12}, "that no machine can hold"),
         ({"rms_norm_eps": "1e-5"}, "'1e-5' for rms_norm_eps, which should be a number from 0 on"),
         ({"rope_parameters": [1]}, "[1] for rope_parameters, which should be an object"),
         ({"rope_parameters": {"rope_theta": "big"}}, "'big' for rope_theta"),

@@ -191,7 +191,7 @@ def _read_llama(config: Mapping[str, Any]) -> GPTConfig:
         dropout=setting(config, "attention_dropout", 0.0),
         bias=bias,
         norm_eps=setting(config, "rms_norm_eps", 1e-6),
-        rotary_base=setting(rotary, "rope_theta", setting(config, "rope_theta", 10_000.0)),
+        rotary_base=setting(rotary, "rope_theta", setting(config, "rope_theta", 10_000.0), float),
         n_hidden=setting(config, "intermediate_size", 11008),
         n_kv_head=setting(config, "num_key_value_heads", None, int),
         tied=setting(config, "tie_word_embeddings", False),

@@ -44,8 +44,11 @@ def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor]) 
     assert ours.n_layer is not None
     if ours.n_layer > len(weights):
         raise UserError(f"config.json has {ours.n_layer:,} layers, and there are {len(weights)} weights")
-    with torch.device("meta"):
-        wanted = GPT.build(ours, vocab_size).state_dict()
+    try:
+        with torch.device("meta"):
+            wanted = GPT.build(ours, vocab_size).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise UserError(f"config.json describes a model that no machine can hold: {error}") from error
     bare = {name.removeprefix(architecture.prefix): weight for name, weight in weights.items()}
     tensors = {name: _import_weight(architecture, name, weight, bare) for name, weight in wanted.items()}
     used = {theirs for name in wanted for theirs in _their_names(architecture, name)}
