@@ -285,7 +285,7 @@ def test_a_weight_that_is_no_number_is_named(value: float) -> None:
         ({"num_hidden_layers": 10**9}, "has 1,000,000,000 layers, and there are"),
         ({"num_key_value_heads": "6"}, "'6' for num_key_value_heads"),
         ({"hidden_size": -24}, "-24 for hidden_size"),
-        ({"hidden_size": 6 * 10**12}, "that no machine can hold"),
+        ({"hidden_size": 6 * 10**12, "head_dim": 10**12}, "that no machine can hold"),
         ({"rms_norm_eps": "1e-5"}, "'1e-5' for rms_norm_eps, which should be a number from 0 on"),
         ({"rope_parameters": [1]}, "[1] for rope_parameters, which should be an object"),
         ({"rope_parameters": {"rope_theta": "big"}}, "'big' for rope_theta"),
