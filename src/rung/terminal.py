@@ -238,6 +238,8 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
         lines += [
             f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {tokenizer} token"
         ]
+        if "perplexity_of_known" in said:
+            lines[-1] += f", {said['perplexity_of_known']:,.4g} without unknown words"
     elif measure.figures:
         names = {column.key: column.short for column in task_of(measure.task).columns}
         lines += [", ".join(f"{names[key]} {value:.4f}" for key, value in measure.figures.items())]

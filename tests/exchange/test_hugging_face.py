@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tokenizers import Tokenizer as LibraryTokenizer
-from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,16 +18,14 @@ from transformers import (
     LlamaForCausalLM,
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
-    PreTrainedTokenizerFast,
 )
 
 import rung
 from rung.cli import main
 from rung.errors import UserError
 from rung.exchange.hugging_face import export_hf, import_hf
-from rung.exchange.hugging_face_tokenizers import to_tokenizer_json
 from rung.runs import Run
-from rung.text.tokenizers import KINDS, Tokenizer, WhitespaceTokenizer, train_tokenizer
+from tests.exchange.test_hugging_face_tokenizers import byte_level
 from tests.exchange.test_hugging_face_weights import LLAMA, SMALL, random_weights
 from tests.text_made import sentences
 
@@ -76,41 +70,6 @@ def test_transformers_loads_a_run_and_writes_the_same_text(tmp_path: Path, chose
     (ours,) = rung.generate(run, PROMPT, temperature=0, max_tokens=20)
     assert made == ours.token_ids
     assert tokenizer.decode(made, skip_special_tokens=True) == ours.text
-
-
-def library(tokenizer: Tokenizer) -> LibraryTokenizer:
-    return LibraryTokenizer.from_str(to_tokenizer_json(tokenizer))
-
-
-TEXTS = [sentences(40), "日日 éé été été ́e ́e don't don't 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?"]
-PAIRS = {kind: train_tokenizer(kind, TEXTS) for kind in ("char", "byte", "word")} | {
-    kind: train_tokenizer(kind, TEXTS, 540) for kind in ("bpe", "wordpiece", "unigram")
-}
-LIBRARIES = {kind: library(tokenizer) for kind, tokenizer in PAIRS.items()}
-STRANGE = st.text(
-    st.sampled_from(" \n\t\r\x1c\x1d\x85\xa0\u2028_a1é日ぁ・한'’-.\u0301\u0660²Ⅷ\U000116d5🙂")
-    | st.characters(
-        exclude_categories=["Cs"]
-    )  # the library takes no half characters; ours is tested with them
-)
-
-
-def test_every_kind_of_tokenizer_can_go_out() -> None:
-    assert set(PAIRS) == set(KINDS)
-
-
-@given(STRANGE | st.lists(st.sampled_from(sentences(5).split(" "))).map(" ".join))
-@settings(max_examples=150, deadline=None)
-def test_the_library_gives_the_same_ids_and_the_text_back(text: str) -> None:
-    for kind, tokenizer in PAIRS.items():
-        ids = tokenizer.encode(text).tolist()
-        assert LIBRARIES[kind].encode(text, add_special_tokens=False).ids == ids, kind
-        assert LIBRARIES[kind].decode(ids) == text, kind
-
-
-def test_a_tokenizer_that_loses_text_stays() -> None:
-    with pytest.raises(UserError, match="a whitespace tokeniser can't be written"):
-        to_tokenizer_json(WhitespaceTokenizer(["a", "<unk>"], 1))
 
 
 def test_only_transformers_go_to_transformers(tmp_path: Path) -> None:
@@ -159,22 +118,24 @@ def small_gpt2(**changes: Any) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(GPT2Config(**fields))
 
 
-def byte_level(folder: Path, specials: list[str], *, first: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level BPE as GPT-2's, trained by the library, its special tokens first or last."""
-    made = LibraryTokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=specials if first else [],
-        show_progress=False,
-    )
-    made.train_from_iterator([sentences(100)], trainer)
-    made.add_special_tokens(specials)
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=specials[0], bos_token=specials[0])
-    wrapped.save_pretrained(folder)
-    return wrapped
+def test_a_folder_with_two_marks_scores_from_bos_to_eos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = byte_level(tmp_path / "hf", ["<s>", "</s>"])
+    begin, end = (theirs.get_vocab()[mark] for mark in ("<s>", "</s>"))
+    fields: dict[str, Any] = {**LLAMA, "vocab_size": 310, "bos_token_id": begin, "eos_token_id": end}
+    network = random_weights(LlamaForCausalLM(LlamaConfig(**{**fields, "max_position_embeddings": 40})))
+    network.save_pretrained(tmp_path / "hf")
+    with pytest.raises(SystemExit) as done:
+        main(["import", "hf", str(tmp_path / "hf"), "--out", str(tmp_path / "run")])
+    assert done.value.code == 0
+    assert f"documents begin with bos, id {begin} there, and end with eos, {end}" in capsys.readouterr().out
+    run = rung.load(tmp_path / "run")
+    ids = torch.tensor([[begin, *theirs.encode(PROMPT), end]])
+    with torch.no_grad():
+        expected = torch.log_softmax(network(ids).logits, -1)[0, :-1].gather(-1, ids[0, 1:, None]).sum()
+    (score,) = rung.score(run, [PROMPT])
+    assert score.log_prob == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -321,9 +282,24 @@ class TestBadFolders:
         with pytest.raises(UserError, match="points out of the folder"):
             import_hf(tmp_path, tmp_path / "run")
 
+    @pytest.mark.parametrize("index", [[], {}, {"weight_map": 1}, {"weight_map": {"a": 1}}], ids=str)
+    def test_has_a_damaged_index(self, tmp_path: Path, index: Any) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(GPT2Config(**SMALL).to_dict()))
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(UserError, match=r"index\.json is damaged: it has no weight_map"):
+            import_hf(tmp_path, tmp_path / "run")
+
+    def test_has_a_weight_that_is_no_number(self, tmp_path: Path) -> None:
+        theirs = small_gpt2()
+        dict(theirs.named_parameters())["transformer.h.1.mlp.c_fc.weight"].data[0, 0] = float("nan")
+        theirs.save_pretrained(tmp_path)
+        with pytest.raises(UserError, match=r"weight h\.1\.mlp\.c_fc\.weight has values that are no finite"):
+            import_hf(tmp_path, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
     def test_has_a_config_of_nonsense(self, tmp_path: Path) -> None:
         small_gpt2().save_pretrained(tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": "many"}))
-        with pytest.raises(UserError, match="makes no sense"):
+        with pytest.raises(UserError, match="'many' for vocab_size"):
             import_hf(tmp_path, tmp_path / "run")

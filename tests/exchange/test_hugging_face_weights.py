@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from rung.errors import UserError
+from rung.exchange.hugging_face_architectures import marks_of, vocab_size_of
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.models.transformer.decoder import GPT, GPTConfig
 from tests.models.networks.test_network import random_gpt
@@ -199,7 +200,108 @@ def test_a_file_of_the_bare_body_will_do() -> None:
         ({"eos_token_id": 50256}, 36),
     ],
 )
-def test_the_document_mark_is_their_end_of_text(ids: dict[str, Any], mark: int) -> None:
+def test_documents_end_with_their_end_of_text(ids: dict[str, Any], mark: int) -> None:
     theirs = GPT2LMHeadModel(GPT2Config(**SMALL))
     config = {**theirs.config.to_dict(), "bos_token_id": None, **ids}
     assert from_transformers(config, theirs.state_dict()).end == mark
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda ids: LlamaForCausalLM(LlamaConfig(**{**LLAMA, **ids})),
+        lambda ids: LlamaForCausalLM(LlamaConfig(**{**LLAMA, **ids}, tie_word_embeddings=True)),
+        lambda ids: GPT2LMHeadModel(GPT2Config(**{**SMALL, **ids})),
+    ],
+    ids=["llama", "llama tied", "gpt2 tied"],
+)
+@pytest.mark.parametrize(
+    "ids", [{"bos_token_id": 1, "eos_token_id": 2}, {"bos_token_id": 36, "eos_token_id": [4, 7]}]
+)
+def test_documents_begin_with_bos_and_end_with_eos(network: Any, ids: dict[str, Any]) -> None:
+    """As transformers scores bos, the text, eos; and so it does with what goes out again, of one mark."""
+    theirs = random_weights(network(ids))
+    begin, end = ids["bos_token_id"], np.ravel(ids["eos_token_id"])[0]
+    ours = from_transformers(theirs.config.to_dict(), theirs.state_dict())
+    assert ours.end == end
+    text = np.array([5, 30, begin, 8, 5, 11])
+    with torch.no_grad():
+        log_probs = torch.log_softmax(theirs(torch.tensor([[begin, *text]])).logits[0], dim=-1).numpy()
+    expected = log_probs[np.arange(7), [*text, end]]
+    np.testing.assert_allclose(ours.score(np.append(text, end)), expected, atol=1e-5)
+    after, _ = ours.advance(ours.start(), np.array([[end, *text]]))
+    np.testing.assert_allclose(after[0], log_probs[-1], atol=1e-5)
+
+    config, weights = to_transformers(ours)
+    again = type(theirs)(type(theirs.config)(**config)).eval()
+    again.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=False)
+    with torch.no_grad():
+        out = torch.log_softmax(again(torch.tensor([[end, *text]])).logits[0], dim=-1)
+    np.testing.assert_allclose(out.numpy(), log_probs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rotary",
+    [
+        {"rope_theta": 500, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+        {"rope_theta": 500, "rope_parameters": None},
+        {"rope_theta": 500.0, "rope_scaling": None, "rope_parameters": {}},
+    ],
+    ids=str,
+)
+def test_older_and_newer_files_say_how_fast_positions_turn(rotary: dict[str, Any]) -> None:
+    turned = LlamaConfig(**LLAMA, rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    theirs = random_weights(LlamaForCausalLM(turned))
+    ours = from_transformers({**theirs.config.to_dict(), **rotary}, theirs.state_dict())
+    tokens = torch.arange(16)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(ours.network(tokens), theirs(tokens).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_settings_left_out_are_those_of_transformers() -> None:
+    assert marks_of({"model_type": "llama"}) == (LlamaConfig().bos_token_id, LlamaConfig().eos_token_id)
+    assert marks_of({"model_type": "gpt2"}) == (GPT2Config().bos_token_id, GPT2Config().eos_token_id)
+    for kind, config in (("llama", LlamaConfig()), ("gpt2", GPT2Config()), ("openai-gpt", OpenAIGPTConfig())):
+        assert vocab_size_of({"model_type": kind}) == config.vocab_size
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_no_number_is_named(value: float) -> None:
+    theirs = random_weights(LlamaForCausalLM(LlamaConfig(**LLAMA)))
+    weights = theirs.state_dict()
+    weights["model.layers.1.self_attn.k_proj.weight"][3, 4] = value
+    with pytest.raises(
+        UserError, match=r"weight layers\.1\.self_attn\.k_proj\.weight has values that are no finite"
+    ):
+        from_transformers(theirs.config.to_dict(), weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"vocab_size": "many"}, "'many' for vocab_size, which should be a whole number above 0"),
+        ({"vocab_size": 37.5}, "37.5 for vocab_size"),
+        ({"num_hidden_layers": True}, "True for num_hidden_layers"),
+        ({"num_hidden_layers": 10**9}, "has 1,000,000,000 layers, and there are"),
+        ({"num_key_value_heads": "6"}, "'6' for num_key_value_heads"),
+        ({"hidden_size": -24}, "-24 for hidden_size"),
+        ({"hidden_size": 6 * 10**12, "head_dim": 10**12}, "that no machine can hold"),
+        ({"rms_norm_eps": "1e-5"}, "'1e-5' for rms_norm_eps, which should be a number from 0 on"),
+        ({"rope_parameters": [1]}, "[1] for rope_parameters, which should be an object"),
+        ({"rope_parameters": {"rope_theta": "big"}}, "'big' for rope_theta"),
+        ({"tie_word_embeddings": "no"}, "'no' for tie_word_embeddings, which should be true or false"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_named(change: dict[str, Any], named: str) -> None:
+    theirs = LlamaForCausalLM(LlamaConfig(**LLAMA))
+    with pytest.raises(UserError) as raised:
+        from_transformers({**theirs.config.to_dict(), **change}, theirs.state_dict())
+    assert named in str(raised.value)
+
+
+def test_quantised_weights_are_refused() -> None:
+    theirs = LlamaForCausalLM(LlamaConfig(**LLAMA))
+    weights = {name: weight.to(torch.int8) for name, weight in theirs.state_dict().items()}
+    with pytest.raises(UserError, match=r"is of type torch\.int8; only weights that are not quantised"):
+        from_transformers(theirs.config.to_dict(), weights)

@@ -54,6 +54,10 @@ def import_(
         from rung.exchange.hugging_face import import_hf
 
         run = import_hf(path, folder, force=force)
+        if marks := run.recipe["data"].get("marks"):
+            print(
+                f"documents begin with bos, id {marks['bos_token_id']} there, and end with eos, {marks['eos_token_id']}"
+            )
         reason = run.recipe["data"].get("no_tokenizer")
         if reason is not None:
             print(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rung.errors import UserError
-from rung.exchange.arpa_format import EOS, UNK, arpa_names, read_arpa, write_arpa
+from rung.exchange.arpa_format import EOS, UNK, arpa_names, write_arpa
+from rung.exchange.arpa_reading import read_arpa
 from rung.models.counting.ngram import NGram
 from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
 from rung.text.tokenizers import WhitespaceTokenizer
@@ -28,7 +29,7 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     """Read an ARPA file into a run that scores and samples like any other.
 
     Text is cut at white space, as the tools that write ARPA files do; a word that the file doesn't have is its
-    `<unk>`. So this tokeniser, unlike Rung's own, is not lossless.
+    `<unk>`. So this tokeniser, unlike Rung's own, is not lossless. A document is a line.
     """
     model, names = read_arpa(path)
     check_free(folder, force=force)
@@ -36,5 +37,10 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNK))
     tokenizer.save(folder / TOKENIZER)
     save_model(folder, model)
-    write_imported(folder, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})
+    write_imported(
+        folder,
+        model,
+        tokenizer.kind,
+        {"source": {"data": path.name, "documents": "lines"}, "imported": "arpa"},
+    )
     return load(folder)

@@ -1,4 +1,4 @@
-"""ARPA files: n-gram models as text, as KenLM, SRILM and most speech recognisers read and write them.
+"""ARPA files out: n-gram models as text, as KenLM, SRILM and most speech recognisers read and write them.
 
     \\data\\
     ngram 1=36
@@ -10,51 +10,44 @@
     \\end\\
 
 The document mark is two tokens there: `<s>` begins histories and is never predicted, `</s>` is predicted and
-ends them. Numbers are base-10 logarithms; ours are natural.
+ends them. Numbers are base-10 logarithms; ours are natural. They are written with as many digits as it takes to read
+the same number back, so a model that is written, read and written again gives the same file.
 """
 
 from __future__ import annotations
 
 import gzip
-import zlib
-from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import TextIO, cast
 
 import numpy as np
 
 from rung.errors import UserError
 from rung.files import atomic_path
-from rung.models.counting.backoff_trie import MISSING, build_trie
-from rung.models.counting.ngram import IMPORTED, NGram, NGramConfig
-from rung.models.counting.ngram_counts import Grams
-from rung.models.counting.workspace import Workspace
+from rung.models.counting.ngram import NGram
+from rung.text.whitespace import SEPARATORS
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
 LOG10_ZERO = -99.0  # log10 of what has no probability, by custom
-LOG10_MISSING_UNK = -100.0  # log10 P(<unk>) where a file has none, as in KenLM
 LN10 = np.log(10)
 LINES_AT_ONCE = 1 << 16
-BOS_ID, EOS_ID = -1, -2  # of the two marks, while a file is read
 
 
 def arpa_names(token_bytes: Sequence[bytes]) -> list[str]:
     """A name for every token that an ARPA file can hold: no white space, no two the same.
 
-    Text stands as it is, a space as `▁` and other white space and broken UTF-8 as `<0x0A>`, byte by byte.
-    Where two tokens spell the same (a character, and the byte that stands in for unseen ones), the last has
-    the plain name.
+    Text stands as it is, a space as `▁`; what can't, other white space, broken UTF-8, and a `▁` and the `<` of a `<0x`
+    in the text itself, as `<0x0A>`, byte by byte. So a name tells the bytes. Where two tokens spell the same (a
+    character, and the byte that stands in for unseen ones), the last has the plain name, the one before all its bytes
+    as `<0x..>`, any others that and a number.
     """
-    taken = {BOS, EOS, UNK}
+    taken = {BOS, EOS, UNK, UNK.upper(), ""}
     names = [""] * len(token_bytes)
     for token in reversed(range(len(token_bytes))):
-        spelled = token_bytes[token]
-        in_hex = "".join(f"<0x{byte:02X}>" for byte in spelled)
-        name = next(n for n in (_printable(spelled), in_hex, f"{in_hex}<{token}>") if n and n not in taken)
-        taken.add(name)
-        names[token] = name
+        names[token] = next(name for name in _candidates(token_bytes[token], token) if name not in taken)
+        taken.add(names[token])
     return names
 
 
@@ -76,58 +69,24 @@ def write_arpa(model: NGram, tokens: Sequence[str], path: Path) -> None:
         _write(model, names, file)
 
 
-def read_arpa(path: Path) -> tuple[NGram, list[str]]:
-    """Read a model from elsewhere; returns it and the name of each of its V tokens, the mark's (`</s>`) last.
-
-    Where a file has no <unk>, one with KenLM's log10 probability of -100 is added. N-grams that others build
-    upon and the file lacks (some pruners leave such) are filled in with what backing off gives.
-    Raises UserError for a missing or damaged file.
-    """
-    try:
-        with _open_for_reading(path) as file:
-            names, sections = _parse(file)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no ARPA file that can be read: {error}") from error
-    if not sections:
-        raise UserError(f"{path} has no n-grams; an ARPA file has sections such as \\1-grams:")
-    if UNK not in names and UNK.upper() not in names:
-        names.append(UNK)
-    return _to_model(names, sections), [*names, EOS]
-
-
-@dataclass(frozen=True)
-class _Section:
-    """One order's lines as they come: `order` numbers of tokens a line, and the two numbers."""
-
-    words: array[int]
-    log10_prob: array[float]
-    log10_backoff: array[float]
-
-
-@dataclass(frozen=True)
-class _SortedGrams:
-    """One order's n-grams, sorted by their tokens: (G, order), (G,), (G,)."""
-
-    words: np.ndarray
-    log10_prob: np.ndarray
-    log10_backoff: np.ndarray
-
-
-def _printable(spelled: bytes) -> str:
-    """The text of a token with its white space made visible; bytes that are no UTF-8 as <0x..>."""
+def _candidates(spelled: bytes, token: int) -> Iterator[str]:
+    """What a token may be called, the best first."""
     text = spelled.decode("utf-8", errors="surrogateescape")
-    return "".join(
-        "▁"
-        if char == " "
-        else char
-        if char.isprintable() and not char.isspace()
-        else "".join(f"<0x{byte:02X}>" for byte in char.encode("utf-8", errors="surrogateescape"))
-        for char in text
-    )
+    if not text.isprintable() or "▁" in text or "<0x" in text:
+        text = "".join(
+            char
+            if char.isprintable() and char != "▁" and not text.startswith("<0x", place)
+            else _in_hex(char.encode("utf-8", errors="surrogateescape"))
+            for place, char in enumerate(text)
+        )
+    yield text.replace(" ", "▁")
+    yield _in_hex(spelled)
+    for number in count(token):
+        yield f"{_in_hex(spelled)}<{number}>"
+
+
+def _in_hex(data: bytes) -> str:
+    return "".join(f"<0x{byte:02X}>" for byte in data)
 
 
 def _checked_names(model: NGram, tokens: Sequence[str]) -> list[str]:
@@ -138,7 +97,7 @@ def _checked_names(model: NGram, tokens: Sequence[str]) -> list[str]:
     if len({*names, BOS}) != len(names) + 1:
         double = next(name for name in [*names, BOS] if [*names, BOS].count(name) > 1)
         raise UserError(f"two tokens have the name {double!r} in the ARPA file; every name must be its own")
-    bad = next((name for name in names if not name or any(c.isspace() or c == "\0" for c in name)), None)
+    bad = next((name for name in names if not name or not set(name).isdisjoint(SEPARATORS)), None)
     if bad is not None:
         raise UserError(f"{bad!r} can't name a token in an ARPA file: a name has letters and no white space")
     return names
@@ -146,7 +105,7 @@ def _checked_names(model: NGram, tokens: Sequence[str]) -> list[str]:
 
 def _write(model: NGram, names: list[str], file: TextIO) -> None:
     trie, end = model.trie, model.end
-    log_prob = _log10(trie.log_prob)
+    log_prob = np.minimum(_log10(trie.log_prob), 0)  # rounding may have gone beyond
     log_backoff = _log10(trie.log_backoff)
     extra = [BOS] if UNK in names else [UNK, BOS]
     sizes = np.diff(trie.level_start)[1:] + np.array([len(extra)] + [0] * (trie.order - 1))
@@ -158,7 +117,7 @@ def _write(model: NGram, names: list[str], file: TextIO) -> None:
     file.write(f"{LOG10_ZERO:g}\t{BOS}\t{_backoff_field(log_backoff, 1 + end)}\n")
     for node, name in enumerate(names, start=1):
         weight = "0" if node == 1 + end else _backoff_field(log_backoff, node)
-        file.write(f"{log_prob[node]:.7g}\t{name}\t{weight}\n")
+        file.write(f"{log_prob[node]:.9g}\t{name}\t{weight}\n")
 
     histories = [BOS if token == end else name for token, name in enumerate(names)]  # of the order below
     for order in range(2, trie.order + 1):
@@ -176,145 +135,31 @@ def _write(model: NGram, names: list[str], file: TextIO) -> None:
             if order < trie.order:
                 weights = log_backoff[nodes.start : nodes.stop].tolist()
                 rows = zip(log_prob[nodes.start : nodes.stop].tolist(), grams, weights, strict=True)
-                file.writelines(f"{p:.7g}\t{gram}\t{weight:.7g}\n" for p, gram, weight in rows)
+                file.write("".join(map("%.9g\t%s\t%.9g\n".__mod__, rows)))
                 spelled += grams
             else:
                 rows = zip(log_prob[nodes.start : nodes.stop].tolist(), grams, strict=True)
-                file.writelines(f"{p:.7g}\t{gram}\n" for p, gram in rows)
+                file.write("".join(map("%.9g\t%s\n".__mod__, rows)))
         histories = spelled
     file.write("\n\\end\\\n")
 
 
 def _log10(values: np.ndarray) -> np.ndarray:
-    return np.maximum(np.asarray(values, np.float64) / LN10, LOG10_ZERO) + 0.0  # + 0.0: no "-0"
+    """Logarithms to base 10, (M,), for nine digits, which tell all float32 apart; rounded to seven where those do."""
+    exact = np.where(np.isneginf(values), LOG10_ZERO, np.asarray(values, np.float64) / LN10)
+    size = np.log10(np.maximum(np.abs(exact), 1e-9).astype(np.float32))
+    scale = (10.0 ** np.arange(-40, 16))[46 - np.floor(size).astype(np.int64)]
+    short = np.rint(exact * scale) / scale
+    same = (short * LN10).astype(np.float32) == np.asarray(values, np.float32)
+    return np.where(same, short, exact) + 0.0  # + 0.0: no "-0"
 
 
 def _backoff_field(log_backoff: np.ndarray, node: int) -> str:
     """The backoff weight of a 1-gram; a model of order 1 has none."""
-    return f"{log_backoff[node]:.7g}" if node < len(log_backoff) else "0"
+    return f"{log_backoff[node]:.9g}" if node < len(log_backoff) else "0"
 
 
 def _open_for_writing(path: Path, *, compress: bool) -> TextIO:
     if compress:
         return cast(TextIO, gzip.open(path, "wt", encoding="utf-8", compresslevel=6))
     return path.open("w", encoding="utf-8")
-
-
-def _open_for_reading(path: Path) -> BinaryIO:
-    """The file's bytes, unpacked where its first two bytes are gzip's, whatever its name."""
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb") if compressed else path.open("rb"))
-
-
-def _parse(file: BinaryIO) -> tuple[list[str], list[_Section]]:
-    """The names of all tokens but the marks, and the n-grams of every order, in the file's own order."""
-    ids = {BOS.encode(): BOS_ID, EOS.encode(): EOS_ID}
-    sections: list[_Section] = []
-    for at, line in enumerate(file, start=1):
-        line = line.strip()
-        if line.startswith(b"\\"):
-            if line == b"\\end\\":
-                return [name.decode("utf-8") for name, token in ids.items() if token >= 0], sections
-            if line != b"\\data\\":
-                sections.append(_Section(array("q"), array("d"), array("d")))
-                if line != b"\\%d-grams:" % len(sections):
-                    found = line.decode(errors="replace")
-                    raise ValueError(f"line {at} should read \\{len(sections)}-grams:, not {found}")
-        elif line and sections:
-            order, section = len(sections), sections[-1]
-            fields = line.split()
-            if not order < len(fields) <= order + 2:
-                raise ValueError(f"line {at} should be a number, {order} tokens and perhaps a number")
-            words = fields[1 : order + 1]
-            if order == 1:
-                ids.setdefault(words[0], len(ids) - 2)
-            try:
-                section.words.extend([ids[word] for word in words])
-                section.log10_prob.append(float(fields[0]))
-                section.log10_backoff.append(float(fields[order + 1]) if len(fields) > order + 1 else 0.0)
-            except KeyError as error:
-                word = error.args[0].decode(errors="replace")
-                raise ValueError(f"line {at}: {word!r} is not among the 1-grams") from None
-    raise ValueError("it is cut short: \\end\\ is missing")
-
-
-def _to_model(names: list[str], sections: list[_Section]) -> NGram:
-    """The trie of all n-grams, with those that others need and the file lacks filled in."""
-    end = len(names)
-    grams = [_sorted_section(section, order, end) for order, section in enumerate(sections[1:], start=2)]
-    # From the highest down: what an n-gram builds upon may in turn lack what it builds upon.
-    for above in range(len(grams) - 1, 0, -1):
-        words = grams[above].words
-        grams[above - 1] = _with_missing(grams[above - 1], np.concatenate([words[:, :-1], words[:, 1:]]))
-
-    tokens = np.frombuffer(sections[0].words, np.int64)
-    predicted, history = tokens != BOS_ID, tokens != EOS_ID  # the two halves of the mark
-    tokens = np.where(tokens < 0, end, tokens)
-    log_prob = [np.full(end + 1, LOG10_MISSING_UNK)]
-    log_prob[0][tokens[predicted]] = np.frombuffer(sections[0].log10_prob)[predicted]
-    log_backoff = [np.zeros(end + 1)]
-    log_backoff[0][tokens[history]] = np.frombuffer(sections[0].log10_backoff)[history]
-
-    levels = [_grams(1, 1, np.arange(end + 1), *np.zeros((2, end + 1), np.int64))]
-    below = levels[0].words[:, None]
-    for order, level in enumerate(grams, start=2):
-        parent, suffix = _find(below, level.words[:, :-1]), _find(below, level.words[:, 1:])
-        backed_off = log_backoff[-1][parent] + log_prob[-1][suffix]
-        log_prob.append(np.where(np.isnan(level.log10_prob), backed_off, level.log10_prob))
-        log_backoff.append(np.where(level.words[:, -1] == end, 0, level.log10_backoff))
-        levels.append(_grams(order, len(below), level.words[:, -1], parent, suffix))
-        below = level.words
-
-    natural = (
-        [values * LN10 for values in log_prob],
-        [values * LN10 for values in (np.zeros(1), *log_backoff[:-1])],
-    )
-    trie = build_trie(levels, *natural, None, Workspace())
-    config = NGramConfig(order=trie.order, smoothing=IMPORTED)
-    return NGram(config, end + 1, end, trie, np.zeros((trie.order, 3)))
-
-
-def _grams(order: int, n_parents: int, words: np.ndarray, parent: np.ndarray, suffix: np.ndarray) -> Grams:
-    """N-grams whose counts nobody knows."""
-    return Grams(order, n_parents, words, parent, suffix, np.zeros_like(parent), np.zeros(len(words), bool))
-
-
-def _sorted_section(section: _Section, order: int, end: int) -> _SortedGrams:
-    """One order's n-grams as arrays, sorted by their tokens, less those that no document holds."""
-    words = np.frombuffer(section.words, np.int64).reshape(-1, order)
-    possible = (words[:, 1:] != BOS_ID).all(axis=1) & (words[:, :-1] != EOS_ID).all(axis=1)
-    words = np.where(words < 0, end, words)[possible]
-    log10_prob, log10_backoff = np.frombuffer(section.log10_prob), np.frombuffer(section.log10_backoff)
-    return _sorted(words, log10_prob[possible], log10_backoff[possible])
-
-
-def _with_missing(grams: _SortedGrams, wanted: np.ndarray) -> _SortedGrams:
-    """`grams`, and what it lacks of `wanted` (W, order) with NaN for a probability and a weight of 0."""
-    missing = wanted[_find(grams.words, wanted) == MISSING]
-    if not len(missing):
-        return grams
-    missing = np.unique(missing, axis=0)
-    words = np.concatenate([grams.words, missing])
-    log10_prob = np.concatenate([grams.log10_prob, np.full(len(missing), np.nan)])
-    log10_backoff = np.concatenate([grams.log10_backoff, np.zeros(len(missing))])
-    return _sorted(words, log10_prob, log10_backoff)
-
-
-def _sorted(words: np.ndarray, log10_prob: np.ndarray, log10_backoff: np.ndarray) -> _SortedGrams:
-    rows = np.argsort(_keys(words), kind="stable")
-    return _SortedGrams(words[rows], log10_prob[rows], log10_backoff[rows])
-
-
-def _find(sorted_words: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The row of `sorted_words` (G, k) that equals each row of `wanted` (W, k), or MISSING, (W,)."""
-    if not len(sorted_words):
-        return np.full(len(wanted), MISSING)
-    keys, wanted_keys = _keys(sorted_words), _keys(wanted)
-    at = np.minimum(np.searchsorted(keys, wanted_keys), len(keys) - 1)
-    return np.where(keys[at] == wanted_keys, at, MISSING)
-
-
-def _keys(words: np.ndarray) -> np.ndarray:
-    """Rows (G, k) of ids as byte strings (G,) that sort as the rows do: most significant byte first."""
-    return np.ascontiguousarray(words, dtype=">u4").view(f"S{4 * words.shape[1]}")[:, 0]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.exchange.hugging_face_architectures import architecture_of
+from rung.exchange.hugging_face_architectures import architecture_of, marks_of
 from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_tokenizer_json
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
@@ -64,7 +64,8 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
     """Make a run of a folder from transformers.
 
     The run has the folder's tokeniser when that is a byte-level BPE; else `recipe["data"]["no_tokenizer"]` says why
-    it has none, and the run knows ids, not text.
+    it has none, and the run knows ids, not text. Where documents begin with another id than they end with,
+    `recipe["data"]["marks"]` has both.
 
     Raises UserError when there is no such folder, its architecture is not supported or its weights don't fit.
     """
@@ -84,6 +85,9 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
     check_free(folder, force=force)
     clear(folder)
     data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}
+    begin, end = marks_of(config)
+    if begin != end:
+        data["marks"] = {"bos_token_id": begin, "eos_token_id": end}
     if isinstance(found, str):
         data["no_tokenizer"] = found
     else:
@@ -104,6 +108,15 @@ def _reordered(model: GPT, order: np.ndarray) -> GPT:
     return GPT.from_tensors(model.config, model.vocab_size, model.vocab_size - 1, tensors)
 
 
+def _listed(index: Path) -> list[str]:
+    """The files that an index names. Raises UserError when it is none."""
+    found = read_json(index)
+    names = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise UserError(f"{INDEX} is damaged: it has no weight_map from weights to files")
+    return sorted(set(names.values()))
+
+
 def _weights(path: Path) -> dict[str, Tensor]:
     """The state dict of a folder, from one file or several."""
     from safetensors import SafetensorError
@@ -112,7 +125,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     if (path / WEIGHTS).exists():
         names = [WEIGHTS]
     elif (path / INDEX).exists():
-        names = sorted(set(read_json(path / INDEX)["weight_map"].values()))
+        names = _listed(path / INDEX)
     else:
         pickles = sorted(
             found.name for suffix in ("bin", "pt", "pth", "ckpt") for found in path.glob(f"*.{suffix}")

@@ -9,6 +9,7 @@ An architecture here is how its configuration maps on ours and how its weights a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -32,6 +33,7 @@ class Architecture:
         requires: fields of `Shape` and what each must be.
         read: its configuration -> ours.
         write: ours -> its configuration.
+        defaults: the size of its vocabulary and its marks where a configuration doesn't say.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Architecture:
     requires: Mapping[str, tuple[Any, ...]]
     read: Callable[[Mapping[str, Any]], GPTConfig]
     write: Callable[[Shape], dict[str, Any]]
+    defaults: Mapping[str, Any]
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
@@ -53,6 +56,8 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     if kind not in ARCHITECTURES:
         raise UserError(f"config.json is of model_type {kind!r}; supported: {known}")
     architecture = ARCHITECTURES[kind]
+    if setting(config, "quantization_config", {}):
+        raise UserError("config.json has a quantization_config; only weights that are not quantised are read")
     named = config.get("architectures")
     body = architecture.name.removesuffix("LMHeadModel").removesuffix("ForCausalLM") + "Model"
     if named and not {architecture.name, body} & set(named):
@@ -87,18 +92,23 @@ def architecture_for(shape: Shape) -> str:
     return nearest_kind
 
 
-def end_id(config: Mapping[str, Any], vocab_size: int) -> int:
-    """The id that ends a document: eos, else bos, else the last.
+def vocab_size_of(config: Mapping[str, Any]) -> int:
+    """How many ids there are."""
+    return setting(config, "vocab_size", architecture_of(config).defaults["vocab_size"])
 
-    Here one mark both ends and begins; where theirs are two, a document begins with what ends it, which a model that
-    was trained with both has seen less of.
-    """
-    for name in ("eos_token_id", "bos_token_id"):
-        found = config.get(name)
-        first = found[0] if isinstance(found, list) and found else found
-        if type(first) is int and 0 <= first < vocab_size:
-            return first
-    return vocab_size - 1
+
+def marks_of(config: Mapping[str, Any]) -> tuple[int, int]:
+    """The ids that begin and end a document: bos and eos; one for the other where it is missing, else the last."""
+    vocab_size = vocab_size_of(config)
+    found: list[int] = []
+    for name in ("bos_token_id", "eos_token_id"):
+        given = config.get(name, architecture_of(config).defaults.get(name))
+        first = given[0] if isinstance(given, list) and given else given
+        found.append(first if type(first) is int and 0 <= first < vocab_size else -1)
+    begin, end = found
+    end = max(end, begin) if end < 0 else end
+    end = vocab_size - 1 if end < 0 else end
+    return (end if begin < 0 else begin), end
 
 
 def _read_gpt(config: Mapping[str, Any], context: int) -> GPTConfig:
@@ -126,7 +136,7 @@ def _read_gpt2(config: Mapping[str, Any]) -> GPTConfig:
     _require(config, "add_cross_attention", False, (False,))
     return replace(
         _read_gpt(config, 1024),
-        n_hidden=setting(config, "n_inner", None),
+        n_hidden=setting(config, "n_inner", None, int),
         feed_forward=_GELU[setting(config, "activation_function", "gelu_new")],
     )
 
@@ -157,14 +167,14 @@ def _write_gpt2(shape: Shape) -> dict[str, Any]:
 def _read_llama(config: Mapping[str, Any]) -> GPTConfig:
     _require(config, "hidden_act", "silu", ("silu", "swish"))
     # Newer files have one entry for all of it, older ones two; a null is as good as none.
-    rotary = setting(config, "rope_parameters", None) or setting(config, "rope_scaling", None) or {}
+    rotary = setting(config, "rope_parameters", {}) or setting(config, "rope_scaling", {})
     turn = rotary.get("rope_type", rotary.get("type", "default"))
     if turn != "default":
         raise UserError(
             f"config.json asks for rotary positions of type {turn!r}; only 'default' is supported"
         )
     n_head, n_embd = setting(config, "num_attention_heads", 32), setting(config, "hidden_size", 4096)
-    head_size = setting(config, "head_dim", None)
+    head_size = setting(config, "head_dim", None, int)
     if head_size is not None and head_size * n_head != n_embd:
         raise UserError(
             f"config.json has {n_head} heads of {head_size} in a width of {n_embd}; only heads that together"
@@ -181,9 +191,9 @@ def _read_llama(config: Mapping[str, Any]) -> GPTConfig:
         dropout=setting(config, "attention_dropout", 0.0),
         bias=bias,
         norm_eps=setting(config, "rms_norm_eps", 1e-6),
-        rotary_base=rotary.get("rope_theta", setting(config, "rope_theta", 10_000.0)),
+        rotary_base=setting(rotary, "rope_theta", setting(config, "rope_theta", 10_000.0), float),
         n_hidden=setting(config, "intermediate_size", 11008),
-        n_kv_head=setting(config, "num_key_value_heads", None),
+        n_kv_head=setting(config, "num_key_value_heads", None, int),
         tied=setting(config, "tie_word_embeddings", False),
     )
 
@@ -235,6 +245,7 @@ _GPT2 = Architecture(
     },
     read=_read_gpt2,
     write=_write_gpt2,
+    defaults={"vocab_size": 50257, "bos_token_id": 50256, "eos_token_id": 50256},
 )
 
 
@@ -247,6 +258,7 @@ ARCHITECTURES = {
         requires={**_GPT2.requires, "norm_first": (False,), "feed_forward": ("gelu",)},
         read=_read_gpt1,
         write=_write_gpt1,
+        defaults={"vocab_size": 40478},
     ),
     "llama": Architecture(
         "LlamaForCausalLM",
@@ -273,18 +285,34 @@ ARCHITECTURES = {
         },
         read=_read_llama,
         write=_write_llama,
+        defaults={"vocab_size": 32000, "bos_token_id": 1, "eos_token_id": 2},
     ),
 }
 """By the `model_type` of config.json."""
 
 
-def setting(config: Mapping[str, Any], name: str, default: Any) -> Any:
-    """A setting of config.json; a null means the default."""
-    value = config.get(name)
-    for other in _OTHER_NAMES.get(name, ()):
-        value = config.get(other) if value is None else value
-    return default if value is None else value
+def setting(config: Mapping[str, Any], name: str, default: Any, kind: type | None = None) -> Any:
+    """A setting of config.json, of the default's kind if no other is given; a null means the default.
 
+    Raises UserError when it is of another kind.
+    """
+    for known in (name, *_OTHER_NAMES.get(name, ())):
+        value = config.get(known)
+        if value is not None:
+            fits, what = _KINDS[type(default) if kind is None else kind]
+            if not fits(value):
+                raise UserError(f"config.json has {value!r} for {known}, which should be {what}")
+            return value
+    return default
+
+
+_KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    int: (lambda value: type(value) is int and value > 0, "a whole number above 0"),
+    float: (lambda value: type(value) in (int, float) and 0 <= value < math.inf, "a number from 0 on"),
+    bool: (lambda value: type(value) is bool, "true or false"),
+    str: (lambda value: type(value) is str, "a name"),
+    dict: (lambda value: type(value) is dict, "an object"),
+}
 
 _OTHER_NAMES = {
     "n_positions": ("max_position_embeddings", "n_ctx"),

@@ -6,7 +6,8 @@ text is the mark; to us it is text.) Subwords are the library's anyway. Characte
 BPE without merges: a piece is one token when the vocabulary has it whole (`ignore_merges`), else its bytes are.
 
 In: byte-level BPE that loses nothing. Our mark has the last id; theirs may stand anywhere, so the two ids change
-places. Their other special tokens, and ids without any token, become pieces that no text is encoded to.
+places. Their other special tokens, and ids without any token, become pieces that no text is encoded to. Added words
+that are not special are text, there and here, and are found before anything else.
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokeniz
     library = _read_library(folder)
     if library is None:
         return "there is no tokenizer.json"
+    if (folder / "added_tokens.json").exists() and not (folder / "tokenizer.json").exists():
+        return (
+            "there is an added_tokens.json but no tokenizer.json; save the tokeniser with transformers again"
+        )
     try:
         return _convert(library, mark, vocab_size)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -92,6 +97,11 @@ def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETo
         return fault
     names = {i: piece for piece, i in model["vocab"].items()}
     added = {token["id"]: token["content"] for token in library["added_tokens"]}
+    words = {
+        token["id"]: token
+        for token in library["added_tokens"]
+        if not token["special"] and token["id"] != mark
+    }
     highest = max(names | added, default=0)
     if highest >= vocab_size:
         return f"tokenizer.json has ids up to {highest}, and the model only {vocab_size}"
@@ -101,7 +111,12 @@ def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETo
     order[[mark, -1]] = vocab_size - 1, mark
     vocabulary: dict[str, int] = {}
     for place, theirs in enumerate(order[:-1].tolist()):
-        if theirs in names and theirs not in added:
+        if theirs in words:
+            word = words[theirs]["content"]
+            if word in model["vocab"] and word != _byte_level_name(word.encode()):
+                return f"tokenizer.json adds a word {word!r} that is a piece of other bytes already"
+            vocabulary[word] = place
+        elif theirs in names and theirs not in added:
             vocabulary[names[theirs]] = place
         else:  # what no text is to become begins with a byte that UTF-8 never has
             name = added.get(theirs, f"<unused {theirs}>")
@@ -109,7 +124,10 @@ def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETo
     missing = {_byte_level_name(byte) for byte in ours.UTF8_BYTES} - set(vocabulary)
     if missing:
         return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
-    changed = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    if len(vocabulary) != vocab_size - 1:
+        return "tokenizer.json has two pieces of one name"
+    kept = [{**word, "id": vocabulary[word["content"]]} for word in words.values()]
+    changed = {"added_tokens": kept, "post_processor": None, "truncation": None, "padding": None}
     tokenizer = BPETokenizer(json.dumps({**library, **changed, "model": {**model, "vocab": vocabulary}}))
     if tokenizer.decode(tokenizer.encode(_PROBE).tolist()) != _PROBE:
         return "tokenizer.json does not give back the text that it encodes"
@@ -130,7 +148,9 @@ def _read_library(folder: Path) -> dict[str, Any] | None:
     merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
     return {
         "version": "1.0",
-        "added_tokens": [{"id": vocabulary[MARK], "content": MARK}] if MARK in vocabulary else [],
+        "added_tokens": [{"id": vocabulary[MARK], "content": MARK, "special": True}]
+        if MARK in vocabulary
+        else [],
         "pre_tokenizer": {
             "type": "ByteLevel",
             "add_prefix_space": False,

@@ -8,6 +8,7 @@ out as zeros.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,24 +21,34 @@ from rung.exchange.hugging_face_architectures import (
     Architecture,
     architecture_for,
     architecture_of,
-    end_id,
-    setting,
+    marks_of,
+    vocab_size_of,
 )
 from rung.models.transformer.config import GPTConfig, Shape
 from rung.models.transformer.decoder import GPT
 
 
 def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> GPT:
-    """The model that transformers would make of a config.json and a state dict; logits are the same.
+    """The model that transformers would make of a config.json and a state dict.
 
-    Its document mark is `eos_token_id`, else `bos_token_id`, else the last id.
-    Raises UserError when the architecture is another, a setting is one that we lack, or the weights don't fit.
+    Logits are the same, with one exception. Here one mark both begins and ends a document. Theirs may be two
+    (`marks_of`): then our mark is eos, which is predicted at the end of a document, and as an input, where a document
+    begins, it has the embedding of bos. So scores are those of a text that bos begins and eos ends. A head that was
+    tied to the embedding is free of it then.
+
+    Raises UserError when the architecture is another, a setting is one that we lack, the weights don't fit or are no
+    numbers.
     """
     architecture = architecture_of(config)
-    ours = architecture.read(config).resolved()
-    vocab_size = int(setting(config, "vocab_size", 50257))
-    with torch.device("meta"):
-        wanted = GPT.build(ours, vocab_size).state_dict()
+    ours, vocab_size = architecture.read(config).resolved(), vocab_size_of(config)
+    assert ours.n_layer is not None
+    if ours.n_layer > len(weights):
+        raise UserError(f"config.json has {ours.n_layer:,} layers, and there are {len(weights)} weights")
+    try:
+        with torch.device("meta"):
+            wanted = GPT.build(ours, vocab_size).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise UserError(f"config.json describes a model that no machine can hold: {error}") from error
     bare = {name.removeprefix(architecture.prefix): weight for name, weight in weights.items()}
     tensors = {name: _import_weight(architecture, name, weight, bare) for name, weight in wanted.items()}
     used = {theirs for name in wanted for theirs in _their_names(architecture, name)}
@@ -47,7 +58,14 @@ def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor]) 
             f"the weights have a {left[0]}, for which {architecture.name} as config.json describes it has no"
             " place; use the config.json they were saved with"
         )
-    return GPT.from_tensors(ours, vocab_size, end_id(config, vocab_size), tensors)
+    begin, end = marks_of(config)
+    if begin != end:
+        embedding = tensors["embedding.tokens"]
+        if ours.tied:
+            ours, tensors["free_head"] = replace(ours, tied=False), embedding
+        tensors["embedding.tokens"] = embedding.copy()
+        tensors["embedding.tokens"][end] = embedding[begin]
+    return GPT.from_tensors(ours, vocab_size, end, tensors)
 
 
 def to_transformers(model: GPT) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -103,6 +121,12 @@ def _import_weight(
             raise UserError(
                 f"the weights lack {one}, which {architecture.name} has; are they of another shape?"
             )
+        if not bare[one].is_floating_point():
+            raise UserError(
+                f"the weight {one} is of type {bare[one].dtype}; only weights that are not quantised are read"
+            )
+        if not torch.isfinite(bare[one]).all():
+            raise UserError(f"the weight {one} has values that are no finite numbers; the model is broken")
     source = torch.cat([bare[one] for one in theirs]) if len(theirs) > 1 else bare[theirs[0]]
     if architecture.transposed and _linear(name):
         source = source.t() if source.dim() == 2 else source

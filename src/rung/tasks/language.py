@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,22 +147,38 @@ class LanguageModeling(Task[Corpus]):
             raise UserError(
                 f"--label {options.label} does not fit: a language model has no labels to measure"
             )
-        # A short list of lines is cut as the list was that the model was trained on.
-        trained_on = facts["source"].get("documents")
+        # A short list of lines is cut as the list was that the model was trained on. What writes ARPA files counts
+        # lines, empty ones too.
+        arpa = facts.get("imported") == "arpa"
+        trained_on = "lines" if arpa else facts["source"].get("documents")
         source = open_source(
             data,
             documents=options.documents,
             field=options.field,
             sha256=options.sha256,
             like=trained_on if trained_on in ("lines", "paragraphs", "files") else None,
+            keep_empty=arpa,
         )
         nats, tokens, n_bytes, documents = [0.0], 0, 0, 0
-        for score in score_texts(model, tokenizer, source):
-            nats.append(-score.log_prob)
-            tokens += score.tokens
-            n_bytes += score.bytes
-            documents += 1
-        return self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        unknown_nats, unknown = 0.0, 0
+        for batch in _batched(source):
+            stream, log_probs = _scored(model, tokenizer, batch)
+            columns = _columns(tokenizer, batch, stream, log_probs)
+            nats += (-columns["log_prob"]).tolist()
+            tokens += stream.n_tokens
+            n_bytes += int(columns["bytes"].sum())
+            documents += len(batch)
+            if tokenizer.unknown is not None:
+                is_unknown = stream.ids[1:] == tokenizer.unknown
+                unknown_nats -= float(log_probs[is_unknown].sum(dtype=np.float64))
+                unknown += int(is_unknown.sum())
+        measure = self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        if tokenizer.unknown is None:
+            return measure
+        known = {"perplexity_of_known": perplexity((measure.nats - unknown_nats) / (tokens - unknown))}
+        return replace(
+            measure, figures=measure.figures | known, counts={"unknown": unknown, **measure.counts}
+        )
 
     def _measure(self, nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
         figures = {"perplexity": perplexity(nats / tokens if tokens else 0.0)}
@@ -231,9 +247,21 @@ def score_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str]
 
 def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
     """The fields of `Score` as columns (n,), each text a document of its own; an empty one has NaN bits per byte."""
+    return _columns(tokenizer, texts, *_scored(model, tokenizer, texts))
+
+
+def _scored(
+    model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[TokenStream, np.ndarray]:
     stream = tokenizer.encode_many(texts)
+    return stream, model.score_stream(stream)
+
+
+def _columns(
+    tokenizer: Tokenizer, texts: Sequence[str], stream: TokenStream, log_probs: np.ndarray
+) -> Columns:
     first = stream.starts[:-1] - 1
-    log_prob = np.add.reduceat(model.score_stream(stream).astype(np.float64), first)
+    log_prob = np.add.reduceat(log_probs.astype(np.float64), first)
     if tokenizer.lossless:
         n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
     else:

@@ -56,6 +56,7 @@ def open_source(
     field: str | None = None,
     sha256: str | None = None,
     like: str | None = None,
+    keep_empty: bool = False,
 ) -> Source:
     """The documents of `data`.
 
@@ -69,6 +70,7 @@ def open_source(
         sha256: of the one file or URL, checked before anything is read; a URL must have one.
         like: the `plain_mode` of a source read before, or None: `auto` cuts plain text as it was cut there, so that
             a short held-out list of lines stays a list.
+        keep_empty: whether lines of no characters are documents too.
 
     Raises UserError for whatever can't be read, here or while the documents are read.
     """
@@ -89,7 +91,7 @@ def open_source(
     mode = documents
     if documents == "auto":
         mode = _plain_mode(files) if like is None else like
-    source = Source(spec, files, documents, field, mode)
+    source = Source(spec, files, documents, field, mode, keep_empty=keep_empty and mode == "lines")
     if temporary is not None:
         weakref.finalize(source, temporary.unlink, missing_ok=True)
     return source
@@ -98,18 +100,28 @@ def open_source(
 class Source:
     """Documents as strings, read anew on every iteration. Made by `open_source`."""
 
-    def __init__(self, spec: str, files: list[File], documents: str, field: str | None, mode: str) -> None:
+    def __init__(
+        self,
+        spec: str,
+        files: list[File],
+        documents: str,
+        field: str | None,
+        mode: str,
+        *,
+        keep_empty: bool = False,
+    ) -> None:
         self._spec = spec
         self._files = files
         self._documents = documents
         self._field = field
         self._mode = mode
+        self._keep_empty = keep_empty
         self._counted: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[str]:
         digest, n_bytes, n_documents = hashlib.sha256(), 0, 0
         for document in self._read():
-            if document:
+            if document or self._keep_empty:
                 data = document.encode("utf-8")
                 digest.update(data)
                 n_bytes += len(data)

@@ -23,10 +23,12 @@ class Tokenizer(ABC):
         end: the id of the document mark.
         byte_lengths: (V,) how many UTF-8 bytes each id spells.
         lossless: whether the ids of a text spell its bytes; of Rung's own tokenisers all are.
+        unknown: the id of all words without one of their own; Rung's own tokenisers have none.
     """
 
     kind: ClassVar[str]
-    lossless: ClassVar[bool] = True
+    lossless: bool = True
+    unknown: int | None = None
 
     def __init__(self, token_bytes: list[bytes]) -> None:
         self.token_bytes = [*token_bytes, b""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ AFTER_LINE_END = re.compile(r"(?<=\S\n)(?=\S)")
 class SubwordTokenizer(TrainableTokenizer):
     """Learned pieces, by the `tokenizers` library, over byte-level text: every byte is a piece, so nothing is unknown.
 
-    The document mark is added outside the library: text that spells some special token is only text.
+    The document mark is added outside the library: text that spells some special token is only text. Words that were
+    added to a tokeniser from elsewhere are found in the text first, as they stand; they are pieces, too, named by their
+    text and not by the letters for its bytes.
     """
 
     min_vocab_size = 257
@@ -37,7 +39,16 @@ class SubwordTokenizer(TrainableTokenizer):
         except Exception as error:  # the library raises no narrower one
             raise ValueError(str(error)) from error
         pieces = self._library.get_vocab(with_added_tokens=False)
-        super().__init__([self._piece_bytes(piece) for piece in sorted(pieces, key=pieces.__getitem__)])
+        added = {token.content: token for token in self._library.get_added_tokens_decoder().values()}
+        super().__init__(
+            [
+                piece.encode("utf-8") if piece in added else self._piece_bytes(piece)
+                for piece in sorted(pieces, key=pieces.__getitem__)
+            ]
+        )
+        # A token that takes the white space beside it loses it, and may reach over the end of a line.
+        self.lossless = not any(token.lstrip or token.rstrip for token in added.values())
+        self._can_be_cut = self.lossless and not any("\n" in content for content in added)
 
     def _piece_bytes(self, piece: str) -> bytes:
         return bytes(UNICODE_TO_BYTE[letter] for letter in piece)
@@ -46,7 +57,8 @@ class SubwordTokenizer(TrainableTokenizer):
         return self.encode_many([text]).ids[1:-1]
 
     def encode_many(self, texts: Sequence[str]) -> TokenStream:
-        parts = [list(chunks(_scalars(text), AFTER_LINE_END)) for text in texts]
+        cut = chunks if self._can_be_cut else _whole
+        parts = [list(cut(_scalars(text), AFTER_LINE_END)) for text in texts]
         flat = [part for parts_of_text in parts for part in parts_of_text]
         encoded = [
             encoding.ids for encoding in self._library.encode_batch_fast(flat, add_special_tokens=False)
@@ -164,6 +176,10 @@ class WordPieceTokenizer(SubwordTokenizer):
         library["added_tokens"] = []  # to the model they are pieces like others
         library["model"]["max_input_chars_per_word"] = LONGEST_WORD
         return library
+
+
+def _whole(text: str, _border: re.Pattern[str]) -> Iterator[str]:
+    yield text
 
 
 def _scalars(text: str) -> str:

@@ -14,6 +14,7 @@ from rung.text.stream import TokenStream
 from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, utf8
 from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
 from rung.text.tokenizers.chunks import chunks
+from rung.text.whitespace import MARK, cut_and_mark
 
 MAX_WORDS = 50_000
 
@@ -166,8 +167,9 @@ def _batches(texts: Iterable[str], n_characters: int) -> Iterator[list[str]]:
 
 
 class WhitespaceTokenizer(Tokenizer):
-    """The words of a model that was made elsewhere (an ARPA file): text cut at white space, and one id for all words
-    that the model doesn't know. It is the one tokeniser here that loses text; nothing is trained with it."""
+    """The words of a model that was made elsewhere (an ARPA file): text cut as `rung.text.whitespace` says, and one id
+    for all words that the model doesn't know. It is the one tokeniser here that loses text; nothing is trained with it.
+    """
 
     kind = "whitespace"
     lossless = False
@@ -175,17 +177,18 @@ class WhitespaceTokenizer(Tokenizer):
     def __init__(self, words: Iterable[str], unknown: int) -> None:
         self.words = list(words)
         self.unknown = unknown
-        super().__init__([utf8(" " + word) for word in self.words])
-        self._ids = {word: i for i, word in enumerate(self.words)}
+        spelled = [utf8(word) for word in self.words]
+        super().__init__([b" " + word for word in spelled])
+        self._ids = {word: i for i, word in enumerate(spelled)} | {MARK: self.end}
 
     def encode(self, text: str) -> np.ndarray:
-        return np.array([self._ids.get(word, self.unknown) for word in text.split()], np.int64)
+        return self.encode_many([text]).ids[1:-1]
 
     def encode_many(self, texts: Sequence[str]) -> TokenStream:
-        words = [text.split() for text in texts]
         find, unknown = self._ids.get, self.unknown
-        ids = np.array([find(word, unknown) for row in words for word in row], np.int64)
-        return TokenStream.pack(ids, [len(row) for row in words], self.end)
+        words = cut_and_mark([utf8(text) for text in texts])
+        ids = np.array([self.end, *[find(word, unknown) for word in words]], np.int64)
+        return TokenStream(ids, 1 + np.flatnonzero(ids == self.end))
 
     def to_json(self) -> dict[str, Any]:
         return {"words": self.words, "unknown": self.unknown}

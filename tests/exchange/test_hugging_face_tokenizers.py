@@ -1,0 +1,133 @@
+"""Tokenisers as files of the `tokenizers` library: the same ids there and here, out and in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as LibraryTokenizer
+from tokenizers import decoders, models, pre_tokenizers, trainers
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
+
+from rung.errors import UserError
+from rung.exchange.hugging_face_tokenizers import read_tokenizer, to_tokenizer_json
+from rung.text.tokenizers import KINDS, Tokenizer, WhitespaceTokenizer, train_tokenizer
+from tests.text_made import sentences
+
+
+def library(tokenizer: Tokenizer) -> LibraryTokenizer:
+    return LibraryTokenizer.from_str(to_tokenizer_json(tokenizer))
+
+
+TEXTS = [sentences(40), "日日 éé été été ́e ́e don't don't 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?"]
+PAIRS = {kind: train_tokenizer(kind, TEXTS) for kind in ("char", "byte", "word")} | {
+    kind: train_tokenizer(kind, TEXTS, 540) for kind in ("bpe", "wordpiece", "unigram")
+}
+LIBRARIES = {kind: library(tokenizer) for kind, tokenizer in PAIRS.items()}
+STRANGE = st.text(
+    st.sampled_from(" \n\t\r\x1c\x1d\x85\xa0\u2028_a1é日ぁ・한'’-.\u0301\u0660²Ⅷ\U000116d5🙂")
+    | st.characters(
+        exclude_categories=["Cs"]
+    )  # the library takes no half characters; ours is tested with them
+)
+
+
+def test_every_kind_of_tokenizer_can_go_out() -> None:
+    assert set(PAIRS) == set(KINDS)
+
+
+@given(STRANGE | st.lists(st.sampled_from(sentences(5).split(" "))).map(" ".join))
+@settings(max_examples=150, deadline=None)
+def test_the_library_gives_the_same_ids_and_the_text_back(text: str) -> None:
+    for kind, tokenizer in PAIRS.items():
+        ids = tokenizer.encode(text).tolist()
+        assert LIBRARIES[kind].encode(text, add_special_tokens=False).ids == ids, kind
+        assert LIBRARIES[kind].decode(ids) == text, kind
+
+
+def test_a_tokenizer_that_loses_text_stays() -> None:
+    with pytest.raises(UserError, match="a whitespace tokeniser can't be written"):
+        to_tokenizer_json(WhitespaceTokenizer(["a", "<unk>"], 1))
+
+
+def byte_level(folder: Path, specials: list[str], *, first: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE as GPT-2's, trained by the library, its special tokens first or last."""
+    made = LibraryTokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=specials if first else [],
+        show_progress=False,
+    )
+    made.train_from_iterator([sentences(100)], trainer)
+    made.add_special_tokens(specials)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=specials[0], bos_token=specials[0])
+    wrapped.save_pretrained(folder)
+    return wrapped
+
+
+ADDED = [
+    AddedToken("<tool>", normalized=False),
+    AddedToken("two words", normalized=False),
+    AddedToken("é日", normalized=True),
+    AddedToken("a\nb", normalized=False),
+    AddedToken("cows", single_word=True),
+    AddedToken("12", single_word=True, normalized=False),
+]
+EATERS = [
+    AddedToken("<left>", lstrip=True),
+    AddedToken("<right>", rstrip=True),
+    AddedToken(" <both> ", lstrip=True, rstrip=True),
+]
+
+
+def with_added(
+    folder: Path, added: list[AddedToken]
+) -> tuple[PreTrainedTokenizerFast, Tokenizer, np.ndarray]:
+    """A tokeniser of theirs with words added to it, and what we make of it."""
+    theirs = byte_level(folder, ["<|endoftext|>", "<|other|>"])
+    theirs.add_tokens(added)
+    theirs.save_pretrained(folder)
+    found = read_tokenizer(folder, theirs.get_vocab()["<|endoftext|>"], 320)
+    assert not isinstance(found, str), found
+    return AutoTokenizer.from_pretrained(folder), *found
+
+
+@pytest.fixture(scope="module")
+def added(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[tuple[PreTrainedTokenizerFast, Tokenizer, np.ndarray]]:
+    return [with_added(tmp_path_factory.mktemp("hf"), words) for words in (ADDED, [*ADDED, *EATERS])]
+
+
+@given(
+    st.lists(
+        st.sampled_from([str(word) for word in (*ADDED, *EATERS)])
+        | st.sampled_from([" ", "  ", "\n", "\t", "a", "b", "1", "the cows", "_", "<", "é", "日", "'s"])
+    ).map("".join)
+)
+@settings(max_examples=60, deadline=None)
+def test_words_added_to_their_tokeniser_are_found_as_there(
+    added: list[tuple[PreTrainedTokenizerFast, Tokenizer, np.ndarray]], text: str
+) -> None:
+    for theirs, ours, order in added:
+        ids = ours.encode(text)
+        assert order[ids].tolist() == theirs.encode(text, add_special_tokens=False)
+        assert not ours.lossless or ours.decode(ids.tolist()) == text
+        assert type(ours).from_json(ours.to_json()).encode(text).tolist() == ids.tolist()
+        out = library(ours)
+        assert out.encode(text, add_special_tokens=False).ids == ids.tolist()
+    assert [ours.lossless for _, ours, _ in added] == [True, False]
+
+
+def test_added_words_do_not_end_where_long_texts_are_cut(
+    added: list[tuple[PreTrainedTokenizerFast, Tokenizer, np.ndarray]],
+) -> None:
+    text = "xx" + "a\nb\n" * 33_000
+    for theirs, ours, order in added:
+        assert order[ours.encode(text)].tolist() == theirs.encode(text, add_special_tokens=False)
