@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Pieces, Task
 from rung.text.blocks import blocks
 from rung.text.corpus import Corpus, open_corpus, prepare
+from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
@@ -162,7 +163,8 @@ class LanguageModeling(Task[Corpus]):
             tokens += score.tokens
             n_bytes += score.bytes
             documents += 1
-        return self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        measured = self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        return replace(measured, notes=tuple(notes({"source": source.describe()})))
 
     def _measure(self, nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
         figures = {"perplexity": perplexity(nats / tokens if tokens else 0.0)}

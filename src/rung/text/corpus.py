@@ -27,8 +27,9 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
+from rung.text.overlap import MOST_BYTES, lines, shares_in_training
 from rung.text.sources import Source, open_source
-from rung.text.splits import PARTS, Split, divide, parse_split
+from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 
@@ -59,7 +60,10 @@ class Corpus:
         stream = streams.get(part)
         if stream is None:
             there = [name for name in PARTS if streams[name] is not None]
-            raise UserError(f"the corpus in {self.folder} has no part {part!r} (it has: {', '.join(there)})")
+            raise UserError(
+                f"the corpus in {self.folder} has no part {part!r} (it has: {', '.join(there)}); measure one of "
+                "those with --split, or name other text"
+            )
         return stream
 
     def text(self, part: str) -> Iterator[str]:
@@ -89,7 +93,7 @@ def prepare(
     *,
     tokenizer: str | Tokenizer = "char",
     vocab_size: int | None = None,
-    split: str = "90/5/5",
+    split: str | None = None,
     documents: str = "auto",
     field: str | None = None,
     sha256: str | None = None,
@@ -103,12 +107,12 @@ def prepare(
         folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
         tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
         vocab_size: as in `train_tokenizer`.
-        split: the shares, as in `parse_split`.
-        validation, test: held-out text given explicitly; its share of `data` then goes to train.
+        split: the shares, as in `parse_split`; None as in `shares_of`.
+        validation, test: held-out text given explicitly.
 
     Raises UserError for bad input and a folder that can't be written to.
     """
-    shares = _shares_with_files(parse_split(split), validation, test)
+    shares = shares_of(split, validation=validation is not None, test=test is not None)
     if isinstance(tokenizer, Tokenizer):
         if vocab_size is not None:
             raise UserError(f"--vocab-size {vocab_size} does not fit: the tokeniser is trained already")
@@ -128,6 +132,7 @@ def prepare(
             for part, held_out in given.items():
                 spool = stack.enter_context(_spooled(work / f"{part}.spool", held_out))
                 texts[part] = _Text(spool.data, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
+            in_training = _in_training(texts)
             if isinstance(tokenizer, str):
                 tokenizer = train_tokenizer(tokenizer, texts["train"], vocab_size)
             tokenizer.save(work / "tokenizer.json")
@@ -139,6 +144,7 @@ def prepare(
             "split": str(shares),
             "split_rule": rule,
             "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
+            "in_training": in_training,
             "parts": parts,
         }
         write_json(work / "corpus.json", facts)
@@ -164,20 +170,6 @@ def open_corpus(folder: Path) -> Corpus:
     if (found, tokenizer.vocab_size) != (promised, vocab_size) or "train" not in found:
         raise UserError(f"{folder} is damaged: its files do not belong together; prepare the corpus again")
     return Corpus(folder, tokenizer, streams["train"], streams.get("validation"), streams.get("test"), facts)
-
-
-def _shares_with_files(split: Split, validation: object, test: object) -> Split:
-    """A part that is given as a file leaves its share to train."""
-    kept = Split(
-        split.train
-        + (split.validation if validation is not None else 0)
-        + (split.test if test is not None else 0),
-        0 if validation is not None else split.validation,
-        0 if test is not None else split.test,
-    )
-    if validation is None and not kept.validation:
-        raise UserError(f"--split {split} leaves no validation text; give it a share, or give --val FILE")
-    return kept
 
 
 @contextmanager
@@ -259,6 +251,10 @@ class _Text:
             for begin, end in block.tolist():
                 yield self.data[begin:end].decode("utf-8")
 
+    @property
+    def n_bytes(self) -> int:
+        return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
+
     def blocks(self) -> Iterator[np.ndarray]:
         """The ranges, in runs of about BLOCK_BYTES of text, one document at least."""
         ends = np.cumsum(self.ranges[:, 1] - self.ranges[:, 0])
@@ -268,6 +264,29 @@ class _Text:
             last = max(int(np.searchsorted(ends, before + BLOCK_BYTES, side="right")), first + 1)
             yield self.ranges[first:last]
             first = last
+
+
+def _in_training(texts: dict[str, _Text]) -> dict[str, Any]:
+    """Of each held-out part the share that stands in the training part, and by which pieces."""
+    many = len(texts["train"].ranges) >= MANY_DOCUMENTS
+
+    def pieces(text: _Text) -> Iterator[list[bytes]]:
+        if many:
+            for block in text.blocks():
+                # Slices of bytes are made faster than those of a map, and flat lists don't wake the garbage collector.
+                span = text.data[block[0, 0] : block[-1, 1]]
+                begins, ends = ((block[:, i] - block[0, 0]).tolist() for i in (0, 1))
+                yield [span[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        else:
+            for begin, end in text.ranges.tolist():
+                yield from lines(text.data, begin, end, BLOCK_BYTES)
+
+    def some(text: _Text) -> Iterator[list[bytes]]:
+        return (found[:: 1 + text.n_bytes // MOST_BYTES] for found in pieces(text))
+
+    held_out = {part: some(text) for part, text in texts.items() if part != "train"}
+    shares = shares_in_training(held_out, pieces(texts["train"])) if held_out else {}
+    return {"pieces": "documents" if many else "lines", **shares}
 
 
 def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[str, int]:
@@ -283,8 +302,7 @@ def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[s
             for tokens in _encoded(text.data, block, tokenizer):
                 starts.append(ids.n + 1 + np.flatnonzero(tokens == tokenizer.end))
                 ids.append(tokens)
-    n_bytes = int((text.ranges[:, 1] - text.ranges[:, 0]).sum())
-    return {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": n_bytes}
+    return {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": text.n_bytes}
 
 
 def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
