@@ -17,7 +17,7 @@ import rung.text.corpus
 from rung.errors import UserError
 from rung.text.corpus import Corpus, open_corpus, prepare
 from rung.text.facts import notes
-from rung.text.overlap import lines, shares_in_training
+from rung.text.overlap import lines_of, shares_of_lines
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import KINDS, train_tokenizer
@@ -176,10 +176,10 @@ def test_the_share_in_training_is_that_of_the_lines(
     train: list[bytes], held: list[bytes], block: int
 ) -> None:
     text = b"\n".join(train)
-    blocks = list(lines(text, 0, len(text), block))
+    blocks = list(lines_of(text, 0, len(text), block))
     assert [line for piece in blocks for line in piece if line] == [line for line in train if line]
     inside, total = sum(len(line) for line in held if line in train), sum(map(len, held))
-    shares = shares_in_training({"test": [held[:2], held[2:]], "validation": []}, blocks)
+    shares = shares_of_lines({"test": [held[:2], held[2:]], "validation": []}, blocks)
     assert shares == {"test": pytest.approx(inside / total if total else 0, abs=1e-6), "validation": 0}
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
-from rung.text.overlap import MOST_BYTES, lines, shares_in_training
+from rung.text.overlap import MOST_BYTES, lines_of, share_of_hashes, shares_of_lines
 from rung.text.sources import Source, open_source
 from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
 from rung.text.stream import TokenStream
@@ -128,10 +128,10 @@ def prepare(
         with ExitStack() as stack:
             spool = stack.enter_context(_spooled(work / "data.spool", source))
             ranges, rule = divide(spool.offsets, shares, spool.data)
-            texts = {part: _Text(spool.data, ranges[part]) for part in ranges}
+            texts = {part: _Text.of(spool, ranges[part]) for part in ranges}
             for part, held_out in given.items():
                 spool = stack.enter_context(_spooled(work / f"{part}.spool", held_out))
-                texts[part] = _Text(spool.data, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
+                texts[part] = _Text.of(spool, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
             in_training = _in_training(texts)
             if isinstance(tokenizer, str):
                 tokenizer = train_tokenizer(tokenizer, texts["train"], vocab_size)
@@ -223,28 +223,40 @@ def install(work: Path, folder: Path, names: Sequence[str], others: Iterable[str
 
 @dataclass(frozen=True)
 class _Spool:
-    """Documents on disk, one after another. offsets: (D + 1,) int64."""
+    """Documents on disk, one after another. offsets: (D + 1,) int64; hashes: (D,) int64."""
 
     data: mmap.mmap
     offsets: np.ndarray
+    hashes: np.ndarray
 
 
 @contextmanager
 def _spooled(path: Path, source: Source) -> Iterator[_Spool]:
-    offsets = array("q", [0])
+    offsets, hashes = array("q", [0]), array("q")
     with path.open("wb") as file:
         for document in source:
-            offsets.append(offsets[-1] + file.write(document.encode("utf-8")))
+            data = document.encode("utf-8")
+            offsets.append(offsets[-1] + file.write(data))
+            hashes.append(hash(data))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield _Spool(data, np.frombuffer(offsets, np.int64))
+        yield _Spool(data, np.frombuffer(offsets, np.int64), np.frombuffer(hashes, np.int64))
 
 
 @dataclass(frozen=True)
 class _Text:
-    """Some documents of a spool. ranges: (n, 2) int64, the bytes where each begins and ends."""
+    """Some documents of a spool, or parts of them.
+
+    ranges: (n, 2) int64, the bytes where each begins and ends. hashes: (n,) int64, of the whole documents.
+    """
 
     data: mmap.mmap
     ranges: np.ndarray
+    hashes: np.ndarray
+
+    @staticmethod
+    def of(spool: _Spool, ranges: np.ndarray) -> _Text:
+        place = np.searchsorted(spool.offsets, ranges[:, 0], side="right") - 1
+        return _Text(spool.data, ranges, spool.hashes[place])
 
     def __iter__(self) -> Iterator[str]:
         for block in self.blocks():
@@ -254,6 +266,11 @@ class _Text:
     @property
     def n_bytes(self) -> int:
         return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """The lines, about BLOCK_BYTES of them at a time."""
+        for begin, end in self.ranges.tolist():
+            yield from lines_of(self.data, begin, end, BLOCK_BYTES)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The ranges, in runs of about BLOCK_BYTES of text, one document at least."""
@@ -268,25 +285,16 @@ class _Text:
 
 def _in_training(texts: dict[str, _Text]) -> dict[str, Any]:
     """Of each held-out part the share that stands in the training part, and by which pieces."""
-    many = len(texts["train"].ranges) >= MANY_DOCUMENTS
-
-    def pieces(text: _Text) -> Iterator[list[bytes]]:
-        if many:
-            for block in text.blocks():
-                # Slices of bytes are made faster than those of a map, and flat lists don't wake the garbage collector.
-                span = text.data[block[0, 0] : block[-1, 1]]
-                begins, ends = ((block[:, i] - block[0, 0]).tolist() for i in (0, 1))
-                yield [span[begin:end] for begin, end in zip(begins, ends, strict=True)]
-        else:
-            for begin, end in text.ranges.tolist():
-                yield from lines(text.data, begin, end, BLOCK_BYTES)
-
-    def some(text: _Text) -> Iterator[list[bytes]]:
-        return (found[:: 1 + text.n_bytes // MOST_BYTES] for found in pieces(text))
-
-    held_out = {part: some(text) for part, text in texts.items() if part != "train"}
-    shares = shares_in_training(held_out, pieces(texts["train"])) if held_out else {}
-    return {"pieces": "documents" if many else "lines", **shares}
+    train, held_out = texts["train"], {part: text for part, text in texts.items() if part != "train"}
+    if len(train.ranges) >= MANY_DOCUMENTS:
+        shares = {
+            part: share_of_hashes(text.hashes, text.ranges[:, 1] - text.ranges[:, 0], train.hashes)
+            for part, text in held_out.items()
+        }
+        return {"pieces": "documents", **shares}
+    every = {part: 1 + text.n_bytes // MOST_BYTES for part, text in held_out.items()}
+    lines = {part: (found[:: every[part]] for found in text.lines()) for part, text in held_out.items()}
+    return {"pieces": "lines", **(shares_of_lines(lines, train.lines()) if lines else {})}
 
 
 def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[str, int]:

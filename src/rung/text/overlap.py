@@ -12,15 +12,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 NOTABLE = 0.25
 MOST_BYTES = 1 << 26
-"""Of held-out text that is larger than this, every second piece is looked at, or every third, ..."""
+"""Of a held-out part that is larger than this, every second line is looked at, or every third, ..."""
 
 
-def shares_in_training(
+def share_of_hashes(held_out: np.ndarray, sizes: np.ndarray, train: np.ndarray) -> float:
+    """The share, 0 to 1, of the bytes of held-out documents whose hashes are among those of the training part.
+
+    held_out, sizes: (n,) int64; train: (m,) int64. Of hashes of 64 bits two are the same by chance once in 10^19 pairs.
+    """
+    wanted = np.unique(held_out)
+    place = np.minimum(np.searchsorted(wanted, train), len(wanted) - 1)
+    found = np.isin(held_out, train[wanted[place] == train])
+    return round(float(sizes[found].sum() / sizes.sum()), 6)
+
+
+def shares_of_lines(
     held_out: Mapping[str, Iterable[list[bytes]]], train: Iterable[list[bytes]]
 ) -> dict[str, float]:
-    """For each held-out part, by its pieces, the share of its bytes, 0 to 1, that are in pieces of `train` too."""
+    """For each held-out part, by its lines, the share of its bytes, 0 to 1, that are in lines of `train` too."""
     counts = {part: Counter(chain.from_iterable(pieces)) for part, pieces in held_out.items()}
     wanted, found = set().union(*counts.values()), set[bytes]()
     for pieces in train:
@@ -37,7 +50,7 @@ def shares_in_training(
     }
 
 
-def lines(data: Any, begin: int, end: int, block: int) -> Iterator[list[bytes]]:
+def lines_of(data: Any, begin: int, end: int, block: int) -> Iterator[list[bytes]]:
     """The lines of bytes `begin` to `end` of a buffer, about `block` bytes at a time."""
     while begin < end:
         cut = min(begin + block, end)
