@@ -70,12 +70,11 @@ def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):
     code, out, err = rung("score", "runs/ngram", lines)
     scores = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert len(scores) == 4
+    assert len(scores) == 3
     assert (scores[0]["bytes"], scores[0]["tokens"]) == (19, 20)
-    assert (scores[1]["bytes"], scores[1]["tokens"], scores[1]["bits_per_byte"]) == (0, 1, None)
-    assert "lines.txt:3" in scores[2]["error"]
-    assert scores[3]["bytes"] == 20
-    assert "1 of 4 records" in err
+    assert "lines.txt:3" in scores[1]["error"]
+    assert scores[2]["bytes"] == 20
+    assert "1 of 3 records" in err
 
     sampled = rung.json(
         "sample", "runs/ngram", "the ", "--samples", "2", "--max-tokens", "10", "--temperature", "0"
@@ -100,6 +99,37 @@ def test_scores_of_the_lines_add_up_to_the_measure(rung: Shell, text: Path, tmp_
     # A list too short to be known for one is still read as the run's own text was.
     Path("few.txt").write_text("anna\njose\n")
     assert rung.json("evaluate", "r", "few.txt")["documents"] == 2
+
+
+def test_all_for_training_measures_nothing(rung: Shell, text: Path):
+    code, out, _ = rung("train", "ngram", text, "--split", "100/0/0", "--out", "r")
+    assert (code, out.splitlines()[0]) == (0, "ngram: not measured, as no text was held out")
+    again = rung.json("train", "neural-bigram", text, "--split", "100/0/0", "--steps", "2", "--out", "n")
+    assert again["validation"] is None
+    assert "no part 'test' (it has: train)" in rung.refused("evaluate", "r")
+    assert rung.json("evaluate", "r", text)["bytes"] == len(text.read_bytes())
+    for place, (command, says) in enumerate(
+        (
+            (("climb", text, "--rungs", "bigram,ngram"), "--test FILE"),
+            (("climb", text, "--test", text), "mix learns its weights on validation text"),
+            (("train", "best", text), "--val FILE"),
+            (("train", "mix", text, "--runs", "r", "n"), "--val FILE"),
+            (("train", "gpt", text, "--patience", "2"), "--val FILE"),
+            (("train", "gpt", text, "--restarts", "2"), "--val FILE"),
+        )
+    ):
+        assert says in rung.refused(*command, "--split", "100/0/0", "--out", f"x{place}")
+
+
+def test_held_out_text_that_is_the_training_text_is_told(rung: Shell, text: Path):
+    says = "100% of the validation text stands word for word in the training text (lines compared)"
+    code, _, err = rung("train", "ngram", text, "--val", text, "--out", "r")
+    assert (code, says in err) == (0, True)
+    assert rung.json("evaluate", "r", "--split", "validation")["notes"][0].startswith(says)
+    assert says in rung("evaluate", "r", "--split", "validation")[1]
+    report = rung.json("climb", text, "--val", text, "--test", text, "--rungs", "bigram,ngram", "--out", "c")
+    assert report["data"]["notes"][0].startswith(says)
+    assert says in Path("c/report.html").read_text()
 
 
 def test_climb_writes_one_report_and_shows_the_same(rung: Shell, text: Path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rung.errors import UserError
 from rung.evaluation.compare import DEFAULT_MINUTES
 from rung.evaluation.compare import climb as _climb
 from rung.evaluation.evaluate import evaluate as _evaluate
-from rung.events import Event
+from rung.events import Event, Note
 from rung.generation.beam import BeamSettings
 from rung.generation.constraint_settings import ConstraintSettings, constraint_from
 from rung.generation.masked import MaskFilling
@@ -34,6 +35,7 @@ from rung.process_group import launched
 from rung.runs import RECIPE, Run, load, load_language_model, prepare_run, shared_tokenizer
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
+from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
 from rung.training import best, restarts, session, torchrun
 from rung.training.config import TrainingConfig
@@ -101,7 +103,7 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
         sample=_sampler(experiment.task),
         stop=stop,
     )
-    _watch(events, on_event)
+    _watch(_with_notes(_notes(corpus), events), on_event)
     return load(folder)
 
 
@@ -126,7 +128,7 @@ def train_best(
     corpus = prepare_run(
         folder, lambda place: task.prepare(data, place, DataOptions(**options)), force=run.force
     )
-    for name, event in best.train_best(
+    events = best.train_best(
         corpus,
         folder,
         training=TrainingConfig(**training),
@@ -134,7 +136,8 @@ def train_best(
         device=run.device,
         sample=short_sample,
         stop=stop,
-    ):
+    )
+    for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
         if on_event is not None:
             on_event(name, event)
     return load(folder)
@@ -203,7 +206,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
         seed=experiment.run.seed,
         device=experiment.run.device,
     )
-    for event in gradient.sweep(Job(Run(folder, recipe), corpus, stop=stop)):
+    for event in _with_notes(_notes(corpus), gradient.sweep(Job(Run(folder, recipe), corpus, stop=stop))):
         if isinstance(event, lr_finder.Sweep):
             lr_finder.plot(event, folder / lr_finder.PICTURE)
             return event
@@ -346,6 +349,16 @@ def _prepared(experiment: Experiment, folder: Path) -> Any:
         lambda place: task.prepare(experiment.data, place, experiment.options, tokenizer),
         force=experiment.run.force,
     )
+
+
+def _notes(dataset: Any) -> list[Note]:
+    return [Note(text) for text in notes(dataset.facts)]
+
+
+def _with_notes(told: Iterable[Any], events: Iterator[Any]) -> Iterator[Any]:
+    """The events of a training, and before them what is to be told of its data, unless it is refused."""
+    first = list(islice(events, 1))
+    yield from chain(told, first, events)
 
 
 def _watch(events: Iterable[Event], on_event: Watch | None) -> None:

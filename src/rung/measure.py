@@ -48,6 +48,7 @@ class Measure(Named):
         task: of what it is the measure.
         figures: the field's own figures: perplexity; accuracy, macro-F1.
         counts: what else there is to count: documents; labels.
+        notes: what to know before trusting it, a sentence each.
     """
 
     nats: float
@@ -59,6 +60,7 @@ class Measure(Named):
     task: str
     figures: dict[str, float] = field(default_factory=dict, hash=False)
     counts: dict[str, int] = field(default_factory=dict, hash=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.targets == 0 or self.units == 0:
@@ -86,6 +88,7 @@ class Measure(Named):
             f"{self.unit}s": self.units,
             **self.counts,
             "split": self.split,
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 

@@ -215,6 +215,8 @@ def climb_table(report: dict[str, Any]) -> None:
     console.print()
     for step in report["steps"]:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
+    for note in report["data"].get("notes", ()):
+        console.print(f"- {note}", markup=False, soft_wrap=True)
 
 
 def measured(result: Mapping[str, Any], tokenizer: str) -> str:
@@ -244,7 +246,7 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
         names = {column.key: column.short for column in task_of(measure.task).columns}
         lines += [", ".join(f"{names[key]} {value:.4f}" for key, value in measure.figures.items())]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
-    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
+    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items()), *measure.notes]
     return "\n".join(lines)
 
 

@@ -166,6 +166,16 @@ def test_labels_may_be_numbers_and_truths(tmp_path: Path):
     assert prepare_labelled(path, tmp_path / "b", LabelOptions()).labels == ["0", "1", "2"]
 
 
+def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path):
+    path = tmp_path / "rows.json"
+    path.write_text(
+        json.dumps([{"text": f"x{i % 4}", "label": ["a", "a ", "\tb", "b"][i % 4]} for i in range(40)])
+    )
+    corpus = prepare_labelled(path, tmp_path / "data", LabelOptions(split="80/0/20"))
+    assert (corpus.labels, corpus.facts["counts"]) == (["a", "b"], {"a": 20, "b": 20})
+    assert corpus.facts["in_training"] == {"pieces": "texts", "test": 1}
+
+
 def test_from_rows_to_the_report(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     report = rung.climb(rows, label="stars", steps=60, out=tmp_path / "climb")
     lower, upper = report["rungs"]
@@ -222,6 +232,9 @@ def test_one_batch_is_memorised_and_told(rows: Path, tmp_path: Path):
         ("text,stars\na,1\nb,1\n", {"label": "stars"}, "every text has the label '1'"),
         ("text,stars\na,1\nb,\n", {"label": "stars"}, "record 2 has no 'stars'"),
         ("text,stars\n", {"label": "stars"}, "no rows"),
+        ("text,stars\na,1\nb, \n", {"label": "stars"}, "record 2 has no 'stars'"),
+        ("text,stars\na,1\nb,c,2\n", {"label": "stars"}, "rows.csv:3: 3 columns, but the header has 2"),
+        ("text,stars\na,1\nb,2\n", {"label": "text"}, "--label text is the column of the text itself"),
     ],
 )
 def test_data_at_fault_are_told_in_one_line(text: str, flags: dict[str, Any], says: str, tmp_path: Path):

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rung.text.corpus
 from rung.errors import UserError
 from rung.text.corpus import Corpus, open_corpus, prepare
+from rung.text.facts import notes
+from rung.text.overlap import lines_of, shares_of_lines
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import KINDS, train_tokenizer
@@ -127,7 +131,9 @@ def test_held_out_text_given_explicitly() -> None:
     assert (only_test.train.n_documents, only_test.stream("validation").n_documents) == (950, 50)
     assert list(only_test.text("test")) == ["test"]
     only_validation = prepare("list.txt", Path("c"), validation=Path("val.txt"))
-    assert (only_validation.train.n_documents, only_validation.stream("test").n_documents) == (950, 50)
+    assert (only_validation.train.n_documents, only_validation.splits) == (1000, ("train", "validation"))
+    as_asked = prepare("list.txt", Path("d"), validation="val.txt", split="80/10/10")
+    assert (as_asked.train.n_documents, as_asked.stream("test").n_documents) == (900, 100)
 
 
 def test_a_part_without_a_share_is_absent() -> None:
@@ -136,8 +142,45 @@ def test_a_part_without_a_share_is_absent() -> None:
     assert not Path("corpus/test.npy").exists()
     with pytest.raises(UserError, match="no part 'test' \\(it has: train, validation\\)"):
         corpus.n_bytes("test")
-    with pytest.raises(UserError, match="no validation text"):
-        prepare("list.txt", Path("corpus"), split="90/0/10")
+    assert prepare("list.txt", Path("corpus"), split="90/0/10").splits == ("train", "test")
+    whole = prepare("list.txt", Path("corpus"), split="100/0/0")
+    assert (whole.splits, whole.train.n_documents) == (("train",), 1000)
+    assert open_corpus(Path("corpus")).facts["in_training"] == {"pieces": "documents"}
+
+
+def test_held_out_text_that_stands_in_the_training_text_is_told() -> None:
+    Path("val.txt").write_text("new one\nname 3\n")
+    Path("new.txt").write_text("nothing of it\n")
+    Path("a.txt").write_text("".join(f"name {i}\n" for i in range(200)))
+    listed = prepare("a.txt", Path("a"), validation="val.txt", test="new.txt")
+    assert listed.facts["in_training"] == {"pieces": "documents", "validation": round(6 / 13, 6), "test": 0}
+    assert notes(listed.facts) == [
+        "46% of the validation text stands word for word in the training text (documents compared): "
+        "what is measured on it is memory"
+    ]
+    assert notes(listed.facts, ("test",)) == []
+    Path("again.txt").write_text("the cat\nsat on\n\nthe mat\n" * 99)
+    again = prepare("again.txt", Path("b"), documents="files")
+    assert again.facts["in_training"] == {"pieces": "lines", "validation": 1, "test": 1}
+    assert len(notes(again.facts)) == 2
+    itself = prepare("story.txt", Path("c"), validation="story.txt")
+    assert itself.facts["in_training"] == {"pieces": "lines", "validation": 1}
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"bb", b"", b"ccc", b"dddd"])),
+    st.lists(st.sampled_from([b"a", b"bb", b"", b"x"])),
+    st.integers(1, 9),
+)
+def test_the_share_in_training_is_that_of_the_lines(
+    train: list[bytes], held: list[bytes], block: int
+) -> None:
+    text = b"\n".join(train)
+    blocks = list(lines_of(text, 0, len(text), block))
+    assert [line for piece in blocks for line in piece if line] == [line for line in train if line]
+    inside, total = sum(len(line) for line in held if line in train), sum(map(len, held))
+    shares = shares_of_lines({"test": [held[:2], held[2:]], "validation": []}, blocks)
+    assert shares == {"test": pytest.approx(inside / total if total else 0, abs=1e-6), "validation": 0}
 
 
 def test_a_new_corpus_takes_the_place_of_the_old() -> None:

@@ -80,7 +80,10 @@ def test_a_row_is_there_before_the_broken_one_after_it(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text,id,label\na,1,good\nb,2\n")
     (tmp_path / "x.jsonl").write_text('{"text": "a", "label": "good"}\n\n{"text": "b"}\n')
     for name, says in (
-        ("x.csv", r"x\.csv:3: 2 columns, but 'label' is number 3"),
+        (
+            "x.csv",
+            r"x\.csv:3: 2 columns, but the header has 3; put a text that holds ',' or a line end in double",
+        ),
         ("x.jsonl", r"x\.jsonl:3: no field 'label' \(there are: text\); choose one with --label"),
     ):
         rows = rows_of(tmp_path / name, text=None, label=None)

@@ -90,6 +90,21 @@ def test_rows_are_documents(kind: str, packing: str) -> None:
     assert "did you mean 'text'" in complaint(name, field="txt")
 
 
+def test_json_is_an_array_or_lines() -> None:
+    rows = [{"id": 1, "text": "one\nmore"}, {"id": 2, "text": "two, [{é"}]
+    expected = [row["text"] for row in rows]
+    for written in (json.dumps(rows), json.dumps(rows, indent=1), "\n".join(map(json.dumps, rows))):
+        assert read(put("a.json", written + "\n")) == expected
+        assert read(put("a.json.gz", "\ufeff\n" + written)) == expected
+
+
+def test_a_few_control_characters_are_text() -> None:
+    assert read(put("a.txt", "a\0b\x1b[1m\f")) == ["a\0b\x1b[1m\f"]
+    assert read(put("a.jsonl", '{"text": "a\\u0000b"}')) == ["a\0b"]
+    assert read(put("a.csv", "id,text\n1,a\0b\n")) == ["a\0b"]
+    assert len(read(put("a.txt", ("x" * 99 + "\0") * 1000))[0]) == 100_000
+
+
 def test_the_only_column_needs_no_name() -> None:
     assert read(put("a.csv", "name\nann\nbob\n")) == ["ann", "bob"]
     assert read(put_parquet("a.parquet", {"name": ["ann", "bob"], "n": [1, 2]})) == ["ann", "bob"]
@@ -144,15 +159,39 @@ def test_a_held_out_list_is_cut_like_the_list_it_belongs_to() -> None:
     assert list(open_source("rows.jsonl", like=train.plain_mode)) == ["a"]
 
 
-def test_a_folder_is_read_in_order_known_files_only() -> None:
-    for name, text in {"d/b.md": "2", "d/a/z.txt": "1", "d/c.jsonl.gz": '{"text": "3"}'}.items():
-        put(name, text)
-    for name in ("d/image.png", "d/.git/x.txt", "d/.hidden.txt", "d/x.gz"):
-        put(name, b"\0")
-    assert read("d") == ["1", "2", "3"]
+def test_a_folder_is_read_in_order_all_that_is_text() -> None:
+    texts = {
+        "a/z.txt": "1",
+        "b.md": "2",
+        "c.jsonl.gz": '{"text": "3"}',
+        "d.py": "4",
+        "e.log": "5",
+        "f.json": '[{"text": "6"}]',
+    }
+    for name, text in texts.items():
+        put(f"d/{name}", text)
+    for name in ("d/.git/x.txt", "d/.hidden.txt"):
+        put(name, "hidden")
+    others = {
+        "image.png": b"\x89PNG\r\n",
+        "late.log": b"x" * (1 << 20) + b"\xff",
+        "n.gz": bytes(99),
+        "o.json": b"{",
+    }
+    for name, data in others.items():
+        put(f"d/{name}", data)
+    Path("d/loop").symlink_to(Path("d").absolute())
+    Path("d/nowhere.txt").symlink_to("nothing")
+    os.mkfifo("d/pipe.txt")
+    assert read("d") == ["1", "2", "3", "4", "5", "6"]
     described = open_source("d").describe()
-    assert described["files"] == [str(Path("d/a/z.txt")), str(Path("d/b.md")), str(Path("d/c.jsonl.gz"))]
+    assert described["files"] == [str(Path("d") / name) for name in texts]
     assert described["documents"] == "files and rows"
+    left_out = [
+        str(Path("d") / name)
+        for name in ("image.png", "late.log", "loop", "n.gz", "nowhere.txt", "o.json", "pipe.txt")
+    ]
+    assert described["left_out"] == {"n": 7, "files": left_out}
 
 
 def test_a_glob_and_a_file_named_like_one() -> None:
@@ -192,7 +231,14 @@ def test_ten_megabytes_on_one_line() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1))
+@given(
+    text=st.text(
+        st.characters(
+            exclude_categories=["Cs", "Cc"], include_characters="\t\n\v\f\r\x85", exclude_characters="\ufeff"
+        ),
+        min_size=1,
+    )
+)
 def test_nothing_is_lost_between_file_and_documents(text: str) -> None:
     put("any.txt", text)
     assert "".join(read("any.txt", "files")) == text
@@ -244,7 +290,7 @@ def test_a_built_in_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("empty.txt", b"", "empty.txt is empty"),
         ("blank.jsonl", b"\n\n", "blank.jsonl holds no text"),
         ("png.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "png.txt is binary, not text (byte"),
-        ("nul.txt", b"some text\n" * 2000 + b"a\0b", "nul.txt is binary, not text (byte 20001 is 0x00)"),
+        ("nul.txt", b"abc" + bytes(9), "nul.txt is binary, not text (byte 3 is 0x00)"),
         ("latin.txt", b"line\ncaf\xe9 noir\n", "latin.txt is not UTF-8 (byte 8 is 0xe9); if it is Latin-1"),
         ("latin.jsonl", b'{"text": "x"}\n{"text": "\xe9"}', "latin.jsonl is not UTF-8 (byte 24 is 0xe9)"),
         ("bom.txt", b"\xef\xbb\xbfab\xff", "bom.txt is not UTF-8 (byte 5 is 0xff)"),
@@ -255,8 +301,25 @@ def test_a_built_in_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("field.jsonl", b'{"text": "a"}\n\n{"txt": "b", "id": 3}', "field.jsonl:3: no field 'text'"),
         ("number.jsonl", b'{"text": 3}', "number.jsonl:1: field 'text' is int, not text"),
         ("short.csv", b"id,text\n1,a\n2\n", "short.csv:3: "),
-        ("header.csv", b"\n", "header.csv: no column 'text'; there is none"),
-        ("mac.csv", b"text\na\rb\rc\n", "mac.csv:2: not a row"),
+        ("header.csv", b"\n", "header.csv has no header: its first row has to name the columns"),
+        (
+            "torn.csv",
+            b"id,text\n1,a\n2,Hello, how are you?\n",
+            "torn.csv:3: 3 columns, but the header has 2; put",
+        ),
+        ("two.csv", b"text,id,text\na,1,b\n", "two.csv: 2 columns are called 'text'; rename all but one"),
+        ("latin.csv", b"id,text\n1,caf\xe9\n", "latin.csv is not UTF-8 (byte 13 is 0xe9)"),
+        (
+            "one.json",
+            b'{\n "text": "a"\n}',
+            "one.json: a .json has to hold an array of objects, or an object a line",
+        ),
+        ("strings.json", b'["a"]', "strings.json: item 1: an object with a field 'text' is needed, not str"),
+        ("torn.json", b'[{"text": "a"},\n{"text": }]', "torn.json:2: not JSON: Expecting value at column 10"),
+        ("open.json", b'[{"text": "a"}', "open.json: not JSON: a comma or ] is missing after item 1"),
+        ("after.json", b"[] 3", "after.json: not JSON: something follows after the array's end"),
+        ("deep.json", b"[" * 100_000, "deep.json: item 1: not JSON that can be read"),
+        ("none.json", b"[ ]", "none.json holds no text"),
         ("not.parquet", b"PAR1 it is not", "not.parquet is no Parquet file"),
     ],
 )
@@ -286,7 +349,7 @@ def test_names_that_lead_nowhere() -> None:
     put("story.txt", "x")
     assert "stori.txt is not there; did you mean 'story.txt'?" in complaint("stori.txt")
     assert "there is no folder no" in complaint(str(Path("no/where.txt")))
-    assert "holds no file that Rung reads" in complaint(str(Path(put("d/x.bin", b"")).parent))
+    assert "holds no file that Rung reads" in complaint(str(Path(put("d/x.bin", b"\xff")).parent))
     assert "empty name" in complaint("")
     assert "is not there" in complaint("a\0b")
     assert "cannot read" in complaint("x" * 5000)

@@ -50,8 +50,8 @@ def score(
 ) -> int:
     """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
 
-    A record is a line of plain text, an object of .jsonl, a row of .csv, .tsv or .parquet, each (but Parquet) also as
-    .gz or .zst. Reads and writes as it goes, in order and in constant memory. A bad record (no UTF-8, no JSON, no
+    A record is a line of plain text, an object of .jsonl or .json, a row of .csv, .tsv or .parquet, each (but Parquet)
+    also as .gz or .zst; lines that hold nothing are none. Reads and writes as it goes, in order and in constant memory. A bad record (no UTF-8, no JSON, no
     text) gives an object with "error" and is counted.
 
     Example: rung score runs/ngram web.jsonl.zst --keep "bits_per_byte < 2.5" --out good.jsonl.zst

@@ -310,11 +310,14 @@ def show_run(run: Run, json: bool) -> int:
     measured = result["validation"]
     if measured is not None:
         print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
+    elif "validation" not in run.recipe["data"]["parts"]:
+        print(f"{run.rung}: not measured, as no text was held out")
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities
+    more = "" if run.task.writes or "test" in run.recipe["data"]["parts"] else " DATA"
     print(
-        f"next: {terminal.next_step(run.folder, writes=run.task.writes)}"
+        f"next: {terminal.next_step(run.folder, writes=run.task.writes)}{more}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
     )

@@ -26,6 +26,7 @@ from rung.models import RUNGS, rung_class
 from rung.models.mix import Mix, MixConfig
 from rung.runs import Run, clear, load, prepare_run, versions
 from rung.tasks.base import Dataset, Pieces, Task
+from rung.text.facts import notes
 from rung.training import restarts
 from rung.training.config import TrainingConfig
 from rung.training.experiment import RunOptions
@@ -74,7 +75,14 @@ def climb(
         if (folder / name).is_dir():
             clear(folder / name)
     if "test" not in corpus.splits:
-        raise UserError(f"the climb is measured on test text and --split {options.split} leaves none")
+        raise UserError("the climb is measured on test text: give --test FILE, or a --split with some")
+    if "mix" in rungs and "validation" not in corpus.splits:
+        raise UserError(
+            "mix learns its weights on validation text: give --val FILE, a --split with some, or --rungs without mix"
+        )
+    if on_event is not None:
+        for note in notes(corpus.facts):
+            on_event("data", Note(note))
     pieces = task.pieces(corpus, "test")
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
@@ -204,6 +212,7 @@ def _facts(
             "documents_mode": facts["source"]["documents"],
             "parts": facts["parts"],
             "split": facts["split_rule"],
+            "notes": notes(facts),
         },
         "tokenizer": {"kind": corpus.tokenizer.kind, "vocab_size": corpus.tokenizer.vocab_size},
         "budget": _budget(training),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rung.errors import UserError, nearest
 from rung.measure import Measure
 from rung.runs import Run
+from rung.text.facts import notes
 from rung.text.options import ReadOptions
 from rung.text.splits import PARTS
 
@@ -34,4 +36,6 @@ def evaluate(
         )
     if split not in PARTS:
         raise UserError(f"--split {split!r} is unknown{nearest(split, PARTS)} (known: {', '.join(PARTS)})")
-    return run.task.measure(run.model, run.corpus, split)
+    measured = run.task.measure(run.model, run.corpus, split)
+    overlap = {"in_training": run.corpus.facts.get("in_training", {})}
+    return replace(measured, notes=tuple(notes(overlap, (split,))))

@@ -8,6 +8,7 @@ over the whole split: what the right labels cost, on average, when the model's p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rung.measure import Measure
 from rung.models.base import Classifier
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.labels import LabelTask, label_numbers
+from rung.text.facts import notes
 from rung.text.labelled import LabelledCorpus, open_labelled, prepare_labelled, read_labelled
 from rung.text.options import LabelOptions, ReadOptions
 from rung.text.stream import LabelledStream
@@ -86,14 +88,15 @@ class Classification(LabelTask[LabelledCorpus]):
         facts: dict[str, Any],
     ) -> Measure:
         columns = facts["columns"]
-        texts, labels = read_labelled(
+        texts, labels, source = read_labelled(
             data,
             field=options.field if options.field is not None else columns["text"],
             label=options.label if options.label is not None else columns["label"],
             sha256=options.sha256,
         )
         right = label_numbers(labels, model, str(data))
-        return self.measure_labels(model.log_probs(tokenizer.encode_many(texts)), right, str(data))
+        measured = self.measure_labels(model.log_probs(tokenizer.encode_many(texts)), right, str(data))
+        return replace(measured, notes=tuple(notes({"source": source.describe()})))
 
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
         return f"{counts['examples']:,} {of}examples"

@@ -27,6 +27,7 @@ from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Pieces, Task
 from rung.text.blocks import blocks
 from rung.text.corpus import Corpus, open_corpus, prepare
+from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
@@ -172,7 +173,8 @@ class LanguageModeling(Task[Corpus]):
                 is_unknown = stream.ids[1:] == tokenizer.unknown
                 unknown_nats -= float(log_probs[is_unknown].sum(dtype=np.float64))
                 unknown += int(is_unknown.sum())
-        measure = self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        measured = self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        measure = replace(measured, notes=tuple(notes({"source": source.describe()})))
         if tokenizer.unknown is None:
             return measure
         known = {"perplexity_of_known": perplexity((measure.nats - unknown_nats) / (tokens - unknown))}

@@ -27,8 +27,9 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
+from rung.text.overlap import MOST_BYTES, lines_of, share_of_hashes, shares_of_lines
 from rung.text.sources import Source, open_source
-from rung.text.splits import PARTS, Split, divide, parse_split
+from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 
@@ -59,7 +60,10 @@ class Corpus:
         stream = streams.get(part)
         if stream is None:
             there = [name for name in PARTS if streams[name] is not None]
-            raise UserError(f"the corpus in {self.folder} has no part {part!r} (it has: {', '.join(there)})")
+            raise UserError(
+                f"the corpus in {self.folder} has no part {part!r} (it has: {', '.join(there)}); measure one of "
+                "those with --split, or name other text"
+            )
         return stream
 
     def text(self, part: str) -> Iterator[str]:
@@ -89,7 +93,7 @@ def prepare(
     *,
     tokenizer: str | Tokenizer = "char",
     vocab_size: int | None = None,
-    split: str = "90/5/5",
+    split: str | None = None,
     documents: str = "auto",
     field: str | None = None,
     sha256: str | None = None,
@@ -103,12 +107,12 @@ def prepare(
         folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
         tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
         vocab_size: as in `train_tokenizer`.
-        split: the shares, as in `parse_split`.
-        validation, test: held-out text given explicitly; its share of `data` then goes to train.
+        split: the shares, as in `parse_split`; None as in `shares_of`.
+        validation, test: held-out text given explicitly.
 
     Raises UserError for bad input and a folder that can't be written to.
     """
-    shares = _shares_with_files(parse_split(split), validation, test)
+    shares = shares_of(split, validation=validation is not None, test=test is not None)
     if isinstance(tokenizer, Tokenizer):
         if vocab_size is not None:
             raise UserError(f"--vocab-size {vocab_size} does not fit: the tokeniser is trained already")
@@ -124,10 +128,11 @@ def prepare(
         with ExitStack() as stack:
             spool = stack.enter_context(_spooled(work / "data.spool", source))
             ranges, rule = divide(spool.offsets, shares, spool.data)
-            texts = {part: _Text(spool.data, ranges[part]) for part in ranges}
+            texts = {part: _Text.of(spool, ranges[part]) for part in ranges}
             for part, held_out in given.items():
                 spool = stack.enter_context(_spooled(work / f"{part}.spool", held_out))
-                texts[part] = _Text(spool.data, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
+                texts[part] = _Text.of(spool, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
+            in_training = _in_training(texts)
             if isinstance(tokenizer, str):
                 tokenizer = train_tokenizer(tokenizer, texts["train"], vocab_size)
             tokenizer.save(work / "tokenizer.json")
@@ -139,6 +144,7 @@ def prepare(
             "split": str(shares),
             "split_rule": rule,
             "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
+            "in_training": in_training,
             "parts": parts,
         }
         write_json(work / "corpus.json", facts)
@@ -164,20 +170,6 @@ def open_corpus(folder: Path) -> Corpus:
     if (found, tokenizer.vocab_size) != (promised, vocab_size) or "train" not in found:
         raise UserError(f"{folder} is damaged: its files do not belong together; prepare the corpus again")
     return Corpus(folder, tokenizer, streams["train"], streams.get("validation"), streams.get("test"), facts)
-
-
-def _shares_with_files(split: Split, validation: object, test: object) -> Split:
-    """A part that is given as a file leaves its share to train."""
-    kept = Split(
-        split.train
-        + (split.validation if validation is not None else 0)
-        + (split.test if test is not None else 0),
-        0 if validation is not None else split.validation,
-        0 if test is not None else split.test,
-    )
-    if validation is None and not kept.validation:
-        raise UserError(f"--split {split} leaves no validation text; give it a share, or give --val FILE")
-    return kept
 
 
 @contextmanager
@@ -231,33 +223,54 @@ def install(work: Path, folder: Path, names: Sequence[str], others: Iterable[str
 
 @dataclass(frozen=True)
 class _Spool:
-    """Documents on disk, one after another. offsets: (D + 1,) int64."""
+    """Documents on disk, one after another. offsets: (D + 1,) int64; hashes: (D,) int64."""
 
     data: mmap.mmap
     offsets: np.ndarray
+    hashes: np.ndarray
 
 
 @contextmanager
 def _spooled(path: Path, source: Source) -> Iterator[_Spool]:
-    offsets = array("q", [0])
+    offsets, hashes = array("q", [0]), array("q")
     with path.open("wb") as file:
         for document in source:
-            offsets.append(offsets[-1] + file.write(document.encode("utf-8")))
+            data = document.encode("utf-8")
+            offsets.append(offsets[-1] + file.write(data))
+            hashes.append(hash(data))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield _Spool(data, np.frombuffer(offsets, np.int64))
+        yield _Spool(data, np.frombuffer(offsets, np.int64), np.frombuffer(hashes, np.int64))
 
 
 @dataclass(frozen=True)
 class _Text:
-    """Some documents of a spool. ranges: (n, 2) int64, the bytes where each begins and ends."""
+    """Some documents of a spool, or parts of them.
+
+    ranges: (n, 2) int64, the bytes where each begins and ends. hashes: (n,) int64, of the whole documents.
+    """
 
     data: mmap.mmap
     ranges: np.ndarray
+    hashes: np.ndarray
+
+    @staticmethod
+    def of(spool: _Spool, ranges: np.ndarray) -> _Text:
+        place = np.searchsorted(spool.offsets, ranges[:, 0], side="right") - 1
+        return _Text(spool.data, ranges, spool.hashes[place])
 
     def __iter__(self) -> Iterator[str]:
         for block in self.blocks():
             for begin, end in block.tolist():
                 yield self.data[begin:end].decode("utf-8")
+
+    @property
+    def n_bytes(self) -> int:
+        return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """The lines, about BLOCK_BYTES of them at a time."""
+        for begin, end in self.ranges.tolist():
+            yield from lines_of(self.data, begin, end, BLOCK_BYTES)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The ranges, in runs of about BLOCK_BYTES of text, one document at least."""
@@ -268,6 +281,20 @@ class _Text:
             last = max(int(np.searchsorted(ends, before + BLOCK_BYTES, side="right")), first + 1)
             yield self.ranges[first:last]
             first = last
+
+
+def _in_training(texts: dict[str, _Text]) -> dict[str, Any]:
+    """Of each held-out part the share that stands in the training part, and by which pieces."""
+    train, held_out = texts["train"], {part: text for part, text in texts.items() if part != "train"}
+    if len(train.ranges) >= MANY_DOCUMENTS:
+        shares = {
+            part: share_of_hashes(text.hashes, text.ranges[:, 1] - text.ranges[:, 0], train.hashes)
+            for part, text in held_out.items()
+        }
+        return {"pieces": "documents", **shares}
+    every = {part: 1 + text.n_bytes // MOST_BYTES for part, text in held_out.items()}
+    lines = {part: (found[:: every[part]] for found in text.lines()) for part, text in held_out.items()}
+    return {"pieces": "lines", **(shares_of_lines(lines, train.lines()) if lines else {})}
 
 
 def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[str, int]:
@@ -283,8 +310,7 @@ def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[s
             for tokens in _encoded(text.data, block, tokenizer):
                 starts.append(ids.n + 1 + np.flatnonzero(tokens == tokenizer.end))
                 ids.append(tokens)
-    n_bytes = int((text.ranges[:, 1] - text.ranges[:, 0]).sum())
-    return {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": n_bytes}
+    return {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": text.n_bytes}
 
 
 def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """What a file is by its name, and its bytes as text: decompressed, UTF-8, bad bytes named by their place.
 
-Text comes out as it stands in the file: a byte order mark at the start is dropped, line ends are not translated.
+Text is what decodes as UTF-8 and is not full of control characters. It comes out as it stands in the file: a byte order
+mark at the start is dropped, line ends are not translated.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +19,16 @@ from typing import Any, NoReturn
 from rung.errors import UserError
 
 BUFFER = 1 << 20
-ROW_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+ROW_FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
 COMPRESSED = (".gz", ".zst")
-ACCEPTED = "UTF-8 text, .jsonl, .csv, .tsv or .parquet, each also as .gz or .zst"
+ACCEPTED = "UTF-8 text, .jsonl, .json, .csv, .tsv or .parquet, each also as .gz or .zst"
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class File:
     Attributes:
         name: what messages call it.
         path: None for standard input.
-        format: text, jsonl, csv, tsv or parquet.
+        format: text, jsonl, json, csv, tsv or parquet.
         compression: "", .gz or .zst.
     """
 
@@ -81,58 +88,93 @@ def open_file(file: File) -> Iterator[io.BufferedReader]:
         yield stream
 
 
+@contextmanager
+def open_text(file: File, newline: str = "\n") -> Iterator[io.TextIOWrapper]:
+    """The file's characters. Raises UserError, now or inside the block, where they are no text.
+
+    Args:
+        newline: what ends a line; "" for any of line feed, carriage return, and both. None is translated.
+    """
+    with open_file(file) as stream:
+        refuse_binary(file.name, stream.peek(HEAD)[:HEAD])
+        with io.TextIOWrapper(stream, "utf-8", newline=newline) as text:
+            try:
+                yield text
+            except UnicodeDecodeError:
+                _refuse_encoding(file)
+
+
 def plain_documents(file: File, mode: str) -> Iterator[str]:
     """The documents of plain text: its lines, its paragraphs, or all of it; empty ones too."""
-    with open_file(file) as stream:
-        decode = Utf8Decoder(file, stream)
+    with open_text(file) as text:
         if mode == "lines":
-            for line in stream:
-                yield decode(line).removesuffix("\n").removesuffix("\r")
+            for line in text:
+                yield line.removesuffix("\n").removesuffix("\r")
         elif mode == "paragraphs":
             paragraph: list[str] = []
-            for line in stream:
-                text = decode(line)
-                if text.strip():
-                    paragraph.append(text)
+            for line in text:
+                if line.strip():
+                    paragraph.append(line)
                 elif paragraph:
                     yield "".join(paragraph).rstrip("\r\n")
                     paragraph = []
             yield "".join(paragraph).rstrip("\r\n")
         else:
-            yield decode(stream.read())
+            yield text.read()
 
 
-class Utf8Decoder:
-    """Bytes of one file, in order, to text; knows how far it is, to say where the file stops being UTF-8."""
-
-    def __init__(self, file: File, stream: io.BufferedReader) -> None:
-        self._name = file.name
-        self._offset = stream.tell() if not file.compression else 0
-        self._head = stream.peek(1)[:_HEAD]
-
-    def __call__(self, data: bytes) -> str:
-        """`data` as text. A zero byte says that the file is no text."""
-        zero = data.find(b"\0")
-        if zero >= 0:
-            self._refuse(data, zero)
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            self._refuse(data, error.start)
-        self._offset += len(data)
-        return text
-
-    def _refuse(self, data: bytes, position: int) -> NoReturn:
-        where = f"byte {self._offset + position} is 0x{data[position]:02x}"
-        convert, files = "iconv -t utf-8 -f", f"{self._name} > {self._name}.utf8"
-        if self._head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise UserError(f"{self._name} is UTF-16; convert it: {convert} utf-16 {files}")
-        if _CONTROL.search(self._head) or _CONTROL.search(data, max(position - _HEAD, 0), position + _HEAD):
-            raise UserError(f"{self._name} is binary, not text ({where}); accepted: {ACCEPTED}")
-        raise UserError(
-            f"{self._name} is not UTF-8 ({where}); if it is Latin-1, convert it: {convert} latin1 {files}"
-        )
+def require_text(file: File) -> None:
+    """Raises UserError unless all of a file is text."""
+    with reading(file), open_text(file) as text:
+        while text.read(BUFFER):
+            pass
 
 
-_HEAD = 8192
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+def refuse_binary(name: str, head: bytes) -> None:
+    """Raises UserError when a file that begins with `head`, its first HEAD bytes, is no text.
+
+    Text may hold control characters that no text needs, zero bytes too, but few: MOST_CONTROLS, or one byte in 100.
+    """
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise UserError(f"{name} is UTF-16; convert it: {_convert('utf-16', name)}")
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if controls > max(MOST_CONTROLS, len(head) // 100):
+        place = next(place for place, byte in enumerate(head) if byte in _CONTROLS)
+        _refuse(name, f"byte {place} is 0x{head[place]:02x}")
+
+
+def _refuse_encoding(file: File) -> NoReturn:
+    """Raise UserError that names the first byte where the file stops being UTF-8."""
+    assert file.path is not None
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with file.path.open("rb", buffering=0) as raw, decompressed(raw, file.compression) as stream:
+        offset = 0
+        while True:
+            block = stream.read(BUFFER)
+            kept = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                place, data = error.start, error.object
+                where = f"byte {offset - kept + place} is 0x{data[place]:02x}"
+                around = data[max(place - HEAD, 0) : place + HEAD]
+                if len(around) > len(around.translate(None, _CONTROLS)):
+                    _refuse(file.name, where)
+                raise UserError(
+                    f"{file.name} is not UTF-8 ({where}); if it is Latin-1, convert it: "
+                    + _convert("latin1", file.name)
+                ) from None
+            offset += len(block)
+
+
+def _refuse(name: str, where: str) -> NoReturn:
+    raise UserError(f"{name} is binary, not text ({where}); accepted: {ACCEPTED}")
+
+
+def _convert(encoding: str, name: str) -> str:
+    return f"iconv -t utf-8 -f {encoding} {name} > {name}.utf8"
+
+
+HEAD = 8192
+MOST_CONTROLS = 8
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b")

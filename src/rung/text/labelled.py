@@ -25,7 +25,7 @@ from rung.text.corpus import install, link_files, workshop
 from rung.text.formats import reading
 from rung.text.options import LabelOptions
 from rung.text.records import read_rows
-from rung.text.sources import open_source
+from rung.text.sources import Source, open_source
 from rung.text.splits import PARTS, SEED, parse_split
 from rung.text.stream import LabelledStream, TokenStream
 from rung.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer, utf8
@@ -61,7 +61,8 @@ class LabelledCorpus:
         """Texts and labels of `part`. Raises UserError when there is none."""
         if part not in self.parts:
             raise UserError(
-                f"the data in {self.folder} have no part {part!r} (they have: {', '.join(self.parts)})"
+                f"the data in {self.folder} have no part {part!r} (they have: {', '.join(self.parts)}); measure "
+                "one of those with --split, or name other data"
             )
         return self.parts[part]
 
@@ -82,27 +83,37 @@ class LabelledCorpus:
 
 def read_labelled(
     data: str | Path, *, field: str, label: str, sha256: str | None = None
-) -> tuple[list[str], list[str]]:
-    """The texts and labels of a table's rows. Raises UserError when it is none, or a column or a label is missing."""
+) -> tuple[list[str], list[str], Source]:
+    """The texts and labels of a table's rows, and where they are from. White space around a label is no part of it.
+
+    Raises UserError when there is no table, or a column or a label is missing.
+    """
+    if label == field:
+        raise UserError(
+            f"--label {label} is the column of the text itself; name another, or the text's with --field"
+        )
     source = open_source(data, sha256=sha256)
     texts: list[str] = []
     labels: list[str] = []
     for file in source.files:
         if file.format == "text":
-            raise UserError(f"{file.name} is plain text; labels need rows: .csv, .tsv, .jsonl or .parquet")
+            raise UserError(
+                f"{file.name} is plain text; labels need rows: .csv, .tsv, .json, .jsonl or .parquet"
+            )
         with reading(file):
             for number, row in enumerate(read_rows(file, {"text": field, "label": label}), 1):
                 texts.append(row["text"])
                 labels.append(_label_text(row["label"], f"{file.name}: record {number}", label))
     if not texts:
         raise UserError(f"{data} holds no rows")
-    return texts, labels
+    return texts, labels, source
 
 
 def _label_text(value: Any, where: str, column: str) -> str:
     """A label as it is written: words, numbers, true and false."""
     if isinstance(value, bool):
         return str(value).lower()
+    value = value.strip() if isinstance(value, str) else value
     if value is None or value == "" or value != value:
         raise UserError(f"{where} has no {column!r}; give each text a label")
     if not isinstance(value, str | int | float):
@@ -120,7 +131,9 @@ def prepare_labelled(
     Raises UserError for bad input, one label only, and a folder that can't be written to.
     """
     shares = parse_split(options.split)
-    texts, labels = read_labelled(data, field=options.field, label=options.label, sha256=options.sha256)
+    texts, labels, source = read_labelled(
+        data, field=options.field, label=options.label, sha256=options.sha256
+    )
     names = sorted(set(labels))
     if len(names) < 2:
         raise UserError(f"{data}: every text has the label {names[0]!r}; there is nothing to tell apart")
@@ -134,6 +147,12 @@ def prepare_labelled(
     digest = hashlib.sha256()
     for text, label in zip(texts, labels, strict=True):
         digest.update(utf8(text) + b"\0" + utf8(label) + b"\0")
+    known = {texts[row] for row in rows["train"]}
+    in_training = {
+        part: round(sum(texts[row] in known for row in chosen) / len(chosen), 6)
+        for part, chosen in rows.items()
+        if part != "train"
+    }
     parts: dict[str, dict[str, int]] = {}
     with workshop(folder) as work:
         tokenizer.save(work / "tokenizer.json")
@@ -150,7 +169,12 @@ def prepare_labelled(
             }
         facts = {
             "format": FORMAT,
-            "source": {"data": str(data), "documents": "rows", "sha256": digest.hexdigest()},
+            "source": {
+                **source.describe(),
+                "field": options.field,
+                "documents": "rows",
+                "sha256": digest.hexdigest(),
+            },
             "columns": {"text": options.field, "label": options.label},
             "given": {},
             "split": str(shares),
@@ -158,6 +182,7 @@ def prepare_labelled(
             "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
             "labels": names,
             "counts": dict(sorted(Counter(labels).items())),
+            "in_training": {"pieces": "texts", **in_training},
             "parts": parts,
         }
         write_json(work / FACTS, facts)

@@ -30,17 +30,17 @@ class DataOptions:
         tokenizer: char, byte, word, bpe, wordpiece or unigram.
         vocab_size: the most token ids; by default what suits the tokeniser.
         documents: what a document is: lines, paragraphs, files, or auto (rows of tables; lines of a list; files).
-        split: shares of train/validation/test, as in 90/5/5.
+        split: shares of train/validation/test; by default 90/5/5, with --val 100/0/0, with --test alone 95/5/0.
         field: which JSON field, CSV column or Parquet column holds the text.
         sha256: the hash that an https:// source must have.
-        val: validation text from this file instead of a share of the data.
-        test: test text from this file instead of a share of the data.
+        val: validation text from this file; the data are then all for training, unless --split says otherwise.
+        test: test text from this file.
     """
 
     tokenizer: str = "char"
     vocab_size: int | None = None
     documents: str = "auto"
-    split: str = "90/5/5"
+    split: str | None = None
     field: str | None = None
     sha256: str | None = None
     val: str | None = None

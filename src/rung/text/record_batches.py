@@ -2,19 +2,20 @@
 
     plain text           a record is a line
     .jsonl, .ndjson      an object a line; its field `text`, or --field
+    .json                the same, or an array of objects
     .csv, .tsv           a row; its column `text`, or --field, or the only one
     .parquet             the same
     -, or a pipe         lines; with --field, JSON lines
 
 All but Parquet also as .gz and .zst. Unlike `rung.text.records`, which reads what is learned from and refuses what is
-broken, this reads what the web leaves behind: a bad record is marked with what is wrong, and reading goes on. Every
-line of a file of lines is one record, empty ones too, so that line numbers stay.
+broken, this reads what the web leaves behind: a bad record is marked with what is wrong, and reading goes on. What is a
+record is the same in both: lines that hold nothing (of JSON: nothing but white space) are passed over. An array that is
+no JSON can't be gone on with.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import json
 import math
@@ -26,19 +27,28 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rung.errors import UserError, nearest
-from rung.text.formats import ROW_FORMATS, File, decompressed, reading, split_suffixes
+from rung.text.formats import (
+    HEAD,
+    ROW_FORMATS,
+    File,
+    decompressed,
+    open_text,
+    reading,
+    refuse_binary,
+    split_suffixes,
+)
+from rung.text.json_rows import array_items, is_array, parse_json
 from rung.text.records import (
     choose_columns,
-    csv_reader,
     is_broken,
     open_parquet,
-    parse_json,
+    refuse_doubled,
     text_columns,
     whole_characters,
 )
+from rung.text.tables import Table
 
 BATCH_BYTES = 1 << 20
-LONGEST_CELL = 1 << 27  # characters; a quote that is never closed would swallow the rest of a table
 PARQUET_ROWS = 1024  # at once
 ENOUGH = 10  # records to judge a whole file by
 COLUMNS_SHOWN = 20
@@ -72,6 +82,7 @@ class Records:
         self.file = file
         self.size = file.path.stat().st_size if file.path is not None and file.path.is_file() else None
         self._field = field
+        self._name = "text" if field is None else field
         self._whole = whole
         self._reserved = reserved
         self._raw: BinaryIO | None = None
@@ -91,52 +102,82 @@ class Records:
 
         Raises UserError when the file as a whole can't be read, or its first thousands of records are all bad.
         """
-        readers = {"text": self._lines, "jsonl": self._objects, "parquet": self._parquet}
+        readers = {
+            "text": self._lines,
+            "jsonl": self._objects,
+            "json": self._objects,
+            "parquet": self._parquet,
+        }
         with reading(self.file):
-            for number, batch in enumerate(readers.get(self.file.format, self._table)(n_bytes)):
-                if number == 0:
+            first = True
+            for batch in readers.get(self.file.format, self._table)(n_bytes):
+                if not batch.texts:
+                    continue
+                if first:
                     self._refuse_if_all_are_bad(batch)
+                first = False
                 yield batch
 
     def _lines(self, n_bytes: int) -> Iterator[RecordBatch]:
         number = 1
         for lines, errors in self._decoded(n_bytes):
-            errors = {i: f"{self.file.name}:{number + i}: {why}" for i, why in errors.items()}
-            yield RecordBatch(lines, errors=errors)
+            batch = RecordBatch(lines if "" not in lines else [])
+            for i, line in enumerate(lines if "" in lines else ()):  # so are those that are no UTF-8
+                if i in errors:
+                    batch.errors[len(batch.texts)] = f"{self.file.name}:{number + i}: {errors[i]}"
+                elif not line:
+                    continue
+                batch.texts.append(line)
+            yield batch
             number += len(lines)
 
     def _objects(self, n_bytes: int) -> Iterator[RecordBatch]:
-        name = "text" if self._field is None else self._field
+        if self.file.format == "json" and is_array(self.file):
+            yield from self._array(n_bytes)
+            return
         number = 0
         for lines, errors in self._decoded(n_bytes):
             batch = RecordBatch(rows=[])
             for i, line in enumerate(lines):
                 number += 1
+                if not (line := line.strip()) and i not in errors:
+                    continue
                 row, why = (None, errors[i]) if i in errors else _json_object(line)
-                self._add(batch, row, line.strip(), name, f"{self.file.name}:{number}", why)
+                self._add(batch, row, line, self._name, f"{self.file.name}:{number}", why)
             yield batch
 
-    def _table(self, n_bytes: int) -> Iterator[RecordBatch]:
-        # The module's limit on a cell can be set only for the whole process.
-        csv.field_size_limit(LONGEST_CELL)
-        with self._open() as stream:
-            # Bytes that are no UTF-8 come through as lone surrogates, which UTF-8 itself can't hold.
-            text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-            reader = csv_reader(text, self.file.format)
-            try:
-                header = next(reader, [])
-            except csv.Error as error:
-                raise UserError(f"{self.file.name}:1: no header that can be read: {error}") from None
-            name = self._column(header)
+    def _array(self, n_bytes: int) -> Iterator[RecordBatch]:
+        with open_text(self.file) as text:
             batch, weight = RecordBatch(rows=[]), 0
-            for row, why, length in _csv_rows(reader, header):
-                self._add(batch, row, self._as_json(row), name, f"{self.file.name}:{reader.line_num}", why)
-                weight += length
+            for where, value, written in array_items(self.file, text):
+                row, why = _as_object(value)
+                self._add(batch, row, written, self._name, where, why)
+                weight += len(written)
                 if weight >= n_bytes:
                     yield batch
                     batch, weight = RecordBatch(rows=[]), 0
-            if batch.texts:
-                yield batch
+            yield batch
+
+    def _table(self, n_bytes: int) -> Iterator[RecordBatch]:
+        with self._open() as stream:
+            # Bytes that are no UTF-8 come through as lone surrogates, which UTF-8 itself can't hold.
+            text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+            table = Table(self.file.name, self.file.format, text)
+            name = self._column(table.header)
+            for column in table.header if self._whole else ():
+                refuse_doubled(self.file.name, table.header, column)
+            batch, weight = RecordBatch(rows=[]), 0
+            for line, cells, why in table.rows():
+                joined = "".join(cells)
+                if why is None and is_broken(joined):
+                    why = "not UTF-8"
+                row = dict(zip(table.header, cells, strict=True)) if why is None else None
+                self._add(batch, row, self._as_json(row), name, f"{self.file.name}:{line}", why)
+                weight += len(joined)
+                if weight >= n_bytes:
+                    yield batch
+                    batch, weight = RecordBatch(rows=[]), 0
+            yield batch
 
     def _parquet(self, n_bytes: int) -> Iterator[RecordBatch]:
         with open_parquet(self.file) as table:
@@ -153,8 +194,7 @@ class Records:
                 if weight >= n_bytes:
                     yield batch
                     batch, weight = RecordBatch(rows=[]), 0
-            if batch.texts:
-                yield batch
+            yield batch
 
     def _add(
         self,
@@ -196,6 +236,7 @@ class Records:
         with self._open() as stream:
             read = stream.read1 if self.size is None else stream.read  # what a pipe has now, not a megabyte
             block = read(n_bytes).removeprefix(codecs.BOM_UTF8)
+            refuse_binary(self.file.name, block[:HEAD])
             begun: list[bytes] = []
             while block:
                 cut = block.rfind(b"\n")
@@ -297,29 +338,11 @@ def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
         row = parse_json(line)
     except ValueError as error:
         return None, str(error)
-    return (row, None) if isinstance(row, dict) else (None, f"not an object but {type(row).__name__}")
+    return _as_object(row)
 
 
-def _csv_rows(reader: Any, header: list[str]) -> Iterator[tuple[dict[str, str] | None, str | None, int]]:
-    """Each row, or what is wrong with it, and how many characters it has."""
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield None, f"not a row: {error}", 0
-            continue
-        if cells is None:
-            return
-        length = sum(map(len, cells))
-        if len(cells) == len(header):
-            broken = is_broken("".join(cells))
-            yield (
-                (None, "not UTF-8", length)
-                if broken
-                else (dict(zip(header, cells, strict=True)), None, length)
-            )
-        elif cells:
-            yield None, f"{len(cells)} columns, but the header has {len(header)}", length
+def _as_object(value: Any) -> tuple[dict[str, Any] | None, str | None]:
+    return (value, None) if isinstance(value, dict) else (None, f"not an object but {type(value).__name__}")
 
 
 def _parquet_rows(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str | None]]:

@@ -1,7 +1,8 @@
 """Rows as dicts of the columns that are asked for, one by one, in constant memory.
 
     .jsonl, .ndjson      an object a line; blank lines are passed over
-    .csv, .tsv           a row below the header; empty rows are passed over
+    .json                the same, or an array of objects (`rung.text.json_rows`)
+    .csv, .tsv           a row below the header (`rung.text.tables`)
     .parquet             a row; of the file only those columns are read
 
 This is read to learn from, so what is broken is refused, and where it stands is named. What is only to be scored is
@@ -10,8 +11,6 @@ read by `rung.text.record_batches`, which marks what is broken and goes on.
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +18,13 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from rung.errors import UserError, nearest
-from rung.text.formats import BUFFER, File, Utf8Decoder, open_file
+from rung.text.formats import BUFFER, File, open_file, open_text
+from rung.text.json_rows import array_items, is_array, parse_json
+from rung.text.tables import Table
 
 TEXT_KEYS = frozenset(["text"])
 """Keys whose values must be text."""
 PARQUET_ROWS = 256  # at once
-LONGEST_CELL = 2**31 - 1
 
 
 def read_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
@@ -35,28 +35,21 @@ def read_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[st
             table has no other and one key is asked for, the only one.
 
     Values of TEXT_KEYS are text: nothing becomes "", half a character U+FFFD. Others are what the file has: strings in
-    .csv and .tsv, anything in .jsonl and .parquet.
+    .csv and .tsv, anything in .json, .jsonl and .parquet.
 
     Raises UserError for a column that isn't there and for the first row that can't be read.
     """
-    if file.format == "jsonl":
-        return _jsonl_rows(file, columns)
-    return _parquet_rows(file, columns) if file.format == "parquet" else _csv_rows(file, columns)
+    if file.format in ("jsonl", "json"):
+        return _json_rows(file, columns)
+    return _parquet_rows(file, columns) if file.format == "parquet" else _table_rows(file, columns)
 
 
-def _jsonl_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
+def _json_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
     names = names_of(columns)
-    with open_file(file) as stream:
-        decode = Utf8Decoder(file, stream)
-        for number, line in enumerate(stream, 1):
-            text = decode(line)
-            if not text.strip():
-                continue
-            where = f"{file.name}:{number}"
-            try:
-                row = parse_json(text)
-            except ValueError as error:
-                raise UserError(f"{where}: {error}") from None
+    array = file.format == "json" and is_array(file)
+    with open_text(file) as text:
+        rows = ((where, row) for where, row, _ in array_items(file, text)) if array else _objects(file, text)
+        for where, row in rows:
             if not isinstance(row, dict):
                 wanted = ", ".join(map(repr, names.values()))
                 raise UserError(
@@ -66,27 +59,26 @@ def _jsonl_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[
             yield values_of(row, names, where)
 
 
-def _csv_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
-    # The module's limit on a field, 131,072 characters, can be lifted only for the whole process.
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    with open_file(file) as stream:
-        decode = Utf8Decoder(file, stream)
-        reader = csv_reader((decode(line) for line in stream), file.format)
+def _objects(file: File, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
+            continue
+        where = f"{file.name}:{number}"
         try:
-            header = next(reader, [])
-            names = choose_columns(file.name, columns, header)
-            places = {key: header.index(name) for key, name in names.items()}
-            last = max(places.values())
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) <= last:
-                    raise UserError(
-                        f"{file.name}:{reader.line_num}: {len(row)} columns, but {header[last]!r} is number {last + 1}"
-                    )
-                yield {key: row[place] for key, place in places.items()}
-        except csv.Error as error:
-            raise UserError(f"{file.name}:{reader.line_num}: not a row: {error}") from error
+            yield where, parse_json(line)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _table_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
+    with open_text(file, newline="") as text:
+        table = Table(file.name, file.format, text)
+        names = choose_columns(file.name, columns, table.header)
+        places = [(key, table.header.index(name)) for key, name in names.items()]
+        for line, cells, why in table.rows():
+            if why is not None:
+                raise UserError(f"{file.name}:{line}: {why}")
+            yield {key: cells[place] for key, place in places}
 
 
 def _parquet_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
@@ -96,21 +88,6 @@ def _parquet_rows(file: File, columns: Mapping[str, str | None]) -> Iterator[dic
             for values in zip(*(batch.column(name) for name in names.values()), strict=True):
                 row = {name: value.as_py() for name, value in zip(names.values(), values, strict=True)}
                 yield values_of(row, names, file.name)
-
-
-def parse_json(line: str) -> Any:
-    """Raises ValueError that says what is wrong."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON that can be read: {error}") from None
-
-
-def csv_reader(lines: Iterable[str], format: str) -> Any:
-    """Python's reader of .csv or .tsv, which refuses what is no row."""
-    return csv.reader(lines, delimiter="\t" if format == "tsv" else ",", strict=True)
 
 
 @contextmanager
@@ -170,7 +147,14 @@ def choose_columns(
         elif name not in among:
             what = f"column {name!r} is not text" if name in header else f"no column {name!r}"
             raise UserError(f"{source}: {what}{_hint(key, name, among, n_shown)}")
+        refuse_doubled(source, header, chosen[key])
     return chosen
+
+
+def refuse_doubled(source: str, header: Sequence[str], name: str) -> None:
+    """Raises UserError when more than one column is called `name`."""
+    if header.count(name) > 1:
+        raise UserError(f"{source}: {header.count(name)} columns are called {name!r}; rename all but one")
 
 
 def require_fields(row: Mapping[str, Any], names: Mapping[str, str], where: str) -> None:
@@ -209,7 +193,7 @@ def is_broken(text: str) -> bool:
 
 def _hint(key: str, name: str, present: Sequence[str], n_shown: int | None = None) -> str:
     if not present:
-        return "; there is none"
+        return "; it has no fields at all"
     flag = "--field" if key == "text" else f"--{key}"
     shown = ", ".join(map(str, present[:n_shown]))
     return f"{nearest(name, present)} (there are: {shown}); choose one with {flag}"

@@ -6,10 +6,14 @@ as it stands in the file: a byte order mark at the start is dropped, line ends a
 What a document is, by `documents`:
     lines: each line that isn't empty, without its line end (`\\n` or `\\r\\n`);
     paragraphs: what stands between blank lines;
-    files: each file whole. A row of .jsonl, .csv, .tsv or .parquet is already a document and stays one;
+    files: each file whole. A row of .json, .jsonl, .csv, .tsv or .parquet is already a document and stays one;
     auto: rows are documents. Plain text is a list of lines if every plain file given has at least 100 lines
         and no blank line within its first megabyte; otherwise each file is one document.
 Documents of no characters are left out. Half a character, which a JSON escape can spell, becomes U+FFFD.
+
+Of a folder every file is read that Rung knows by its suffix or that is UTF-8 text to its end. What is left out is told
+(`Source.left_out`): binary files, .json that holds no rows, links to folders, what is no file. Hidden files are not
+looked at.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -32,14 +36,17 @@ from rung.errors import UserError, nearest
 from rung.files import atomic_path
 from rung.text.builtin import BUILT_IN, cache_folder
 from rung.text.formats import (
+    ACCEPTED,
     BUFFER,
     ROW_FORMATS,
     File,
     open_file,
     plain_documents,
     reading,
+    require_text,
     split_suffixes,
 )
+from rung.text.json_rows import is_array
 from rung.text.records import names_of, read_rows, require_fields, values_of
 
 MODES = ("auto", "lines", "paragraphs", "files")
@@ -62,10 +69,10 @@ def open_source(
 
     Args:
         data: a built-in name (`shakespeare`, `names`; write `./names` for a file of that name), a file, a
-            folder (all files below it with a suffix that Rung knows, sorted, hidden ones left out), a glob,
+            folder (all text below it, sorted, hidden files left out), a glob,
             `-` for standard input, an https:// URL, or `hf://owner/dataset[/configuration]`.
         documents: auto, lines, paragraphs or files; see the module's docstring.
-        field: which field of .jsonl, .csv, .tsv and .parquet holds the text; default `text`, or the only
+        field: which field of .json, .jsonl, .csv, .tsv and .parquet holds the text; default `text`, or the only
             column.
         sha256: of the one file or URL, checked before anything is read; a URL must have one.
         like: the `plain_mode` of a source read before, or None: `auto` cuts plain text as it was cut there, so that
@@ -85,20 +92,24 @@ def open_source(
         raise UserError(f"--sha256 {sha256} is no SHA-256: 64 hexadecimal digits are needed")
     if spec.startswith("hf://"):
         return Source(spec, [], documents, field or "text", "rows")
-    files, temporary = _files(spec, sha256)
+    files, left_out, temporary = _files(spec, sha256)
     if field is not None and all(file.format == "text" for file in files):
         raise UserError(f"--field {field} does not fit: {spec} is plain text; only rows have fields")
     mode = documents
     if documents == "auto":
         mode = _plain_mode(files) if like is None else like
-    source = Source(spec, files, documents, field, mode, keep_empty=keep_empty and mode == "lines")
+    source = Source(spec, files, documents, field, mode, left_out, keep_empty=keep_empty and mode == "lines")
     if temporary is not None:
         weakref.finalize(source, temporary.unlink, missing_ok=True)
     return source
 
 
 class Source:
-    """Documents as strings, read anew on every iteration. Made by `open_source`."""
+    """Documents as strings, read anew on every iteration. Made by `open_source`.
+
+    Attributes:
+        left_out: what else there was in the folder and is not read: no text.
+    """
 
     def __init__(
         self,
@@ -107,9 +118,11 @@ class Source:
         documents: str,
         field: str | None,
         mode: str,
+        left_out: Sequence[Path] = (),
         *,
         keep_empty: bool = False,
     ) -> None:
+        self.left_out = left_out
         self._spec = spec
         self._files = files
         self._documents = documents
@@ -155,10 +168,14 @@ class Source:
             "data": self._spec,
             "files": [file.name for file in self._files[:MAX_FILES_NAMED]],
             "n_files": len(self._files),
+            **({"left_out": self._left_out()} if self.left_out else {}),
             "documents": " and ".join(sorted(kinds)) or self._mode,
             "field": self._field,
             **self._counted,
         }
+
+    def _left_out(self) -> dict[str, Any]:
+        return {"n": len(self.left_out), "files": [str(path) for path in self.left_out[:MAX_FILES_NAMED]]}
 
     def _read(self) -> Iterator[str]:
         columns = {"text": self._field}
@@ -210,21 +227,21 @@ def download(
     return path
 
 
-def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
-    """The files that `spec` names, and the one among them that is ours to remove."""
+def _files(spec: str, sha256: str | None) -> tuple[list[File], list[Path], Path | None]:
+    """The files that `spec` names, what is left out of it, and the one among the files that is ours to remove."""
     if spec in BUILT_IN:
         _no_hash(spec, sha256)
-        return [_file(spec, BUILT_IN[spec].path())], None
+        return [_file(spec, BUILT_IN[spec].path())], [], None
     if spec == "-":
         _no_hash("standard input", sha256)
         path = _spool(sys.stdin.buffer)
-        return [File("standard input", path, "text", "")], path
+        return [File("standard input", path, "text", "")], [], path
     if spec.lower().startswith("https://"):
         if sha256 is None:
             raise UserError(
                 f"{spec} needs its hash, so that every run sees the same text: give --sha256 HASH"
             )
-        return [_file(spec, download(spec, sha256))], None
+        return [_file(spec, download(spec, sha256))], [], None
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", spec):
         raise UserError(f"{spec} can't be fetched: only https:// (with --sha256) and hf:// are accepted")
 
@@ -232,25 +249,25 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], Path | None]:
     try:
         if path.is_dir():
             _no_hash(spec, sha256)
-            return _in_folder(path), None
+            return *_in_folder(path), None
         if not path.exists():
             found = _glob(spec)
             if not found:
                 raise UserError(_missing(spec, path))
             _no_hash(spec, sha256)
-            return [_file(str(path), path) for path in found], None
+            return [_file(str(path), path) for path in found], [], None
         if not path.is_file():  # a pipe, such as the shell's <(command): it can be read only once
             _no_hash(spec, sha256)
             with path.open("rb") as stream:
                 spooled = _spool(stream)
-            return [File(spec, spooled, "text", "")], spooled
+            return [File(spec, spooled, "text", "")], [], spooled
         if path.stat().st_size == 0:
             raise UserError(f"{spec} is empty")
         if sha256 is not None and _sha256(path) != sha256.lower():
             raise UserError(f"{spec} has SHA-256 {_sha256(path)}, not {sha256}")
     except OSError as error:
         raise UserError(f"cannot read {spec}: {error.strerror or error}") from error
-    return [_file(spec, path)], None
+    return [_file(spec, path)], [], None
 
 
 def _file(name: str, path: Path) -> File:
@@ -258,24 +275,43 @@ def _file(name: str, path: Path) -> File:
     return File(name, path, ROW_FORMATS.get(suffix, "text"), compression)
 
 
-def _in_folder(folder: Path) -> list[File]:
+def _in_folder(folder: Path) -> tuple[list[File], list[Path]]:
+    """The files below `folder` that are read, and those that aren't."""
+
     def refuse(error: OSError) -> NoReturn:
         raise error
 
-    paths = []
+    files: list[File] = []
+    left_out: list[Path] = []
     for where, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(where) / name for name in names if not name.startswith(".") and _is_known(name)]
-    if not paths:
-        raise UserError(
-            f"{folder} holds no file that Rung reads ({', '.join((*PLAIN, *ROW_FORMATS))}, each also .gz or .zst)"
-        )
-    return [_file(str(path), path) for path in sorted(paths, key=lambda path: path.parts)]
+        left_out += [Path(where) / name for name in folders if os.path.islink(Path(where) / name)]
+        for path in (Path(where) / name for name in names if not name.startswith(".")):
+            file = _file(str(path), path)
+            if path.is_file() and _is_read(file):
+                files.append(file)
+            else:
+                left_out.append(path)
+    if not files:
+        n = len(left_out)
+        others = f"; {n} hold{'s' if n == 1 else ''} no text, such as {min(left_out)}" if n else ""
+        raise UserError(f"{folder} holds no file that Rung reads{others} (accepted: {ACCEPTED})")
+    files.sort(key=lambda file: Path(file.name).parts)
+    return files, sorted(left_out, key=lambda path: path.parts)
 
 
-def _is_known(name: str) -> bool:
-    suffix, _ = split_suffixes(Path(name))
-    return suffix in PLAIN or suffix in ROW_FORMATS
+def _is_read(file: File) -> bool:
+    """Whether a file of a folder is read: by its suffix, or as it is text."""
+    suffix, _ = split_suffixes(Path(file.name))
+    try:
+        if file.format == "json":
+            with reading(file):
+                is_array(file)
+        elif file.format == "text" and suffix not in PLAIN:
+            require_text(file)
+    except UserError:
+        return False
+    return True
 
 
 def _glob(spec: str) -> list[Path]:

@@ -45,6 +45,19 @@ class Split:
         return "/".join(f"{100 * share:.10g}" for share in (self.train, self.validation, self.test))
 
 
+def shares_of(split: str | None, *, validation: bool = False, test: bool = False) -> Split:
+    """The shares of the data, where validation or test text may be given as a file of its own.
+
+    Without a `split` the data are for training as a whole when validation text is given; 5 % validate, and nothing is
+    held out to test, when only test text is; 90/5/5 else. With one, a part that is given leaves its share to train.
+    """
+    if split is None:
+        return Split(1, 0, 0) if validation else Split(0.95, 0.05, 0) if test else Split(0.9, 0.05, 0.05)
+    shares = parse_split(split)
+    given = (shares.validation if validation else 0) + (shares.test if test else 0)
+    return Split(shares.train + given, 0 if validation else shares.validation, 0 if test else shares.test)
+
+
 def parse_split(text: str) -> Split:
     """`90/5/5` or `0.9/0.05/0.05`. Raises UserError for anything else."""
     try:

@@ -48,6 +48,8 @@ def start(
         raise UserError(
             "--restarts keeps the best by validation text: give --val FILE, or a --split with some"
         )
+    if training is not None and training.patience is not None and "validation" not in dataset.splits:
+        raise UserError("--patience stops by validation text: give --val FILE, or a --split with some")
     recipe, message = session.describe(
         rung, dataset, task=task, config=config, training=training, seed=seed, device=device
     )

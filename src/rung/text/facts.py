@@ -1,0 +1,28 @@
+"""What is to be told of a dataset, by its facts, before anybody trusts a number measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rung.text.overlap import NOTABLE
+
+NAMED = 3
+
+
+def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "test")) -> list[str]:
+    """A sentence for each: files of a folder that were not read; held-out `parts` that stand in the training part."""
+    told = []
+    for source in (facts.get("source", {}), *facts.get("given", {}).values()):
+        if left_out := source.get("left_out"):
+            n, names = left_out["n"], left_out["files"][:NAMED]
+            more = ", ..." if n > len(names) else ""
+            told.append(f"left out, as no text: {n:,} file{'' if n == 1 else 's'}: {', '.join(names)}{more}")
+    found = facts.get("in_training", {})
+    for part in parts:
+        if found.get(part, 0) >= NOTABLE:
+            told.append(
+                f"{found[part]:.0%} of the {part} text stands word for word in the training text "
+                f"({found['pieces']} compared): what is measured on it is memory"
+            )
+    return told
