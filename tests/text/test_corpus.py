@@ -132,7 +132,7 @@ def test_held_out_text_given_explicitly() -> None:
 
 def test_a_part_without_a_share_is_absent() -> None:
     corpus = prepare("list.txt", Path("corpus"), split="90/10/0")
-    assert corpus.test is None
+    assert "test" not in corpus.splits
     assert not Path("corpus/test.npy").exists()
     with pytest.raises(UserError, match="no part 'test' \\(it has: train, validation\\)"):
         corpus.n_bytes("test")

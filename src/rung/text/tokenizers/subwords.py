@@ -37,6 +37,8 @@ class SubwordTokenizer(TrainableTokenizer):
         except Exception as error:  # the library raises no narrower one
             raise ValueError(str(error)) from error
         pieces = self._library.get_vocab(with_added_tokens=False)
+        if sorted(pieces.values()) != list(range(len(pieces))):
+            raise ValueError(f"the ids of {len(pieces)} pieces are not 0 to {len(pieces) - 1}")
         super().__init__([self._piece_bytes(piece) for piece in sorted(pieces, key=pieces.__getitem__)])
 
     def _piece_bytes(self, piece: str) -> bytes:
