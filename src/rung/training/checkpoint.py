@@ -88,6 +88,8 @@ def _restored(
         elif kind == "average":
             if average is not None:
                 average.tensors[name].copy_(torch.from_numpy(np.array(array)))
+        elif kind != "optimizer":
+            raise ValueError(f"{key} is no part of a checkpoint")
         else:
             state, _, name = name.partition(".")
             states.setdefault(name, set()).add(state)
