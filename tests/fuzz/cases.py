@@ -85,7 +85,8 @@ def damage_folder(victim: str, rng: random.Random) -> str:
 
 def _run(rng: random.Random) -> Case:
     what, command = damage_folder(rng.choice(list(TRAINED)), rng), rng.choice(ON_RUN)
-    return what, command, None if command[0] == "fill" else "v"
+    # What nothing fills, or nobody else's format can hold, is refused without being damaged.
+    return what, command, None if command[0] in ("fill", "export") else "v"
 
 
 def _labelled(rng: random.Random) -> Case:
