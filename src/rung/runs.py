@@ -95,8 +95,12 @@ class Run:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises UserError when it is missing, damaged or another model's."""
-        tokenizer = load_tokenizer(self.folder / TOKENIZER)
-        self._check_vocabulary(tokenizer, self.folder / TOKENIZER)
+        path = self.folder / TOKENIZER
+        tokenizer = load_tokenizer(path)
+        if (tokenizer.vocab_size, tokenizer.end) != (self.shape["vocab_size"], self.shape["end"]):
+            raise damaged(
+                path, f"it has {tokenizer.vocab_size} ids, and the model {self.shape['vocab_size']}"
+            )
         return tokenizer
 
     @cached_property
@@ -121,16 +125,9 @@ class Run:
                 f"{self.folder} came without its own text ({DATA}/); give a text: rung evaluate RUN DATA"
             )
         corpus = self.task.open(self.folder / DATA)
-        self._check_vocabulary(corpus.tokenizer, self.folder / DATA / TOKENIZER)
+        if self.task.shape(corpus) != self.shape:
+            raise damaged(self.folder / DATA, "it has other tokens or labels than the model")
         return corpus
-
-    def _check_vocabulary(self, tokenizer: Tokenizer, path: Path) -> None:
-        found, wanted = (tokenizer.vocab_size, tokenizer.end), (self.shape["vocab_size"], self.shape["end"])
-        if found != wanted:
-            raise damaged(
-                path,
-                f"it has {found[0]} ids, the mark {found[1]}, and the model {wanted[0]}, the mark {wanted[1]}",
-            )
 
     def bytes_on_disk(self) -> int:
         """The size of what is needed to use the model: weights, tokeniser and recipe."""

@@ -203,7 +203,7 @@ def test_a_folder_that_holds_no_corpus() -> None:
     prepare("story.txt", Path("a"))
     prepare("list.txt", Path("b"))
     Path("b/train.npy").replace("a/train.npy")
-    with pytest.raises(UserError, match="a.*is damaged"):
+    with pytest.raises(UserError, match=r"a.*is damaged"):
         open_corpus(Path("a"))
     Path("b/corpus.json").write_text("{}")
     with pytest.raises(UserError, match="not of this version"):
