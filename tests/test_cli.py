@@ -70,11 +70,12 @@ def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):
     code, out, err = rung("score", "runs/ngram", lines)
     scores = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert len(scores) == 3
+    assert len(scores) == 4
     assert (scores[0]["bytes"], scores[0]["tokens"]) == (19, 20)
-    assert "lines.txt:3" in scores[1]["error"]
-    assert scores[2]["bytes"] == 20
-    assert "1 of 3 records" in err
+    assert scores[1] == {"log_prob": 0, "tokens": 0, "bytes": 0, "bits_per_byte": None}
+    assert "lines.txt:3" in scores[2]["error"]
+    assert scores[3]["bytes"] == 20
+    assert "1 of 4 records" in err
 
     sampled = rung.json(
         "sample", "runs/ngram", "the ", "--samples", "2", "--max-tokens", "10", "--temperature", "0"

@@ -27,6 +27,7 @@ from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
 from rung.models import rung_class
 from rung.models.base import Model
+from rung.opening import check_count, check_kind, damaged, from_json, opening
 from rung.tasks import task_of
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
@@ -82,8 +83,9 @@ class Run:
 
     @property
     def config(self) -> Any:
-        """The model's configuration."""
-        return self.model_class.config_class(**self.recipe["model"]["config"])
+        """The model's configuration. Raises UserError when it is none of this rung's."""
+        with opening(self.folder / RECIPE):
+            return from_json(self.model_class.config_class, self.recipe["model"]["config"])
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -92,7 +94,14 @@ class Run:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return load_tokenizer(self.folder / TOKENIZER)
+        """Raises UserError when it is missing, damaged or another model's."""
+        path = self.folder / TOKENIZER
+        tokenizer = load_tokenizer(path)
+        if (tokenizer.vocab_size, tokenizer.end) != (self.shape["vocab_size"], self.shape["end"]):
+            raise damaged(
+                path, f"it has {tokenizer.vocab_size} ids, and the model {self.shape['vocab_size']}"
+            )
+        return tokenizer
 
     @cached_property
     def model(self) -> Any:
@@ -104,10 +113,9 @@ class Run:
                 f"'rung train --resume {self.folder}'"
             )
         tensors, _ = load_tensors(path)
-        try:
-            return self.model_class.from_tensors(self.config, tensors=tensors, **self.shape)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{path} does not fit {self.folder / RECIPE}: {error}") from error
+        config = self.config
+        with opening(path):
+            return self.model_class.from_tensors(config, tensors=tensors, **self.shape)
 
     @cached_property
     def corpus(self) -> Any:
@@ -116,7 +124,10 @@ class Run:
             raise UserError(
                 f"{self.folder} came without its own text ({DATA}/); give a text: rung evaluate RUN DATA"
             )
-        return self.task.open(self.folder / DATA)
+        corpus = self.task.open(self.folder / DATA)
+        if self.task.shape(corpus) != self.shape:
+            raise damaged(self.folder / DATA, "it has other tokens or labels than the model")
+        return corpus
 
     def bytes_on_disk(self) -> int:
         """The size of what is needed to use the model: weights, tokeniser and recipe."""
@@ -135,9 +146,54 @@ def load(path: str | Path) -> Run:
         hint = f"; it holds these runs: {', '.join(f'{path}/{name}' for name in inside)}" if inside else ""
         raise UserError(f"{path} is no run: it has no {RECIPE}{hint}")
     recipe = read_json(folder / RECIPE)
-    if not isinstance(recipe, dict) or "model" not in recipe or "rung" not in recipe["model"]:
-        raise UserError(f"{folder / RECIPE} is damaged: it does not name a model")
+    with opening(folder / RECIPE):
+        _check_recipe(recipe)
     return Run(folder, recipe)
+
+
+_KINDS: dict[str, Any] = {
+    "model": dict,
+    "data": dict,
+    "seed": int,
+    "status": str,
+    "task": str,
+    "device": str,
+    "created": str,
+    "versions": dict,
+    "tokenizer": str | None,
+    "training": dict,
+    "result": dict,
+    "restarts": list,
+}
+"""What the entries of a recipe are; the first four are always there."""
+
+
+def _check_recipe(recipe: Any) -> None:
+    """Raise ValueError or KeyError unless a recipe says what all that read it go by."""
+    check_kind("a recipe", recipe, dict)
+    for name in ("model", "data", "seed", "status"):
+        if name not in recipe:
+            raise ValueError(f"it has no {name!r}")
+    for name, kind in _KINDS.items():
+        if name in recipe:
+            check_kind(name, recipe[name], kind)
+    model = recipe["model"]
+    check_kind("rung", model["rung"], str)
+    check_kind("config", model["config"], dict)
+    check_count("vocab_size", model["vocab_size"], 1)
+    check_count("end", model["end"])
+    if model["end"] >= model["vocab_size"]:
+        raise ValueError(f"end can't be {model['end']}: there are {model['vocab_size']} ids")
+    for name in model.keys() - {"rung", "config", "vocab_size", "end"}:
+        if name != "labels":
+            raise ValueError(f"a model has no {name!r}")
+        check_kind(name, model[name], tuple[str, ...])
+    check_kind("source", recipe["data"].get("source"), dict)
+    if recipe["status"] == "finished":
+        result = recipe["result"]
+        check_kind("validation", result["validation"], dict | None)
+        for name in ("train_seconds", "train_tokens", "steps", "parameters"):
+            check_kind(name, result[name], float)
 
 
 def load_language_model(run: Run | str | Path) -> Run:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rung.errors import UserError
 from rung.files import atomic_path
+from rung.opening import check_count, check_kind, opening
 
 _DTYPES = {
     "F64": np.float64,
@@ -57,27 +58,34 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     Raises UserError when the file is missing, cut short or no safetensors file.
     """
-    try:
+    with opening(path):
         size = path.stat().st_size
         with path.open("rb") as file:
             header_size = int.from_bytes(file.read(8), "little")
             if size < 8 or header_size > size - 8:
-                raise ValueError("cut short")
+                raise ValueError("it is cut short, or no safetensors file")
             header = json.loads(file.read(header_size))
+        check_kind("the header", header, dict)
         metadata = header.pop("__metadata__", {})
+        check_kind("__metadata__", metadata, dict)
         data = (
             np.memmap(path, np.uint8, "r", offset=8 + header_size)
             if size > 8 + header_size
             else np.empty(0, np.uint8)
         )
-        tensors = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            if end > len(data):
-                raise ValueError("cut short")
-            tensors[name] = data[begin:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no whole safetensors file ({error})") from error
-    return tensors, metadata
+        return {name: _tensor(name, entry, data) for name, entry in header.items()}, metadata
+
+
+def _tensor(name: str, entry: dict[str, Any], data: np.ndarray) -> np.ndarray:
+    """The part of `data` that an entry of the header speaks of."""
+    begin, end = entry["data_offsets"]
+    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    for number in (begin, end, *entry["shape"]):
+        check_count(f"a number of {name} in the header", number)
+    if not begin <= end <= len(data):
+        raise ValueError(f"it is cut short: {name} should end at byte {end} of {len(data)}")
+    if end - begin != math.prod(entry["shape"]) * dtype.itemsize:
+        raise ValueError(
+            f"{name} has {end - begin} bytes, not those of {dtype} in the shape {entry['shape']}"
+        )
+    return data[begin:end].view(dtype).reshape(entry["shape"])

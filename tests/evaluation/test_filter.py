@@ -78,11 +78,11 @@ def read(path: Path) -> str:
 
 
 def one_by_one(run: Run, texts: list[str]) -> list[dict]:
-    """The slow twin: each text encoded and scored by itself."""
+    """The slow twin: each text encoded and scored by itself; an empty one is no document."""
     found = []
     for text in texts:
-        ids = np.append(run.tokenizer.encode(text), run.tokenizer.end)
-        total = float(run.model.score(ids).sum(dtype=np.float64))
+        ids = np.append(run.tokenizer.encode(text), run.tokenizer.end) if text else []
+        total = float(run.model.score(ids).sum(dtype=np.float64)) if text else 0.0
         n = len(text.encode())
         bits = -total / (math.log(2) * n) if n else None
         found.append({"log_prob": total, "tokens": len(ids), "bytes": n, "bits_per_byte": bits})
@@ -116,7 +116,7 @@ def test_every_format_gives_the_scores_of_its_texts_in_order(
         ".csv": as_csv(rows, ","),
         ".tsv": as_csv(rows, "\t"),
     }.get(format, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    expected = one_by_one(run, [text for text in TEXTS if text or format != ".txt"])
+    expected = one_by_one(run, TEXTS)
     assert_same(scores(run, write(tmp_path / f"x{format}{packing}", data)), expected)
     marked = write(tmp_path / f"marked{format}{packing}", b"\xef\xbb\xbf" + data.removesuffix(b"\n"))
     assert_same(scores(run, marked), expected)
@@ -139,14 +139,14 @@ def test_any_lines(run: Run, tmp_path_factory: pytest.TempPathFactory, texts: li
     path = tmp_path_factory.mktemp("lines") / "x.txt"
     path.write_bytes("".join(text + "\r\n" for text in texts).encode())
     if not texts or not texts[0].startswith("\ufeff"):
-        assert_same(scores(run, path), one_by_one(run, [text for text in texts if text]))
+        assert_same(scores(run, path), one_by_one(run, texts))
 
 
 def test_lines_longer_than_a_batch_and_ends_at_its_edges(run: Run, tmp_path: Path) -> None:
     long = "the cows eat grass. " * (3 * BATCH_BYTES // 20)
     edge = "x" * (BATCH_BYTES - 1)
     path = write(tmp_path / "x.txt", "\n".join([edge, "", "a farmer", long, "hay"]).encode())
-    assert [score["bytes"] for score in scores(run, path)] == [len(edge), 8, len(long), 3]
+    assert [score["bytes"] for score in scores(run, path)] == [len(edge), 0, 8, len(long), 3]
 
 
 def test_a_stream_of_lines_to_a_library_user_is_the_same(run: Run, tmp_path: Path) -> None:
@@ -264,8 +264,8 @@ def test_a_quote_that_is_never_closed_costs_one_row(run: Run, tmp_path: Path, na
     assert ["error" in line for line in lines] == [i == 4 for i in range(9997)]
 
 
-def test_lines_that_hold_nothing_are_no_records(run: Run, tmp_path: Path) -> None:
-    """As they are no documents: what `score` counts is what `evaluate` measures."""
+def test_what_holds_nothing_adds_nothing(run: Run, tmp_path: Path) -> None:
+    """It is no document: what `score` counts is what `evaluate` measures."""
     data = {
         "x.txt": b"hay\n\n\r\n  \ncorn\n\n",
         "x.jsonl": b'\n{"text": "hay"}\n \t\n{"text": "  "}\r\n\r\n{"text": "corn"}\n',
@@ -276,8 +276,9 @@ def test_lines_that_hold_nothing_are_no_records(run: Run, tmp_path: Path) -> Non
         path = write(tmp_path / name, written)
         found = scores(run, path)
         measured = rung.evaluate(run, path, documents="lines")
-        assert [score["bytes"] for score in found] == [3, 2, 4]
-        assert measured.documents == len(found)
+        assert [score["bytes"] for score in found] == ([3, 0, 0, 2, 4, 0] if name == "x.txt" else [3, 2, 4])
+        assert measured.documents == sum(score["bytes"] > 0 for score in found)
+        assert measured.tokens == sum(score["tokens"] for score in found)
         assert -sum(score["log_prob"] for score in found) == pytest.approx(measured.nats)
 
 

@@ -44,7 +44,7 @@ def test_kenlm_scores_an_exported_run_as_we_do(tmp_path: Path, tokenizer: str):
     export_arpa(run, tmp_path / "model.arpa.gz")
     theirs = kenlm.Model(str(tmp_path / "model.arpa.gz"))
     names = arpa_names(run.tokenizer.token_bytes)
-    for line in ("the cows eat grass.", "Romeo wants a zebra", ""):
+    for line in ("the cows eat grass.", "Romeo wants a zebra"):
         ids = run.tokenizer.encode(line)
         (ours,) = rung.score(run, [line])
         assert theirs.score(" ".join(names[i] for i in ids)) == pytest.approx(

@@ -29,7 +29,7 @@ texts = st.text(ALPHABET, max_size=40)
 def index_of(documents: list[str], kind: str = "byte") -> PassageIndex:
     tokenizer = ByteTokenizer() if kind == "byte" else train_tokenizer(kind, documents)
     stream = TokenStream.of([tokenizer.encode(document) for document in documents], tokenizer.end)
-    return build_passages(Corpus(Path(), tokenizer, stream, None, None, {}))
+    return build_passages(Corpus(Path(), tokenizer, {"train": stream}, {}))
 
 
 def occurrences(documents: list[str], text: str) -> list[tuple[int, int]]:

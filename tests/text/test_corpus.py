@@ -138,7 +138,7 @@ def test_held_out_text_given_explicitly() -> None:
 
 def test_a_part_without_a_share_is_absent() -> None:
     corpus = prepare("list.txt", Path("corpus"), split="90/10/0")
-    assert corpus.test is None
+    assert "test" not in corpus.splits
     assert not Path("corpus/test.npy").exists()
     with pytest.raises(UserError, match="no part 'test' \\(it has: train, validation\\)"):
         corpus.n_bytes("test")
@@ -246,7 +246,7 @@ def test_a_folder_that_holds_no_corpus() -> None:
     prepare("story.txt", Path("a"))
     prepare("list.txt", Path("b"))
     Path("b/train.npy").replace("a/train.npy")
-    with pytest.raises(UserError, match="a is damaged: its files do not belong together"):
+    with pytest.raises(UserError, match=r"a.*is damaged"):
         open_corpus(Path("a"))
     Path("b/corpus.json").write_text("{}")
     with pytest.raises(UserError, match="not of this version"):

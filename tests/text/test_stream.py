@@ -32,5 +32,5 @@ def test_what_is_missing_or_cut_short_is_named(tmp_path: Path) -> None:
     TokenStream.of([np.arange(50)], end=7).save(tmp_path / "train")
     path = tmp_path / "train.npy"
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(UserError, match=r"train\.npy can't be read"):
+    with pytest.raises(UserError, match=r"train\.npy is damaged"):
         TokenStream.load(tmp_path / "train")

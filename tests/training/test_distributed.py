@@ -336,7 +336,7 @@ def test_when_the_lines_are_closed_no_thread_of_theirs_is_left():
         names = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
         return [name for name in names if "gloo" in name]
 
-    group = ProcessGroup(0, 1, torch.distributed.HashStore())
+    group = ProcessGroup(0, 1, torch.distributed.HashStore())  # pyright: ignore[reportPrivateImportUsage]
     group.connect()
     model = GPT.initialise(GPTConfig(**SHAPE, preset="plain"), 7, 6, 0)
     sharding.shard(model.network, torch.device("cpu"), group)

@@ -79,7 +79,7 @@ def test_stopped_in_the_second_restart_and_gone_on_with_ends_the_same(text: Path
 def test_restarts_that_cannot_be(text: Path, tmp_path: Path):
     corpus = prepare(str(text), tmp_path / "data")
     parts = {part: counts for part, counts in corpus.facts["parts"].items() if part != "validation"}
-    corpus = replace(corpus, validation=None, facts={**corpus.facts, "parts": parts})
+    corpus = replace(corpus, streams={"train": corpus.train}, facts={**corpus.facts, "parts": parts})
     with pytest.raises(UserError, match="--restarts keeps the best by validation text"):
         next(restarts.start("neural-bigram", corpus, tmp_path / "a", training=TrainingConfig(restarts=2)))
     with pytest.raises(UserError, match="--restarts 0"):

@@ -51,8 +51,8 @@ def score(
     """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
 
     A record is a line of plain text, an object of .jsonl or .json, a row of .csv, .tsv or .parquet, each (but Parquet)
-    also as .gz or .zst; lines that hold nothing are none. Reads and writes as it goes, in order and in constant memory. A bad record (no UTF-8, no JSON, no
-    text) gives an object with "error" and is counted.
+    also as .gz or .zst. Reads and writes as it goes, in order and in constant memory. A text that is empty holds no
+    tokens and adds nothing. A bad record (no UTF-8, no JSON, no text) gives an object with "error" and is counted.
 
     Example: rung score runs/ngram web.jsonl.zst --keep "bits_per_byte < 2.5" --out good.jsonl.zst
 

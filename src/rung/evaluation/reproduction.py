@@ -5,13 +5,13 @@ A recipe's run lies in a folder of its name; what has not been run yet stands in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rung.errors import UserError
 from rung.runs import EVENTS, RECIPE, Run, load
+from rung.training.journal import evaluations
 from rung.training.recipes import Recipe
 
 
@@ -97,9 +97,8 @@ def _reached(run: Run, published: float, ours: float) -> float | None:
     """Seconds until the loss was as low as published; the end when only the last measure is."""
     events = run.folder / EVENTS
     if events.exists():
-        for line in events.read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            if event["kind"] == "evaluation" and event["nats_per_token"] <= published:
+        for event in evaluations(events):
+            if event["nats_per_token"] <= published:
                 return event["seconds"]
     return run.recipe["result"]["train_seconds"] if ours <= published else None
 

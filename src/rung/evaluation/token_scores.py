@@ -26,6 +26,8 @@ def score_text(run: Run, text: str) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         raise UserError(f"--text is not UTF-8 at character {error.start + 1}") from None
     ids = np.append(run.tokenizer.encode(text), run.tokenizer.end)
+    if not text and run.tokenizer.unknown is None:
+        ids = ids[:0]  # no document, as in files
     log_probs = run.model.score(ids).astype(np.float64)
     decoder = TextDecoder(run.tokenizer)
     total, n_bytes = math.fsum(log_probs.tolist()), len(utf8(text))

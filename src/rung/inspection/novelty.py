@@ -97,7 +97,7 @@ class NoveltyIndex:
         if low < high:
             return "training"
         if self._validation is None:
-            has_validation = self._corpus.validation is not None
+            has_validation = "validation" in self._corpus.splits
             self._validation = set(self._corpus.text("validation")) if has_validation else set()
         return "validation" if document in self._validation else "new"
 

@@ -14,6 +14,7 @@ at the first question, and is kept in the run's data folder, from where it is ma
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.models.counting.arrays import concatenated_ranges, read_only
 from rung.models.counting.suffix_array import MAX_LCP, SuffixArray, build_suffix_array
+from rung.opening import check_array, check_below, check_rising, opening
 from rung.runs import DATA, Run
 from rung.tensors import load_tensors, save_tensors
 from rung.text.corpus import Corpus
@@ -248,10 +250,11 @@ def open_index(run: Run) -> PassageIndex:
         "format": INDEX_FORMAT,
         "corpus": hashlib.sha256((folder / "corpus.json").read_bytes()).hexdigest(),
     }
-    if path.exists():
+    with suppress(UserError):  # missing or damaged, it is made anew
         tensors, metadata = load_tensors(path)
         if metadata == made_from:
-            return _from_tensors(tensors)
+            with opening(path):
+                return _from_tensors(tensors)
     index = build_passages(run.corpus)
     try:
         save_tensors(path, _to_tensors(index), made_from)
@@ -325,4 +328,13 @@ def _to_tensors(index: PassageIndex) -> dict[str, np.ndarray]:
 def _from_tensors(tensors: dict[str, np.ndarray]) -> PassageIndex:
     arrays = (read_only(tensors[name]) for name in ("text", "starts", "characters", "last"))
     text, starts, characters, positions = arrays
-    return PassageIndex(text, starts, characters, positions, SuffixArray.from_tensors(tensors))
+    index = SuffixArray.from_tensors(tensors, MARK + 1)
+    check_array("text", text, "u1", [index.size + 1])
+    check_below("text", text, MARK + 1)
+    check_array("starts", starts, "i8", [None])
+    check_rising("starts", starts, 1, len(text))
+    check_array("characters", characters, "i8", [-(-len(text) // CHARACTER_BLOCK) + 1])
+    check_rising("characters", characters, 0, int(characters[-1]))
+    check_array("last", positions, "i4 i8", [index.size])
+    check_below("last", positions, index.size)
+    return PassageIndex(text, starts, characters, positions, index)

@@ -16,6 +16,7 @@ its docstring which history counts once a document is longer, and `score` and `a
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.events import Event
+from rung.opening import is_finite
 from rung.text.stream import LabelledStream, TokenStream
 
 if TYPE_CHECKING:
@@ -302,7 +304,7 @@ def _groups_of_like_length(lengths: np.ndarray, tokens_at_once: int) -> Iterator
 
 
 def check_tensors(expected: dict[str, tuple[int, ...]], tensors: dict[str, np.ndarray]) -> None:
-    """Raises UserError naming the first tensor that is too many, missing or of another shape."""
+    """Raises UserError naming a tensor that is too many, missing, of another shape, or not all finite numbers."""
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if expected != found:
         name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
@@ -310,3 +312,18 @@ def check_tensors(expected: dict[str, tuple[int, ...]], tensors: dict[str, np.nd
             f"the weights don't fit the model: {name} should be {expected.get(name, 'absent')}"
             f" and is {found.get(name, 'absent')}; use the configuration they were saved with"
         )
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise UserError(f"the weights are no model: {name} holds a number that is infinite or NaN")
+
+
+def check_size(config: Any, tensors: Mapping[str, np.ndarray], *others: int | None) -> None:
+    """Raises UserError when a network of this configuration can't have these weights, before one is built to see.
+
+    Depth and widths are sides of matrices: no two of them, multiplied, are more than there are weights, and none of
+    `others` is.
+    """
+    sizes = [getattr(config, name, None) or 1 for name in ("n_layer", "n_embd", "n_hidden")]
+    n_weights = sum(tensor.size for tensor in tensors.values())
+    if max([math.prod(sorted(sizes)[1:]), *(size or 0 for size in others)]) > n_weights:
+        raise UserError(f"the weights don't fit the model: {config} has more than {n_weights:,} of them")

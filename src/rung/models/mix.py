@@ -30,6 +30,7 @@ from rung.errors import UserError
 from rung.models.base import LanguageModel, State
 from rung.models.counting.backoff_trie import BackoffTrie
 from rung.models.counting.ngram import NGram
+from rung.opening import check_array, from_json
 from rung.text.stream import TokenStream
 
 PRIOR_TOKENS = 100.0
@@ -162,9 +163,16 @@ class Mix(LanguageModel):
         for i, described in enumerate(json.loads(tensors["parts"].tobytes())):
             own = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
             part = rung_class(described["rung"])
-            part_config = part.config_class(**described["config"])
+            part_config = from_json(part.config_class, described["config"])
             parts.append(part.from_tensors(part_config, vocab_size, end, own))
-        return cls(config, vocab_size, end, parts, np.array(tensors["weights"]))
+        weights = np.array(tensors["weights"])
+        check_array("weights", weights, "f8", [None, len(parts)])
+        classifier = _history_classifier(parts)
+        if len(weights) not in (1, classifier.n_classes if classifier is not None else 1):
+            raise ValueError(f"weights has {len(weights)} rows")
+        if not ((weights >= 0).all() and np.allclose(weights.sum(axis=1), 1)):
+            raise ValueError("a row of weights does not sum to 1")
+        return cls(config, vocab_size, end, parts, weights)
 
     def summary(self) -> str:
         """The weights in words."""

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.base import GradientLanguageModel, State, check_tensors
+from rung.models.base import GradientLanguageModel, State, check_size, check_tensors
 from rung.models.config_checks import check_counts
 from rung.scratch.language import MLP, RNN, Bigram, Transformer
 from rung.scratch.losses import CrossEntropy, LogSoftmax
@@ -76,7 +76,10 @@ class ScratchModel(GradientLanguageModel, Generic[N]):
     @classmethod
     def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
         """The model whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
-        dtype = next((tensor.dtype for tensor in tensors.values()), np.float32)
+        check_size(config, tensors, vocab_size, getattr(config, "context", None))
+        dtype = next((tensor.dtype for tensor in tensors.values()), np.dtype(np.float32))
+        if dtype.kind != "f":
+            raise UserError(f"the weights don't fit the model: they hold {dtype}")
         model = cls.initialise(config, vocab_size, end, 0, dtype)
         model.load_tensors(tensors)
         return model

@@ -248,7 +248,11 @@ def score_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str]
 
 
 def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
-    """The fields of `Score` as columns (n,), each text a document of its own; an empty one has NaN bits per byte."""
+    """The fields of `Score` as columns (n,), each text a document of its own.
+
+    An empty text is no document, as in `evaluate`: nothing is predicted, and bits per byte are NaN. (To a model of
+    words from elsewhere it is one, as to the program it comes from.)
+    """
     return _columns(tokenizer, texts, *_scored(model, tokenizer, texts))
 
 
@@ -268,9 +272,12 @@ def _columns(
         n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
     else:
         n_bytes = np.array([len(utf8(text)) for text in texts])
+    n_tokens = np.diff(stream.starts)
+    if tokenizer.unknown is None:
+        log_prob[n_bytes == 0], n_tokens[n_bytes == 0] = 0.0, 0
     with np.errstate(divide="ignore", invalid="ignore"):
         bits = np.where(n_bytes > 0, -log_prob / (math.log(2) * n_bytes), np.nan)
-    return {"log_prob": log_prob, "tokens": np.diff(stream.starts), "bytes": n_bytes, "bits_per_byte": bits}
+    return {"log_prob": log_prob, "tokens": n_tokens, "bytes": n_bytes, "bits_per_byte": bits}
 
 
 def share(stream: TokenStream, rank: int, size: int, context: int | None) -> tuple[TokenStream, int]:

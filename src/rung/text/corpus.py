@@ -19,7 +19,7 @@ import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
+from rung.opening import check_count, check_kind, damaged, opening
 from rung.text.overlap import MOST_BYTES, lines_of, share_of_hashes, shares_of_lines
 from rung.text.sources import Source, open_source
 from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
@@ -40,31 +41,38 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Corpus:
-    """What `prepare` wrote. The streams are mapped from disk; a part that was given no share is None."""
+    """What `prepare` wrote. The streams, by part, are mapped from disk."""
 
     folder: Path
     tokenizer: Tokenizer
-    train: TokenStream
-    validation: TokenStream | None
-    test: TokenStream | None
+    streams: dict[str, TokenStream]
     facts: dict[str, Any]
+    _checked: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The parts there are."""
         return tuple(self.facts["parts"])
 
+    @property
+    def train(self) -> TokenStream:
+        return self.stream("train")
+
     def stream(self, part: str) -> TokenStream:
-        """The stream of `part`: train, validation or test. Raises UserError when there is none."""
-        streams = {"train": self.train, "validation": self.validation, "test": self.test}
-        stream = streams.get(part)
-        if stream is None:
-            there = [name for name in PARTS if streams[name] is not None]
+        """The stream of `part`: train, validation or test. Raises UserError when there is none, or it is damaged.
+
+        The first time it is asked for, all its ids are looked at; other parts are left alone.
+        """
+        if part not in self.streams:
+            there = ", ".join(self.streams)
             raise UserError(
-                f"the corpus in {self.folder} has no part {part!r} (it has: {', '.join(there)}); measure one of "
-                "those with --split, or name other text"
+                f"the corpus in {self.folder} has no part {part!r} (it has: {there}); measure one of those with "
+                "--split, or name other text"
             )
-        return stream
+        if part not in self._checked:
+            self.streams[part].check_ids(self.folder / part, self.tokenizer.vocab_size, self.tokenizer.end)
+            self._checked.add(part)
+        return self.streams[part]
 
     def text(self, part: str) -> Iterator[str]:
         """The documents of `part`, as they were."""
@@ -156,20 +164,33 @@ def open_corpus(folder: Path) -> Corpus:
     """Map the corpus in `folder`. Raises UserError when there is none, or it is damaged."""
     if not (folder / "corpus.json").exists():
         raise UserError(f"{folder} holds no corpus, or one that was never finished: corpus.json is missing")
-    facts = read_json(folder / "corpus.json")
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise UserError(f"{folder / 'corpus.json'} is not of this version of Rung (format {FORMAT})")
-    try:
-        promised = {part: (counts["documents"], counts["tokens"]) for part, counts in facts["parts"].items()}
-        vocab_size = facts["tokenizer"]["vocab_size"]
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{folder / 'corpus.json'} is damaged; prepare the corpus again") from None
+    facts = read_facts(folder / "corpus.json", FORMAT, ("documents", "tokens", "bytes"))
+    promised = {part: (counts["documents"], counts["tokens"]) for part, counts in facts["parts"].items()}
+    vocab_size = facts["tokenizer"]["vocab_size"]
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     streams = {part: TokenStream.load(folder / part) for part in PARTS if part in promised}
     found = {part: (stream.n_documents, stream.n_tokens) for part, stream in streams.items()}
     if (found, tokenizer.vocab_size) != (promised, vocab_size) or "train" not in found:
-        raise UserError(f"{folder} is damaged: its files do not belong together; prepare the corpus again")
-    return Corpus(folder, tokenizer, streams["train"], streams.get("validation"), streams.get("test"), facts)
+        raise damaged(folder, "its files do not belong together; prepare the corpus again")
+    return Corpus(folder, tokenizer, streams, facts)
+
+
+def read_facts(path: Path, format: int, counts: Sequence[str]) -> dict[str, Any]:
+    """What the JSON beside a corpus says of it, `counts` of every part. Raises UserError when it is damaged."""
+    facts = read_json(path)
+    if not isinstance(facts, dict) or facts.get("format") != format:
+        raise UserError(f"{path} is not of this version of Rung (format {format})")
+    with opening(path):
+        for name in ("parts", "tokenizer", "source", "given"):
+            check_kind(name, facts[name], dict)
+        for name in ("split", "split_rule"):
+            check_kind(name, facts[name], str)
+        for part, counted in facts["parts"].items():
+            check_kind(part, counted, dict)
+            for name in counts:
+                check_count(name, counted[name])
+        check_count("vocab_size", facts["tokenizer"]["vocab_size"], 1)
+    return facts
 
 
 @contextmanager

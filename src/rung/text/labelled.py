@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.files import atomic_path, read_json, write_json
-from rung.text.corpus import install, link_files, workshop
+from rung.files import atomic_path, write_json
+from rung.opening import check_below, check_kind, damaged, opening
+from rung.text.corpus import install, link_files, read_facts, workshop
 from rung.text.formats import reading
 from rung.text.options import LabelOptions
 from rung.text.records import read_rows
 from rung.text.sources import Source, open_source
 from rung.text.splits import PARTS, SEED, parse_split
-from rung.text.stream import LabelledStream, TokenStream
+from rung.text.stream import LabelledStream, TokenStream, load_array
 from rung.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer, utf8
 
 FORMAT = 1
@@ -192,20 +193,28 @@ def prepare_labelled(
 
 def open_labelled(folder: Path) -> LabelledCorpus:
     """Map the corpus in `folder`. Raises UserError when there is none, or it is damaged."""
-    facts = read_json(folder / FACTS)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise UserError(f"{folder / FACTS} is not of this version of Rung (format {FORMAT})")
+    facts = read_facts(folder / FACTS, FORMAT, ("examples", "tokens", "bytes"))
+    with opening(folder / FACTS):
+        check_kind("labels", facts["labels"], tuple[str, ...])
+        for name in ("text", "label"):
+            check_kind(name, facts["columns"][name], str)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
     parts = {}
-    for part in facts["parts"]:
+    for part in PARTS:
+        if part not in facts["parts"]:
+            continue
         path = folder / f"{part}.labels.npy"
-        try:
-            labels = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} can't be read: {error}") from error
-        parts[part] = LabelledStream(TokenStream.load(folder / part), labels)
-        if not len(labels) == parts[part].stream.n_documents == facts["parts"][part]["examples"]:
-            raise UserError(f"{folder} is damaged: its files do not belong together; prepare the data again")
-    return LabelledCorpus(folder, load_tokenizer(folder / "tokenizer.json"), parts, facts)
+        labels = load_array(path, "i8")
+        with opening(path):
+            check_below("a label", labels, len(facts["labels"]))
+        stream = TokenStream.load(folder / part)
+        stream.check_ids(folder / part, tokenizer.vocab_size, tokenizer.end)
+        parts[part] = LabelledStream(stream, labels)
+        if not len(labels) == stream.n_documents == facts["parts"][part]["examples"]:
+            raise damaged(folder, "its files do not belong together; prepare the data again")
+    if set(parts) != set(facts["parts"]) or "train" not in parts:
+        raise damaged(folder, "its files do not belong together; prepare the data again")
+    return LabelledCorpus(folder, tokenizer, parts, facts)
 
 
 def _stratified(labels: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:

@@ -8,9 +8,9 @@
     -, or a pipe         lines; with --field, JSON lines
 
 All but Parquet also as .gz and .zst. Unlike `rung.text.records`, which reads what is learned from and refuses what is
-broken, this reads what the web leaves behind: a bad record is marked with what is wrong, and reading goes on. What is a
-record is the same in both: lines that hold nothing (of JSON: nothing but white space) are passed over. An array that is
-no JSON can't be gone on with.
+broken, this reads what the web leaves behind: a bad record is marked with what is wrong, and reading goes on. What
+holds nothing is passed over in both, save that every line of plain text is answered, so that what comes out stands
+beside what went in. An array that is no JSON can't be gone on with.
 """
 
 from __future__ import annotations
@@ -121,14 +121,8 @@ class Records:
     def _lines(self, n_bytes: int) -> Iterator[RecordBatch]:
         number = 1
         for lines, errors in self._decoded(n_bytes):
-            batch = RecordBatch(lines if "" not in lines else [])
-            for i, line in enumerate(lines if "" in lines else ()):  # so are those that are no UTF-8
-                if i in errors:
-                    batch.errors[len(batch.texts)] = f"{self.file.name}:{number + i}: {errors[i]}"
-                elif not line:
-                    continue
-                batch.texts.append(line)
-            yield batch
+            errors = {i: f"{self.file.name}:{number + i}: {why}" for i, why in errors.items()}
+            yield RecordBatch(lines, errors=errors)
             number += len(lines)
 
     def _objects(self, n_bytes: int) -> Iterator[RecordBatch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rung.errors import UserError
 from rung.files import atomic_path
+from rung.opening import check_array, check_below, check_rising, damaged, opening
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,33 @@ class TokenStream:
 
     @staticmethod
     def load(path: Path) -> TokenStream:
-        """Map what `save` wrote; nothing is read until it is used. Raises UserError when it is missing or broken."""
-        arrays = []
-        for suffix in (".npy", ".documents.npy"):
-            file = path.with_name(path.name + suffix)
-            try:
-                arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
-            except FileNotFoundError:
-                raise UserError(f"{file} is missing") from None
-            except (OSError, ValueError) as error:
-                raise UserError(f"{file} can't be read: {error}") from error
-        return TokenStream(*arrays)
+        """Map what `save` wrote; ids are not read until they are used. Raises UserError when it is missing or damaged.
+
+        Whether the ids are those of a tokeniser is for `check_ids` to say.
+        """
+        ids = load_array(path.with_name(path.name + ".npy"), "u2 u4 i8")
+        places = path.with_name(path.name + ".documents.npy")
+        starts = load_array(places, "i8")
+        with opening(places):
+            check_rising("where documents begin", starts, 1, len(ids), strictly=True)
+        return TokenStream(ids, starts)
+
+    def check_ids(self, path: Path, vocab_size: int, end: int) -> None:
+        """Raise UserError unless the ids, `path`.npy's, are those of a tokeniser: every one is read."""
+        file = path.with_name(path.name + ".npy")
+        with opening(file):
+            check_below("a token", self.ids, vocab_size)
+        if self.ids[0] != end or self.ids[-1] != end:
+            raise damaged(file, "it does not begin and end with the document mark")
+
+
+def load_array(path: Path, dtypes: str) -> np.ndarray:
+    """Map a row of numbers, a .npy of one of some types. Raises UserError when it is missing or damaged."""
+    with opening(path), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_array("it", array, dtypes, [None])
+    return array
 
 
 class LabelledStream(NamedTuple):

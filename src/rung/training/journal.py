@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rung.events import Event, Step
 from rung.files import atomic_path, cannot_write
@@ -44,7 +47,7 @@ class Journal:
     def rewind(self, step: int | None) -> None:
         """Drop what came after `step`, the last checkpoint; None drops everything."""
         self._file.close()
-        kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _upto(line, step)]
+        kept = [line for line in _lines(self._path) if _upto(line, step)]
         with atomic_path(self._path) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self.__enter__()
@@ -53,18 +56,34 @@ class Journal:
 def _upto(line: str, step: int | None) -> bool:
     try:
         return step is not None and json.loads(line).get("step", 0) <= step
-    except ValueError:
-        return False  # the line that was being written when the process was killed
+    except (AttributeError, RecursionError, TypeError, ValueError):
+        return False  # the line that was being written when the process was killed, or one that was damaged
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def loss_curves(path: Path) -> tuple[list[float], list[float]]:
-    """Training and validation loss at each evaluation in the file, nats per target."""
-    said = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    made = [event for event in said if event["kind"] == "evaluation"]
+    """Training and validation loss at each evaluation in the file, nats per target; what is none is passed over."""
     curves: tuple[list[float], list[float]] = [], []
-    for event in made:
-        train = next(value for key, value in event.items() if key.startswith("train_nats_per_"))
-        if train is not None:
+    for event in evaluations(path):
+        train, held_out = (
+            next((value for key, value in event.items() if key.startswith(prefix)), None)
+            for prefix in ("train_nats_per_", "nats_per_")
+        )
+        if isinstance(train, float) and isinstance(held_out, float) and math.isfinite(train + held_out):
             curves[0].append(train)
-            curves[1].append(next(value for key, value in event.items() if key.startswith("nats_per_")))
+            curves[1].append(held_out)
     return curves
+
+
+def evaluations(path: Path) -> Iterator[dict[str, Any]]:
+    """The evaluations in the file, as JSON has them; lines that are none, damaged ones too, are passed over."""
+    for line in _lines(path):
+        try:
+            event = json.loads(line)
+        except (RecursionError, ValueError):
+            continue
+        if isinstance(event, dict) and event.get("kind") == "evaluation":
+            yield event

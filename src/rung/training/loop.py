@@ -28,6 +28,7 @@ from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, S
 from rung.measure import Measure
 from rung.models.networks.mlp import BatchNorm
 from rung.models.networks.torch_model import TrainableModule
+from rung.opening import check_finite, opening
 from rung.process_group import ProcessGroup
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
@@ -224,7 +225,11 @@ def train_network(
         yield Note(diverged_note(progress.step, config.lr))
     if reason != "interrupted" and progress.best_step >= 0:
         if writing:
-            parallel.load_weights(network, load_tensors(folder / BEST)[0])
+            with opening(folder / BEST):
+                tensors, _ = load_tensors(folder / BEST)
+                for name, tensor in tensors.items():
+                    check_finite(name, tensor)
+                parallel.load_weights(network, tensors)
     else:
         if reason == "diverged" and (folder / LAST).exists():
             restore()

@@ -28,8 +28,8 @@ class MixtureTrainer(Trainer):
         runs = [load(path) for path in job.config.runs]
         for run in runs:
             theirs = run.recipe["data"]
-            if any(theirs[key] != corpus.facts[key] for key in ("split_rule", "given")) or (
-                theirs["source"]["sha256"] != corpus.facts["source"]["sha256"]
+            if any(theirs.get(key) != corpus.facts[key] for key in ("split_rule", "given")) or (
+                theirs["source"].get("sha256") != corpus.facts["source"]["sha256"]
             ):
                 yield Note(
                     f"{run.folder} was trained on another text or split; if that held the text the weights are "

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from rung.opening import from_json
 from rung.training.config import TrainingConfig
 
 EVALUATIONS = 5
@@ -11,6 +16,8 @@ EVALUATION_SHARE = 1 / 7
 LAST = "checkpoints/last.safetensors"
 BEST = "checkpoints/best.safetensors"
 CHECKPOINT_SECONDS = 30.0
+LARGEST = 1 << 48
+"""More steps or tokens than any training has."""
 
 
 @dataclass
@@ -39,6 +46,20 @@ class Progress:
     best_nats: float = float("inf")
     loss_nats: float = 0.0
     loss_tokens: int = 0
+
+
+P = TypeVar("P")
+
+
+def read_progress(cls: type[P], metadata: Mapping[str, Any]) -> P:
+    """What a checkpoint says of itself, as `Progress` or the like. Raises ValueError, KeyError when that can't be."""
+    progress = from_json(cls, json.loads(metadata["progress"]))
+    for name, value in vars(progress).items():
+        # Before there is one, the best step is -1 and its loss infinite.
+        least, most = (-1, LARGEST) if name.endswith("_step") else (0, LARGEST)
+        if not (least <= value <= most or (name.startswith("best") and value == math.inf)):
+            raise ValueError(f"{name} can't be {value}")
+    return progress
 
 
 def share_of_budget(config: TrainingConfig, progress: Progress, seconds: float) -> float:

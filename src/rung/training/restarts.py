@@ -13,14 +13,18 @@ from typing import Any
 
 from rung.errors import UserError
 from rung.events import Event, Note
-from rung.files import atomic_path, read_json
+from rung.files import atomic_path
 from rung.measure import bits_of, in_words
-from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, write_recipe
+from rung.models.base import check_size
+from rung.opening import opening
+from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, write_recipe
 from rung.tasks.base import Dataset
+from rung.tensors import load_tensors
 from rung.training import session
 from rung.training.config import TrainingConfig
 from rung.training.journal import Journal
-from rung.training.trainers import Sampler
+from rung.training.progress import LAST
+from rung.training.trainers import Sampler, trainer_of, training_of
 
 RESTARTS = "restarts"
 
@@ -74,10 +78,29 @@ def resume(
     """
     if run.recipe.get("status") == "finished":
         raise UserError(f"{run.folder} has finished already; use it, or train anew with another --out")
+    corpus = run.corpus
+    if trainer_of(run.model_class).by_gradient:
+        _check_settled(run, corpus)
     if _restarts(run.recipe) == 1:
-        yield from session.resume(run, run.corpus, sample=sample, stop=stop)
+        yield from session.resume(run, corpus, sample=sample, stop=stop)
     else:
-        yield from _train_each(run, run.corpus, sample, stop)
+        yield from _train_each(run, corpus, sample, stop)
+
+
+def _check_settled(run: Run, dataset: Dataset) -> None:
+    """Raise UserError when a recipe leaves open of its model what was settled before the first step, or what can't be
+    of these data."""
+    training_of(run)
+    config = run.config
+    with opening(run.folder / RECIPE):
+        settled = run.model_class.resolve_config(config, **run.task.sizes(dataset))
+        for name, value in run.recipe["model"]["config"].items():
+            if value is None and getattr(settled, name) is not None:
+                raise ValueError(f"{name} is left open")
+    if (run.folder / LAST).exists():
+        tensors, _ = load_tensors(run.folder / LAST)
+        with opening(run.folder / RECIPE):
+            check_size(config, tensors)
 
 
 def _restarts(recipe: dict[str, Any]) -> int:
@@ -96,15 +119,15 @@ def _train_each(
         place = folder / str(seed)
         if not (place / RECIPE).exists():
             write_recipe(place, recipe)
-        if read_json(place / RECIPE)["status"] != "finished":
+        if load(place).recipe["status"] != "finished":
             try:
                 yield from session.resume(Run(place, recipe), dataset, sample=sample, stop=stop)
             except session.Diverged:
                 pass
             else:
-                if read_json(place / RECIPE)["status"] != "finished":
+                if load(place).recipe["status"] != "finished":
                     return  # stopped
-        recipe = read_json(place / RECIPE)
+        recipe = load(place).recipe
         if recipe["status"] == "finished":
             finished[seed] = recipe
         shutil.rmtree(place / "checkpoints", ignore_errors=True)

@@ -18,13 +18,14 @@ from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, S
 from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.scratch import ScratchModel
+from rung.opening import check_array, check_finite, opening
 from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
 from rung.scratch.tape import Value
 from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
-from rung.training.progress import LAST, checkpoint_is_due, diverged_note
+from rung.training.progress import LAST, checkpoint_is_due, diverged_note, read_progress
 from rung.training.schedules import SCHEDULES
 from rung.training.trainers import Job, Trainer
 
@@ -86,7 +87,8 @@ def train_model(
         optimizer.beta2 = config.beta2
     progress, best = Progress(), dict[str, np.ndarray]()
     if resume:
-        progress = _load(folder / LAST, model, optimizer, best)
+        with opening(folder / LAST):
+            progress = _load(folder / LAST, model, optimizer, best, batches.rows)
     saved_at, saved_step = time.monotonic(), progress.step
     measured: Measure | None = None
 
@@ -175,11 +177,16 @@ def _save(
 
 
 def _load(
-    path: Path, model: ScratchModel[Any], optimizer: Optimizer, best: dict[str, np.ndarray]
+    path: Path, model: ScratchModel[Any], optimizer: Optimizer, best: dict[str, np.ndarray], rows: int
 ) -> Progress:
-    """Put back what `_save` wrote."""
+    """Put back what `_save` wrote. Raises ValueError, KeyError when that does not fit."""
     tensors, metadata = load_tensors(path)
+    for name, array in tensors.items():
+        check_finite(name, array)
     for (name, weight), memory in zip(model.network.parameters().items(), optimizer.state, strict=True):
+        names = [f"model.{name}", *(f"memory.{i}.{name}" for i in range(len(memory))), f"best.{name}"]
+        for key in names[: None if best or names[-1] in tensors else -1]:
+            check_array(key, tensors[key], "f4 f8", weight.data.shape)
         weight.data[...] = tensors[f"model.{name}"]
         for i, array in enumerate(memory):
             array[...] = tensors[f"memory.{i}.{name}"]
@@ -187,6 +194,7 @@ def _load(
             best[name] = np.array(tensors[f"best.{name}"])
     if "carried" in tensors:
         model.carried = np.array(tensors["carried"])
-    progress = Progress(**json.loads(metadata["progress"]))
+        check_array("carried", model.carried, "f4 f8", model.start(rows).shape)
+    progress = read_progress(Progress, metadata)
     optimizer.steps = progress.step
     return progress

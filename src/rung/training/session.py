@@ -17,6 +17,7 @@ from rung.errors import UserError
 from rung.events import Evaluation, Event, Finished, Note, Phase
 from rung.models import rung_class
 from rung.models.base import Model
+from rung.opening import opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup, current_group
 from rung.runs import EVENTS, MODEL, TOKENIZER, Run, save_model, versions, write_recipe
 from rung.tasks import task_of
@@ -207,4 +208,5 @@ def check_seed(seed: int) -> None:
 
 
 def _checkpoint_step(path: Path) -> int:
-    return int(json.loads(load_tensors(path)[1]["progress"])["step"])
+    with opening(path):
+        return int(json.loads(load_tensors(path)[1]["progress"])["step"])

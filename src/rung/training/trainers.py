@@ -11,8 +11,9 @@ from typing import Any
 from rung.errors import UserError
 from rung.events import Event
 from rung.models.base import Model
+from rung.opening import from_json, opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.runs import Run
+from rung.runs import RECIPE, Run
 from rung.tasks.base import Dataset, Task
 from rung.training.config import TrainingConfig
 
@@ -65,11 +66,21 @@ class Job:
 
     @property
     def training(self) -> TrainingConfig:
-        return TrainingConfig(**self.run.recipe["training"])
+        return training_of(self.run)
 
     @property
     def seed(self) -> int:
         return self.run.recipe["seed"]
+
+
+def training_of(run: Run) -> TrainingConfig:
+    """How a run says that it is trained. Raises UserError when it doesn't, or leaves open what has to be settled."""
+    with opening(run.folder / RECIPE):
+        training = from_json(TrainingConfig, run.recipe["training"])
+        settled = training.batch_size, training.lr, training.weight_decay
+        if None in settled or not (training.steps or training.tokens or training.minutes):
+            raise ValueError("training leaves open a batch size, a rate, a decay or a budget")
+        return training
 
 
 class Trainer(ABC):

@@ -26,10 +26,15 @@ import numpy as np
 from rung.models.counting.arrays import concatenated_ranges, read_only
 from rung.models.counting.ngram_counts import Grams
 from rung.models.counting.workspace import Workspace
+from rung.opening import check_array, check_at_most, check_below, check_rising
 
 ROOT = 0
 MISSING = -1
 TOKENS_AT_ONCE = 1 << 16
+MAX_LOG_PROB = 1e-3  # what was rounded on its way through a file may be a little above 0
+MAX_LOG_BACKOFF = (
+    40.0  # nats; double precision can't tell what would leave less to a backoff's divisor from nothing
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,33 @@ class BackoffTrie:
     @property
     def vocab_size(self) -> int:
         return int(self.level_start[2] - 1)
+
+    def check(self, vocab_size: int, max_order: int) -> None:
+        """Raise ValueError unless every walk through these arrays stays within them and comes to an end.
+
+        The children of a level are the next one, in order, and suffix links lead to levels below.
+        """
+        starts = self.level_start
+        check_array("level_start", starts, "i8", [None])
+        check_below("the order", np.array([self.order - 1]), max_order)
+        check_rising("level_start", starts, 0, len(self.words))
+        if starts[1:3].tolist() != [1, 1 + vocab_size]:
+            raise ValueError(f"level_start begins with {starts[:3]}, and there are {vocab_size} tokens")
+        n_nodes, n_inner = int(starts[-1]), int(starts[-2])
+        check_array("words", self.words, "u1 u2 u4", [n_nodes])
+        check_below("words", self.words, vocab_size)
+        check_array("log_prob", self.log_prob, "f4", [n_nodes])
+        check_at_most("log_prob", self.log_prob, MAX_LOG_PROB)
+        check_array("log_backoff", self.log_backoff, "f4", [n_inner])
+        check_at_most("log_backoff", self.log_backoff, MAX_LOG_BACKOFF)
+        check_array("suffix", self.suffix, "i4 i8", [n_nodes])
+        check_array("first_child", self.first_child, "i4 i8", [n_inner + 1])
+        check_rising("first_child", self.first_child, 1, n_nodes)
+        if (self.first_child[starts[:-1]] != starts[1:]).any():
+            raise ValueError("first_child leads out of the level below")
+        check_below("suffix", self.suffix[:1], 1)
+        for level in range(1, self.order + 1):
+            check_below("suffix", self.suffix[starts[level] : starts[level + 1]], int(starts[level]))
 
     def child(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """The node of `nodes[i]`, an inner one, followed by `tokens[i]`, or MISSING, (n,)."""

@@ -20,9 +20,11 @@ from rung.events import Event
 from rung.models.base import CountedModel
 from rung.models.counting.add_k import check_add_k, leave_one_out_k, note_of_chosen_k
 from rung.models.counting.arrays import concatenated_ranges
+from rung.opening import check_array, check_below, check_rising
 from rung.text.stream import TokenStream
 
 NO_TOKEN = -1
+MAX_COUNT = 1 << 53  # a float tells all below it apart
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,17 @@ class Bigram(CountedModel):
     def from_tensors(
         cls, config: BigramConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
     ) -> Self:
-        table = (tensors["row_starts"], tensors["words"], tensors["counts"])
-        return cls(config, vocab_size, end, *table, add_k=float(tensors["add_k"][0]))
+        row_starts, words, counts = tensors["row_starts"], tensors["words"], tensors["counts"]
+        check_array("row_starts", row_starts, "i8", [vocab_size + 1])
+        check_rising("row_starts", row_starts, 0, len(words))
+        check_array("words", words, "i8", [None])
+        check_below("words", words, vocab_size)
+        check_array("counts", counts, "i8", words.shape)
+        check_below("counts", counts, MAX_COUNT)
+        check_array("add_k", tensors["add_k"], "f8", [1])
+        add_k = float(tensors["add_k"][0])
+        check_add_k(add_k)
+        return cls(config, vocab_size, end, row_starts, words, counts, add_k)
 
     def _log_totals(self, first: np.ndarray) -> np.ndarray:
         """log(C(v) + k V) for each v of `first`."""

@@ -36,7 +36,8 @@ from rung.models.counting.infinigram_scan import (
     observe,
 )
 from rung.models.counting.ngram import NGram, NGramConfig, default_order
-from rung.models.counting.suffix_array import SuffixArray, build_suffix_array
+from rung.models.counting.suffix_array import BLOCK, SuffixArray, build_suffix_array
+from rung.opening import check_array, check_at_most, check_below
 from rung.text.stream import TokenStream
 
 N_SEGMENTS = 10
@@ -181,9 +182,17 @@ class InfiniGram(CountedModel):
         settings = NGramConfig(order=config.order)
         parts = {k.removeprefix("ngram."): array for k, array in tensors.items() if k.startswith("ngram.")}
         ngram = NGram.from_tensors(settings, vocab_size, end, parts)
-        index = SuffixArray.from_tensors(tensors)
-        text = _training_text(index, tensors["following"], tensors["stretches"], ngram.order)
-        return cls(config, vocab_size, end, ngram, text, tensors["weights"])
+        index = SuffixArray.from_tensors(tensors, vocab_size)
+        following, stretches, weights = tensors["following"], tensors["stretches"], tensors["weights"]
+        check_array("following", following, "u1 u2 u4", [index.size])
+        check_below("following", following, vocab_size)
+        check_array("stretches", stretches, "i4 i8", [-(-max(index.size, 1) // BLOCK) + 1])
+        check_array("weights", weights, "f4", [n_buckets(*_lengths(ngram.order))])
+        check_at_most("weights", weights, MAX_WEIGHT)
+        check_at_most("weights, their signs changed,", -weights, 0)
+        return cls(
+            config, vocab_size, end, ngram, _training_text(index, following, stretches, ngram.order), weights
+        )
 
     def _empty_match(self) -> np.ndarray:
         return np.array([0, self.text.suffix_array.size, 0])

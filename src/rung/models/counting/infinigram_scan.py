@@ -209,7 +209,8 @@ def _count_token(text: TrainingText, begin: Integer, end: Integer, token: Intege
 @compiled
 def _count_distinct(text: TrainingText, begin: Integer, end: Integer) -> Integer:
     if end - begin > SCAN_UP_TO:
-        return 1 + _count_run_starts(text, end) - _count_run_starts(text, begin + 1)
+        n_runs = 1 + _count_run_starts(text, end) - _count_run_starts(text, begin + 1)
+        return max(n_runs, 1)  # `runs` is as the file has it
     next_tokens = text.next_tokens
     n = 0
     for at in range(begin, end):

@@ -15,6 +15,7 @@ import numpy as np
 
 from rung.events import Event
 from rung.models.base import CountedClassifier
+from rung.opening import check_array, check_below
 from rung.text.stream import LabelledStream, TokenStream
 
 
@@ -65,4 +66,7 @@ class Majority(CountedClassifier):
     def from_tensors(
         cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], tensors: dict[str, np.ndarray]
     ) -> Self:
-        return cls(config, vocab_size, end, labels, np.array(tensors["counts"]))
+        counts = np.array(tensors["counts"])
+        check_array("counts", counts, "i8", [len(labels)])
+        check_below("counts", counts, 1 << 53)
+        return cls(config, vocab_size, end, labels, counts)

@@ -29,6 +29,7 @@ from rung.models.counting.add_k import check_add_k, note_of_chosen_k
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie, build_trie
 from rung.models.counting.ngram_counts import Grams, count_ngrams, pruning_masks
 from rung.models.counting.workspace import Workspace, parse_size
+from rung.opening import check_array, check_finite
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.stream import TokenStream
 
@@ -237,7 +238,11 @@ class NGram(CountedModel):
         cls, config: NGramConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
     ) -> Self:
         arrays = {name: array for name, array in tensors.items() if name != "discounts"}
-        return cls(config, vocab_size, end, BackoffTrie(**arrays), tensors["discounts"])
+        trie = BackoffTrie(**arrays)
+        trie.check(vocab_size, MAX_ORDER)
+        check_array("discounts", tensors["discounts"], "f8", [trie.order, 3])
+        check_finite("discounts", tensors["discounts"])
+        return cls(config, vocab_size, end, trie, tensors["discounts"])
 
     def _log_probs(self, ids: np.ndarray) -> np.ndarray:
         """Short work goes by array operations; once there is much of it, numba is worth loading."""

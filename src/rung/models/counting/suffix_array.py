@@ -31,6 +31,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.models.counting.arrays import read_only
+from rung.opening import AT_ONCE, check_array, check_below, check_rising
 
 MAX_LCP = np.iinfo(np.uint16).max
 BLOCK = 64
@@ -66,9 +67,28 @@ class SuffixArray(NamedTuple):
         return {f"places.{name}": array for name, array in zip(_FILE_NAMES, self, strict=True)}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> SuffixArray:
-        """The one whose `tensors()` are among these."""
-        return cls(*(read_only(tensors[f"places.{name}"]) for name in _FILE_NAMES))
+    def from_tensors(cls, tensors: dict[str, np.ndarray], vocab_size: int) -> SuffixArray:
+        """The one whose `tensors()` are among these. Raises ValueError, KeyError when no walk could trust them."""
+        index = cls(*(read_only(tensors[f"places.{name}"]) for name in _FILE_NAMES))
+        index.check(vocab_size)
+        return index
+
+    def check(self, vocab_size: int) -> None:
+        """Raise ValueError unless every walk through these arrays stays within them and is as short as it should be."""
+        names = dict(zip(self._fields, _FILE_NAMES, strict=True))
+        check_array(names["psi"], self.psi, "i4 i8", [None])
+        check_below(names["psi"], self.psi, self.size)
+        check_array(names["bucket_starts"], self.bucket_starts, "i8", [vocab_size + 1])
+        check_rising(names["bucket_starts"], self.bucket_starts, 0, self.size)
+        check_array(names["lcp"], self.lcp, "u2", [self.size + 1])
+        if self.lcp[0] or self.lcp[-1]:
+            raise ValueError(f"{names['lcp']} is not 0 at its ends")
+        for blocks, values in (("lcp_blocks", self.lcp), ("lcp_superblocks", self.lcp_blocks)):
+            check_array(names[blocks], getattr(self, blocks), "u2", [-(-len(values) // BLOCK)])
+            for begin in range(0, len(getattr(self, blocks)), AT_ONCE // BLOCK):
+                least = block_minima(values[begin * BLOCK : begin * BLOCK + AT_ONCE])
+                if (least != getattr(self, blocks)[begin : begin + AT_ONCE // BLOCK]).any():
+                    raise ValueError(f"{names[blocks]} holds other numbers than the least of their blocks")
 
     def find(self, tokens: np.ndarray) -> tuple[int, int]:
         """The interval of the prefixes that end with the string `tokens`; empty when it doesn't occur."""
@@ -126,6 +146,8 @@ def sort_suffixes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def block_minima(values: np.ndarray) -> np.ndarray:
     """The least of each 64 values, the last block filled up with the largest there is."""
     n = -(-len(values) // BLOCK)
+    if len(values) == n * BLOCK:
+        return values.reshape(n, BLOCK).min(axis=1)
     filled = np.full(n * BLOCK, np.iinfo(values.dtype).max, values.dtype)
     filled[: len(values)] = values
     return filled.reshape(n, BLOCK).min(axis=1)

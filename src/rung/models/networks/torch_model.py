@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rung.models.base import GradientModel, check_tensors
+from rung.errors import UserError
+from rung.models.base import GradientModel, check_size, check_tensors
 
 
 class TrainableModule(nn.Module, ABC):
@@ -80,10 +81,14 @@ class TorchModel(GradientModel, Generic[M]):
     @classmethod
     def loaded_network(cls, config: Any, tensors: dict[str, np.ndarray], *shape: Any) -> M:
         """The network whose `tensors()` these are. Raises UserError when names or shapes don't fit `config`."""
+        check_size(config, tensors)
         with torch.device("meta"):
             network = cls.build(config, *shape)
-        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        check_tensors(expected, tensors)
+        state = network.state_dict()
+        check_tensors({name: tuple(tensor.shape) for name, tensor in state.items()}, tensors)
+        for name, tensor in tensors.items():
+            if state[name].is_floating_point() != (tensor.dtype.kind == "f"):
+                raise UserError(f"the weights don't fit the model: {name} holds {tensor.dtype}")
         copies = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
         network.load_state_dict(copies, assign=True)
         network.eval()

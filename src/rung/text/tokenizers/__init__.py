@@ -23,6 +23,7 @@ from pathlib import Path
 
 from rung.errors import UserError, nearest
 from rung.files import read_json
+from rung.opening import opening
 from rung.text.tokenizers.base import TextDecoder, Tokenizer, TrainableTokenizer, text_of, utf8
 from rung.text.tokenizers.byte_fallback import UTF8_BYTES
 from rung.text.tokenizers.characters import ByteTokenizer, CharTokenizer
@@ -70,10 +71,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
     kind = value.get("kind") if isinstance(value, dict) else None
     for tokenizer in (*TRAINABLE.values(), WhitespaceTokenizer):
         if tokenizer.kind == kind:
-            try:
+            with opening(path):
                 return tokenizer.from_json(value)
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path} is damaged: {error!r}") from error
     raise UserError(
         f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,6 +96,12 @@ class TextDecoder:
     def finish(self) -> str:
         """What is left: U+FFFD when the last character was never completed."""
         return self._decoder.decode(b"", final=True)
+
+
+def check_different(name: str, pieces: Sequence[str]) -> None:
+    """Raise ValueError when a piece of a vocabulary is there twice."""
+    if len(set(pieces)) < len(pieces):
+        raise ValueError(f"{name} is there twice: {Counter(pieces).most_common(1)[0][0]!r}")
 
 
 def utf8(text: str) -> bytes:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
+from rung.opening import check_kind
 from rung.text.stream import TokenStream
-from rung.text.tokenizers.base import TrainableTokenizer, utf8
+from rung.text.tokenizers.base import TrainableTokenizer, check_different, utf8
 from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
 from rung.text.tokenizers.word_scan import code_points
 
@@ -98,4 +99,7 @@ class CharTokenizer(TrainableTokenizer):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> CharTokenizer:
-        return cls(value["characters"])
+        characters = value["characters"]
+        check_kind("characters", characters, str)
+        check_different("a character", characters)
+        return cls(characters)

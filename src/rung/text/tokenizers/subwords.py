@@ -39,6 +39,8 @@ class SubwordTokenizer(TrainableTokenizer):
         except Exception as error:  # the library raises no narrower one
             raise ValueError(str(error)) from error
         pieces = self._library.get_vocab(with_added_tokens=False)
+        if sorted(pieces.values()) != list(range(len(pieces))):
+            raise ValueError(f"the ids of {len(pieces)} pieces are not 0 to {len(pieces) - 1}")
         added = {token.content: token for token in self._library.get_added_tokens_decoder().values()}
         super().__init__(
             [

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 import rung.text.tokenizers.word_scan as word_scan
+from rung.opening import check_count, check_kind
 from rung.text.stream import TokenStream
-from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, utf8
+from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, check_different, utf8
 from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
 from rung.text.tokenizers.chunks import chunks
 from rung.text.whitespace import MARK, cut_and_mark
@@ -102,7 +103,7 @@ class WordTokenizer(TrainableTokenizer):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> WordTokenizer:
-        return cls(value["words"])
+        return cls(_words_of(value))
 
 
 class WordScanner:
@@ -195,4 +196,16 @@ class WhitespaceTokenizer(Tokenizer):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> WhitespaceTokenizer:
-        return cls(value["words"], value["unknown"])
+        words = _words_of(value)
+        check_count("unknown", value["unknown"])
+        if value["unknown"] >= len(words):
+            raise ValueError(f"unknown can't be {value['unknown']}: there are {len(words)} words")
+        return cls(words, value["unknown"])
+
+
+def _words_of(value: dict[str, Any]) -> list[str]:
+    words = value["words"]
+    check_kind("words", words, list)
+    check_kind("a list of words", words, tuple[str, ...])
+    check_different("a word", words)
+    return words

@@ -1,0 +1,93 @@
+"""What is damaged: small runs of every kind, and the files of other programs, made once in the working folder."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+import rung
+from tests.fuzz.children import apart, command
+
+LINES = 300
+SMALL = ("--n-layer", 1, "--n-embd", 16, "--n-head", 2, "--context", 16)
+
+TRAINED: dict[str, tuple[str | int, ...]] = {
+    "ngram": ("ngram", "t.txt", "--order", 3),
+    "words": ("ngram", "t.txt", "--order", 3, "--tokenizer", "word", "--documents", "lines"),
+    "none": ("ngram", "t.txt", "--order", 2, "--smoothing", "none", "--tokenizer", "byte"),
+    "bpe": ("ngram", "t.txt", "--order", 3, "--tokenizer", "bpe", "--vocab-size", 300),
+    "wordpiece": ("bigram", "t.txt", "--tokenizer", "wordpiece", "--vocab-size", 530),
+    "bigram": ("bigram", "t.txt"),
+    "infinigram": ("infinigram", "t.txt"),
+    "scratch": ("scratch-mlp", "t.txt", "--steps", 5),
+    "rnn": ("rnn", "t.txt", "--steps", 3, "--n-hidden", 8, "--n-embd", 4),
+    "gpt": ("gpt", "t.txt", "--steps", 3, *SMALL),
+    "plain": ("gpt", "t.txt", "--preset", "plain", "--steps", 3, *SMALL),
+    "mix": ("mix", "t.txt", "--runs", "ngram", "bigram"),
+}
+"""Runs of language models and what trains them."""
+
+LABELLED: dict[str, tuple[str | int, ...]] = {
+    "majority": ("majority", "labels.csv", "--label", "label"),
+    "bag": ("bag-of-words", "labels.csv", "--label", "label", "--steps", 4),
+}
+"""Runs of classifiers."""
+
+STOPPED: dict[str, dict[str, object]] = {
+    "gpt-stopped": {"rung": "gpt", "n_layer": 1, "n_embd": 16, "n_head": 2, "context": 16},
+    "rnn-stopped": {"rung": "rnn", "n_hidden": 8, "n_embd": 4},
+    "scratch-stopped": {"rung": "scratch-rnn", "n_hidden": 8, "n_embd": 4},
+    "restarts-stopped": {"rung": "mlp", "n_hidden": 8, "restarts": 2},
+}
+"""Runs with a checkpoint that training goes on from."""
+
+INPUTS = ("t.txt", "r.jsonl", "r.csv", "r.parquet", "t.txt.gz", "t.txt.zst")
+"""Text as a user hands it over."""
+
+
+def make_victims() -> None:
+    """Everything above, in the working folder. What starts threads is made in processes of its own."""
+    words = random.Random(0)
+    lines = [
+        f"line {i} of a small text: the cows eat {words.choice(['corn', 'grass', 'hay'])} naïve 🙂 {i * i}"
+        for i in range(LINES)
+    ]
+    Path("t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [json.dumps({"text": line, "id": i}) + "\n" for i, line in enumerate(lines)]
+    Path("r.jsonl").write_text("".join(rows), encoding="utf-8")
+    table = "".join(f'"{line}",{i}\n' for i, line in enumerate(lines))
+    Path("r.csv").write_text("text,id\n" + table, encoding="utf-8")
+    labels = "".join(f'"{line}",{"corn" if "corn" in line else "other"}\n' for line in lines)
+    Path("labels.csv").write_text("text,label\n" + labels, encoding="utf-8")
+    Path("t.txt.gz").write_bytes(gzip.compress(Path("t.txt").read_bytes(), mtime=0))
+    apart(lambda: _write_arrow(lines))
+    for name, arguments in TRAINED.items():
+        _must("train", *arguments, "--out", name, "--quiet")
+    for name, arguments in LABELLED.items():
+        apart(lambda name=name, arguments=arguments: _must("train", *arguments, "--out", name, "--quiet"))
+    _must("export", "words", "--format", "arpa", "--out", "words.arpa")
+    _must("export", "plain", "--format", "hf", "--out", "hf")
+    _must("count", "ngram", "cows")  # which leaves an index beside the data
+    for name, settings in STOPPED.items():
+        steps = count()
+        stop: Callable[[], bool] = lambda steps=steps: next(steps) >= 3  # noqa: E731
+        rung.train(data="t.txt", out=name, steps=6, eval_every=2, stop=stop, **settings)  # pyright: ignore
+
+
+def _write_arrow(lines: list[str]) -> None:
+    pyarrow.parquet.write_table(pa.table({"text": lines}), "r.parquet")
+    with pa.output_stream("t.txt.zst", compression="zstd") as file:
+        file.write(Path("t.txt").read_bytes())
+
+
+def _must(*arguments: str | int) -> None:
+    code = command([str(argument) for argument in arguments])
+    if code:
+        raise RuntimeError(f"rung {' '.join(map(str, arguments))} ended with {code}")
