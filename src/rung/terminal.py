@@ -308,14 +308,20 @@ def _table(first: str, *numbers: str) -> Any:
 def stream_samples(pieces: Iterable[Piece], prompt: str, samples: int) -> None:
     """Write samples to stdout as they are made; the first is shown live, the others follow whole."""
     finished = [""] * samples
-    sys.stdout.write(prompt)
-    for piece in pieces:
-        if piece.sample == 0:
-            sys.stdout.write(piece.text)
-            sys.stdout.flush()
-        else:
-            finished[piece.sample] += piece.text
-    sys.stdout.write("\n")
+    begun = False
+    try:
+        for piece in pieces:
+            if not begun:
+                sys.stdout.write(prompt)
+                begun = True
+            if piece.sample == 0:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
+            else:
+                finished[piece.sample] += piece.text
+    finally:
+        if begun:
+            sys.stdout.write("\n")  # whatever is said next begins a line
     for text in finished[1:]:
         sys.stdout.write(f"---\n{prompt}{text}\n")
 

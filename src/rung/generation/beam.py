@@ -27,9 +27,9 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
-from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
+from rung.generation.pipeline import NO_NUMBERS, NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
-from rung.generation.settings import Sampling, check_settings
+from rung.generation.settings import LARGEST_PENALTY, Sampling, check_settings
 from rung.generation.text_stream import TextStream
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer
@@ -81,8 +81,8 @@ class BeamSettings:
                 f"a number that divides --beams, {beams}",
             ),
             diversity_penalty=(
-                0 <= self.diversity_penalty < math.inf and grouped,
-                "0 or more, and with it 2 --beam-groups or more",
+                0 <= self.diversity_penalty <= LARGEST_PENALTY and grouped,
+                f"0 to {LARGEST_PENALTY:,.0f}, and with it 2 --beam-groups or more",
             ),
         )
 
@@ -188,6 +188,8 @@ def _advance_group(
     width = search.beams // search.beam_groups
     before = np.array([beam.log_prob for beam in group.running])
     totals = before[:, None] + adjusted.astype(np.float64)  # (W, V)
+    if np.isnan(totals.max()):
+        raise UserError(NO_NUMBERS)
     ranked = totals - search.diversity_penalty * chosen if search.diversity_penalty else totals
     # At most one continuation of a beam is the mark: twice as many as beams leave enough that go on.
     best = top_k_ids(ranked.reshape(1, -1), min(2 * width, ranked.size))[0]
