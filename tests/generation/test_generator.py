@@ -257,8 +257,8 @@ class Impossible(Alternating):
 
 def test_a_dead_end_is_said() -> None:
     for temperature in (0.0, 1.0):
+        how = Sampling(min_tokens=2, temperature=temperature)
         with pytest.raises(UserError, match="no token is left"):
-            how = Sampling(min_tokens=2, temperature=temperature)
             generate(bigram(), LETTERS, "a", how, Impossible())
 
 

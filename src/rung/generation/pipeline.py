@@ -11,8 +11,9 @@ only where it is asked for:
  6. top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024), typical (Meister et al. 2022)
 
 A step need not leave rows that sum to 1, and steps 1 to 4 may leave them anywhere: a bias of 100 or -100 is an ordinary
-one. So those reckon in float64, and a row's maximum is taken off before anything takes its exp. Top-p and typical, to which a share of probability matters, get rows that do,
-so their share is one of what is left. Among equals, the lower id comes first everywhere: "the k likeliest" are k.
+one. So those reckon in float64, and a row's maximum is taken off before anything takes its exp. Top-p and typical, to
+which a share of probability matters, get rows that sum to 1, so their share is one of what is left. Among equals, the
+lower id comes first everywhere: "the k likeliest" are k.
 """
 
 from __future__ import annotations

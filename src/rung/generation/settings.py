@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LARGEST_PENALTY = 1e6
-"""Nats, of a bias, and so on: far beyond any difference of log-probabilities, and so that those still tell beside it."""
+"""Of a bias in nats: far beyond any difference of log-probabilities, which still tell beside it."""
 
 
 @dataclass(frozen=True)
