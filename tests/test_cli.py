@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rung.cli import main
+from rung.models.counting.bigram import Bigram
 from tests.text_made import names, sentences
 
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context", "16", "--steps", "5"]
@@ -253,10 +255,37 @@ def test_json_stays_json_when_a_number_is_infinite(rung: Shell, text: Path):
     def refuse(name: str) -> float:
         raise AssertionError(f"{name} is not JSON")
 
-    code, out, _ = rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--json")
+    code, out, _ = rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--json", "--out", "r")
     assert code == 0
-    value = json.loads(out, parse_constant=refuse)
-    assert value["validation"]["bits_per_byte"] == float("inf")
+    for made in (
+        out,
+        Path("r/run.json").read_text(),
+        rung("evaluate", "r", "--split", "validation", "--json")[1],
+    ):
+        json.loads(made, parse_constant=refuse)
+    assert json.loads(out)["validation"]["bits_per_byte"] is None
+    assert "inf bits per byte" in rung("evaluate", "r", "--split", "validation")[1]
+    assert (
+        rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--out", "r", "--force")[0] == 0
+    )
+    code, out, _ = rung("score", "r", "--text", "the xylophone")
+    scored = json.loads(out, parse_constant=refuse)
+    assert (code, scored["log_prob"], scored["bits_per_byte"]) == (0, None, None)
+
+
+def test_what_is_no_number_is_no_measure(rung: Shell, text: Path, monkeypatch: pytest.MonkeyPatch):
+    rung("train", "bigram", text, "--out", "r")
+    monkeypatch.setattr(Bigram, "_log_totals", lambda self, first: np.full(np.shape(first), np.nan))
+    for arguments in (
+        ["evaluate", "r"],
+        ["evaluate", "r", "--json"],
+        ["score", "r", "text.txt"],
+        ["score", "r", "--text", "the"],
+        ["sample", "r", "the"],
+        ["sample", "r", "the", "--beams", "2"],
+        ["fill", "r", "the [MASK]"],
+    ):
+        assert "nan" in rung.refused(*arguments), arguments
 
 
 def test_a_run_or_its_folder_in_python(text: Path):
@@ -321,6 +350,7 @@ def test_counting_never_imports_torch(text: Path, tmp_path: Path):
     code = f"""
 import sys
 from rung.cli import main
+from rung.models.counting.bigram import Bigram
 def rung(*arguments):
     try:
         main([*arguments])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_library
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from rung.errors import UserError
+from rung.files import json_text
 
 # Arguments that may begin with a dash: "-" is standard input.
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
@@ -47,19 +46,7 @@ def stopped(how_to_go_on: str) -> int:
 
 def show_json(value: Any) -> None:
     """One JSON object on stdout."""
-    # JSON has no infinity; 1e999 is read as one by every parser that knows floating point.
-    spelled = json_library.dumps(_spelled_out(value), ensure_ascii=False)
-    print(spelled.replace('"\\u0000-inf"', "-1e999").replace('"\\u0000inf"', "1e999"))
-
-
-def _spelled_out(value: Any) -> Any:
-    if isinstance(value, float) and math.isinf(value):
-        return "\0inf" if value > 0 else "\0-inf"
-    if isinstance(value, dict):
-        return {key: _spelled_out(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled_out(part) for part in value]
-    return value
+    print(json_text(value))
 
 
 def ascii_lines(text: str) -> str:

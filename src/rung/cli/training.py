@@ -115,6 +115,7 @@ def train(
 def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
     """Train as a recipe says; show ours beside the published number."""
     from rung import api, terminal
+    from rung.measure import number
     from rung.training.recipes import load_recipe
 
     recipe = load_recipe(name)
@@ -129,7 +130,7 @@ def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
         )
     code = show_run(trained, json)
     if code == 0 and not json:
-        ours = trained.recipe["result"]["validation"]["nats_per_token"]
+        ours = number(trained.recipe["result"]["validation"]["nats_per_token"])
         print(f"published: {recipe.published:.3f} nats per token; ours: {ours:.3f}")
     return code
 

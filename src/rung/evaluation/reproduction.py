@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.errors import UserError
+from rung.measure import number
 from rung.runs import EVENTS, RECIPE, Run, load
 from rung.training.recipes import Recipe
 
@@ -82,7 +83,7 @@ def _reproduction(recipe: Recipe, place: Path) -> Reproduction:
     if run.recipe["status"] != "finished":
         return Reproduction(recipe)
     result = run.recipe["result"]
-    ours = result["validation"]["nats_per_token"]
+    ours = number(result["validation"]["nats_per_token"])
     return Reproduction(
         recipe,
         ours=ours,
@@ -99,7 +100,7 @@ def _reached(run: Run, published: float, ours: float) -> float | None:
     if events.exists():
         for line in events.read_text(encoding="utf-8").splitlines():
             event = json.loads(line)
-            if event["kind"] == "evaluation" and event["nats_per_token"] <= published:
+            if event["kind"] == "evaluation" and number(event["nats_per_token"]) <= published:
                 return event["seconds"]
     return run.recipe["result"]["train_seconds"] if ours <= published else None
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
+from rung.measure import NO_NUMBERS
 from rung.runs import Run
 from rung.text.tokenizers import TextDecoder, utf8
 
@@ -27,6 +28,8 @@ def score_text(run: Run, text: str) -> dict[str, Any]:
         raise UserError(f"--text is not UTF-8 at character {error.start + 1}") from None
     ids = np.append(run.tokenizer.encode(text), run.tokenizer.end)
     log_probs = run.model.score(ids).astype(np.float64)
+    if np.isnan(log_probs).any():
+        raise UserError(NO_NUMBERS)
     decoder = TextDecoder(run.tokenizer)
     total, n_bytes = math.fsum(log_probs.tolist()), len(utf8(text))
     return {

@@ -27,10 +27,11 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
-from rung.generation.pipeline import NO_NUMBERS, NO_TOKEN_LEFT, Pipeline, top_k_ids
+from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
 from rung.generation.settings import LARGEST_PENALTY, Sampling, check_settings
 from rung.generation.text_stream import TextStream
+from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer
 

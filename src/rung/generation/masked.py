@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
-from rung.generation.pipeline import NO_NUMBERS
+from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel, State
 from rung.text.tokenizers import Tokenizer
 

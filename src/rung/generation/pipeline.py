@@ -25,12 +25,10 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.generation.settings import Sampling
+from rung.measure import NO_NUMBERS
 from rung.text.tokenizers import Tokenizer
 
 NO_TOKEN_LEFT = "no token is left to draw: what is banned, required or constrained excludes them all"
-NO_NUMBERS = (
-    "the model's probabilities are not numbers (nan): its training diverged, or its files are damaged"
-)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ the weights with the lowest validation loss so far.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +39,7 @@ def save_checkpoint(
     if average is not None:
         tensors |= {f"average.{name}": _numpy(t) for name, t in average.tensors.items()}
     if write:
-        save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+        save_tensors(path, tensors, {"progress": progress.to_text()})
 
 
 def load_checkpoint(
@@ -76,7 +74,7 @@ def load_checkpoint(
             # Beside their parameter, step counts too: that is where a fused optimiser keeps them.
             value = torch.from_numpy(np.array(array)).to(parameters[name].device)
             optimizer.state[parameters[name]][state] = distribute_like(value, parameters[name])
-    return Progress(**json.loads(metadata["progress"]))
+    return Progress.from_text(metadata["progress"])
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

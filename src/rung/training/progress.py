@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import asdict, dataclass
 
+from rung.files import json_text
+from rung.measure import number
 from rung.training.config import TrainingConfig
 
 EVALUATIONS = 5
 EVALUATION_SHARE = 1 / 7
+HOPELESS = 10.0
 LAST = "checkpoints/last.safetensors"
 BEST = "checkpoints/best.safetensors"
 CHECKPOINT_SECONDS = 30.0
@@ -39,6 +44,16 @@ class Progress:
     best_nats: float = float("inf")
     loss_nats: float = 0.0
     loss_tokens: int = 0
+
+    def to_text(self) -> str:
+        """As checkpoints keep it."""
+        return json_text(asdict(self))
+
+    @staticmethod
+    def from_text(text: str) -> Progress:
+        """What `to_text` wrote."""
+        value = json.loads(text)
+        return Progress(**value | {"best_nats": number(value["best_nats"])})
 
 
 def share_of_budget(config: TrainingConfig, progress: Progress, seconds: float) -> float:
@@ -83,9 +98,14 @@ def checkpoint_is_due(config: TrainingConfig, step: int, seconds_since: float) -
     return seconds_since > CHECKPOINT_SECONDS
 
 
+def hopeless_loss(n_classes: int) -> float:
+    """Nats per target above which a training has diverged: HOPELESS times the ln n of an even guess."""
+    return HOPELESS * math.log(max(n_classes, 2))
+
+
 def diverged_note(step: int, lr: float) -> str:
-    """What is told when a loss was not finite."""
+    """What is told of a training that diverged."""
     return (
-        f"the loss is no longer a finite number after step {step}: training stopped; "
-        f"try a lower --lr (it was {lr:g})"
+        f"the loss is no longer a finite number after step {step}, or over {HOPELESS:g} times that of an even guess: "
+        f"training stopped; try a lower --lr (it was {lr:g})"
     )
