@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -189,7 +190,7 @@ def test_a_run_works_without_its_data_and_says_what_is_missing(rung: Shell, text
     [
         (["train", "gtp", "text.txt"], "did you mean 'gpt'"),
         (["train", "ngram", "txet.txt"], "text.txt"),
-        (["train", "ngram"], "data"),
+        (["train", "ngram"], "needs DATA"),
         (["train"], "rung train gpt my.txt"),
         (["train", "ngram", "empty.txt"], "empty"),
         (["train", "ngram", "binary.bin"], "binary"),
@@ -230,6 +231,76 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
     Path("half").mkdir()
     Path("half/run.json").write_text('{"model": {"rung"')
     assert says in rung.refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sample", "r", "--novely"], "did you mean '--novelty'"),
+        (["sample", "r", "--temprature", "0.5"], "did you mean '--temperature'"),
+        (["score", "r", "--text", "T", "--json"], "unknown option --json"),
+        (["count", "r", "--place", "5"], "did you mean '--places'"),
+        (["fill", "r", "a[MASK]", "--nbest", "2"], "did you mean '--n-best'"),
+        (["evaluate", "r", "--splt=test"], "did you mean '--split'"),
+        (["trace", "r", "--mn"], "did you mean '--min'"),
+        (["climb", "--step", "3", "text.txt"], "did you mean '--steps'"),
+        (["train", "ngram", "--ordr", "3", "text.txt"], "did you mean '--order'"),
+        (["scratch", "perceptron", "--sed", "3"], "did you mean '--seed'"),
+        (["sample", "r", "two", "words"], "'words' is one argument too many"),
+        (["sample", "r", "--temperature"], "--temperature needs a value"),
+        (["sample"], "rung sample needs RUN"),
+        (
+            ["train", "ngram", "text.txt", "--order", "2.9"],
+            "--order '2.9' is not possible: give a whole number",
+        ),
+        (["train", "ngram", "text.txt", "--seed", "0.5"], "whole number"),
+        (["train", "gpt", "text.txt", "--steps", "1e-3"], "whole number"),
+        (["train", "gpt", "text.txt", "--lr", "nan"], "--lr 'nan'"),
+        (["train", "gpt", "text.txt", "--lr", "1e400"], "finite"),
+        (["train", "gpt", "text.txt", "--shard=maybe"], "true or false"),
+        (["train", "ngram", "text.txt", "--prune", "0", "0.5"], "--prune '0.5'"),
+        (["train", "gtp"], "rungs of classification: majority"),
+    ],
+)
+def test_a_misread_option_is_told_with_what_was_meant(rung: Shell, text: Path, arguments, says):
+    assert says in rung.refused(*arguments)
+
+
+def test_numbers_as_people_write_them_and_prompts_that_look_like_options(rung: Shell, text: Path):
+    rung("train", "bigram", text, "--out", "r", "--vocab-size", "1e3")
+    made = rung("sample", "r", "--max-tokens", "0.003k", "--seed", "1_0", "--", "--novely")
+    assert made[0] == 0
+    assert len(made[1]) == len("--novely") + 4
+    assert rung("count", "r", "- the")[1] == "0 times\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "set_by_user", "shown"),
+    [
+        ("ascii", True, b"\\u725b \\ud83d\\ude00\\u00e9"),
+        ("latin-1", True, b"\\u725b \\ud83d\\ude00\xe9"),
+        ("ascii", False, "牛 😀é".encode()),
+    ],
+)
+def test_output_of_any_encoding_says_everything(
+    text: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, set_by_user: bool, shown: bytes
+):
+    """What an encoding lacks is escaped as in JSON, so JSON still says the same; a pipe that nobody set gets UTF-8."""
+    Path("u.txt").write_text("héllo 牛 😀 wörld\n" * 40, encoding="utf-8")
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    sampled = ["sample", "r", "牛 😀é", "--max-tokens", "1"]
+    outputs = []
+    for arguments in (["train", "bigram", "u.txt", "--out", "r"], [*sampled, "--json"], sampled):
+        pipe = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, encoding))
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert not exit_.value.code
+        outputs.append(pipe.getvalue())
+    assert json.loads(outputs[1].decode(encoding if set_by_user else "utf-8"))["prompt"] == "牛 😀é"
+    assert outputs[2].startswith(shown)
 
 
 def test_standard_input_is_a_text(text: Path):

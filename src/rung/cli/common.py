@@ -5,16 +5,58 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from cyclopts import Parameter
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnusedCliTokensError,
+    convert,
+)
 
 from rung.errors import UserError
 from rung.files import json_text
+from rung.numbers import real_number, whole_number
 
 # Arguments that may begin with a dash: "-" is standard input.
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Dashed = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+
+
+def read_value(kind: Any, tokens: Any) -> Any:
+    """What a flag's words mean, by the type of its parameter: numbers as `rung.numbers` reads them."""
+    if not isinstance(tokens, tuple | list):
+        return convert(kind, tokens)
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if type(None) in choices and tokens[-1].value.lower() == "none":
+        return None
+    for choice in choices:
+        if choice in READERS:
+            return READERS[choice](tokens[-1].value, tokens[-1].keyword)
+        if get_origin(choice) is tuple and get_args(choice)[0] in READERS:
+            return tuple(READERS[get_args(choice)[0]](token.value, token.keyword) for token in tokens)
+    return convert(kind, tokens)
+
+
+READERS: dict[Any, Callable[[str, str], Any]] = {int: whole_number, float: real_number}
+
+
+def worded(error: CycloptsError) -> str:
+    """What is wrong with the arguments, in the words of our other messages."""
+    verb = " ".join(["rung", *(error.command_chain or ())])
+    match error:
+        case UnusedCliTokensError(unused_tokens=[first, *_]):
+            return f"{first!r} is one argument too many for {verb}: a text of several words goes in quotes"
+        case MissingArgumentError(argument=argument) if argument is not None:
+            if (error.keyword or "").startswith("-"):
+                return f"{error.keyword} needs a value; one that begins with a dash is written {error.keyword}=-..."
+            return f"{verb} needs {argument.name.lstrip('-').upper()}; {verb} --help shows how"
+        case CoercionError(target_type=kind, token=token) if kind is bool and token is not None:
+            return f"{token.keyword} {token.value!r} is not possible: give true or false"
+    return str(error)
 
 
 def flatten(function: Callable[..., Any], **classes: type) -> None:

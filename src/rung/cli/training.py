@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
 from rung.errors import UserError
 from rung.interrupts import interruptible
-from rung.models import RUNGS, rung_class
+from rung.models import RUNGS, rung_class, rungs_by_task
 
 if TYPE_CHECKING:
     from rung.events import Event
@@ -102,8 +102,7 @@ def train(
     if recipe is not None:
         return follow_recipe(recipe, run, json, quiet)
     if resume is None:
-        names = ", ".join(dict.fromkeys(name for rungs in RUNGS.values() for name in rungs))
-        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' (rungs: {names})")
+        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' ({rungs_by_task()})")
     from rung import api, runs, terminal
 
     name = runs.load(resume).rung
