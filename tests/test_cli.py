@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -259,6 +260,8 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
         (["train", "gpt", "text.txt", "--lr", "1e400"], "finite"),
         (["train", "gpt", "text.txt", "--shard=maybe"], "true or false"),
         (["train", "ngram", "text.txt", "--prune", "0", "0.5"], "--prune '0.5'"),
+        (["train", "ngram", "text.txt", "--steps", "-1"], "--steps -1"),
+        (["count", "r", "the", "--places", "-1"], "--places -1"),
         (["train", "gtp"], "rungs of classification: majority"),
     ],
 )
@@ -450,6 +453,12 @@ def test_help_has_an_example_a_verb(rung: Shell):
     code, out, _ = rung("train", "ngram", "--help")
     assert "--order" in out
     assert "--n-layer" not in out
+    code, out, _ = rung("train", "gpt", "--help")
+    headings = [line.split()[1] for line in out.splitlines() if line.startswith("╭─")]
+    assert headings == ["Parameters", "Shape", "Budget", "Optimiser", "Training", "Text", "Run"]
+    assert "None" not in out
+    assert re.search("fill +Which token stands behind", rung("--help")[1])
+    assert "Example: rung fill" in rung("fill", "--help")[1]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(text: Path, tmp_path: Path):

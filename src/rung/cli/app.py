@@ -14,7 +14,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -86,12 +86,6 @@ def app_for(arguments: list[str]) -> App:
         from rung.generation.settings import Sampling
 
         flatten(sample, how=Sampling, search=BeamSettings, form=ConstraintSettings)
-        for parameter, cls, title in (
-            ("how", Sampling, "Drawing"),
-            ("search", BeamSettings, "Searching"),
-            ("form", ConstraintSettings, "Form"),
-        ):
-            sample.__annotations__[parameter] = Annotated[cls, Parameter(name="*", group=title)]
     # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
     trainer = App(
         name="train",
@@ -114,7 +108,12 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(train_command(name, task_typed(arguments).name), name=name)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
-    app.command("rung.cli.filling:fill", name="fill")
+    if arguments[:1] == ["fill"]:
+        app.command("rung.cli.filling:fill", name="fill")
+    else:  # help shows its line without loading it
+        app.command(
+            _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found again?"
+        )
     app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from cyclopts import (
     CoercionError,
     CycloptsError,
+    Group,
     MissingArgumentError,
     Parameter,
     UnusedCliTokensError,
@@ -59,12 +60,34 @@ def worded(error: CycloptsError) -> str:
     return str(error)
 
 
+TITLES = {"config": "Shape", "training": "Training", "options": "Text", "run": "Run"}
+TITLES |= {"how": "Drawing", "search": "Searching", "form": "Form"}
+"""Under which heading help shows the flags that a verb's parameter stands for."""
+
+HEADINGS = {
+    title: Group(title, sort_key=place)
+    for place, title in enumerate(dict.fromkeys(("Shape", "Budget", "Optimiser", *TITLES.values())))
+}
+BUDGET = ("steps", "tokens", "minutes")
+OPTIMISER = (
+    *("lr", "optimizer", "schedule", "warmup", "min_lr", "weight_decay", "l1", "l2", "beta2", "clip"),
+    "average",
+)
+
+
 def flatten(function: Callable[..., Any], **classes: type) -> None:
-    """Make each named parameter a configuration whose fields are flags of their own."""
+    """Make each named parameter a configuration whose fields are flags of their own, under a heading of their own."""
     for parameter, cls in classes.items():
         # A configuration without fields would be a flag itself.
-        how = Parameter(name="*") if fields(cls) else Parameter(parse=False)
+        how = (
+            Parameter(name="*", group=HEADINGS[TITLES[parameter]]) if fields(cls) else Parameter(parse=False)
+        )
         function.__annotations__[parameter] = Annotated[cls, how]
+        if parameter == "training":
+            for name, kind in list(cls.__annotations__.items()):
+                title = "Budget" if name in BUDGET else "Optimiser" if name in OPTIMISER else None
+                if title is not None and isinstance(kind, str):
+                    cls.__annotations__[name] = Annotated[kind, Parameter(group=HEADINGS[title])]
     defaults = {name: cls() for name, cls in classes.items()}
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
 

@@ -35,7 +35,8 @@ def sample(
 
     Args:
         run: a run's folder.
-        prompt: what the text begins with; empty = the beginning of a document. Any characters work.
+        prompt: what the text begins with; empty = the beginning of a document. One that begins
+            with -- stands last, behind a lone --.
         prompts: a file with a prompt a line, or - for standard input; one JSON object a line comes out, in order.
         draft: a run with the same tokeniser that guesses ahead, or lookup: the text's own repetitions. The text is as
             without (drawn texts have the same distribution), sooner if the guesses are quick and good.

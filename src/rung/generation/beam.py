@@ -44,7 +44,7 @@ class BeamSettings:
     """How to search.
 
     Attributes:
-        beams: candidates kept at every step; None = no search, draw.
+        beams: candidates kept at every step; without it, no search but a draw.
         n_best: how many texts to give, best first.
         length_penalty: the score is log P / tokens ** this; 0 favours short texts, above 1 long ones.
         early_stopping: never: go on until no beam can get better than what is finished. heuristic: the same, taking
