@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rung.cli import main
+from rung.models.counting.bigram import Bigram
 from tests.text_made import names, sentences
 
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context", "16", "--steps", "5"]
@@ -218,7 +222,7 @@ def test_a_run_works_without_its_data_and_says_what_is_missing(rung: Shell, text
     [
         (["train", "gtp", "text.txt"], "did you mean 'gpt'"),
         (["train", "ngram", "txet.txt"], "text.txt"),
-        (["train", "ngram"], "data"),
+        (["train", "ngram"], "needs DATA"),
         (["train"], "rung train gpt my.txt"),
         (["train", "ngram", "empty.txt"], "empty"),
         (["train", "ngram", "binary.bin"], "binary"),
@@ -261,6 +265,78 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
     assert says in rung.refused(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sample", "r", "--novely"], "did you mean '--novelty'"),
+        (["sample", "r", "--temprature", "0.5"], "did you mean '--temperature'"),
+        (["score", "r", "--text", "T", "--json"], "unknown option --json"),
+        (["count", "r", "--place", "5"], "did you mean '--places'"),
+        (["fill", "r", "a[MASK]", "--nbest", "2"], "did you mean '--n-best'"),
+        (["evaluate", "r", "--splt=test"], "did you mean '--split'"),
+        (["trace", "r", "--mn"], "did you mean '--min'"),
+        (["climb", "--step", "3", "text.txt"], "did you mean '--steps'"),
+        (["train", "ngram", "--ordr", "3", "text.txt"], "did you mean '--order'"),
+        (["scratch", "perceptron", "--sed", "3"], "did you mean '--seed'"),
+        (["sample", "r", "two", "words"], "'words' is one argument too many"),
+        (["sample", "r", "--temperature"], "--temperature needs a value"),
+        (["sample"], "rung sample needs RUN"),
+        (
+            ["train", "ngram", "text.txt", "--order", "2.9"],
+            "--order '2.9' is not possible: give a whole number",
+        ),
+        (["train", "ngram", "text.txt", "--seed", "0.5"], "whole number"),
+        (["train", "gpt", "text.txt", "--steps", "1e-3"], "whole number"),
+        (["train", "gpt", "text.txt", "--lr", "nan"], "--lr 'nan'"),
+        (["train", "gpt", "text.txt", "--lr", "1e400"], "finite"),
+        (["train", "gpt", "text.txt", "--shard=maybe"], "true or false"),
+        (["train", "ngram", "text.txt", "--prune", "0", "0.5"], "--prune '0.5'"),
+        (["train", "ngram", "text.txt", "--steps", "-1"], "--steps -1"),
+        (["count", "r", "the", "--places", "-1"], "--places -1"),
+        (["train", "gtp"], "rungs of classification: majority"),
+    ],
+)
+def test_a_misread_option_is_told_with_what_was_meant(rung: Shell, text: Path, arguments, says):
+    assert says in rung.refused(*arguments)
+
+
+def test_numbers_as_people_write_them_and_prompts_that_look_like_options(rung: Shell, text: Path):
+    rung("train", "bigram", text, "--out", "r", "--vocab-size", "1e3")
+    made = rung("sample", "r", "--max-tokens", "0.003k", "--seed", "1_0", "--", "--novely")
+    assert made[0] == 0
+    assert len(made[1]) == len("--novely") + 4
+    assert rung("count", "r", "- the")[1] == "0 times\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "set_by_user", "shown"),
+    [
+        ("ascii", True, b"\\u725b \\ud83d\\ude00\\u00e9"),
+        ("latin-1", True, b"\\u725b \\ud83d\\ude00\xe9"),
+        ("ascii", False, "牛 😀é".encode()),
+    ],
+)
+def test_output_of_any_encoding_says_everything(
+    text: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, set_by_user: bool, shown: bytes
+):
+    """What an encoding lacks is escaped as in JSON, so JSON still says the same; a pipe that nobody set gets UTF-8."""
+    Path("u.txt").write_text("héllo 牛 😀 wörld\n" * 40, encoding="utf-8")
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    sampled = ["sample", "r", "牛 😀é", "--max-tokens", "1"]
+    outputs = []
+    for arguments in (["train", "bigram", "u.txt", "--out", "r"], [*sampled, "--json"], sampled):
+        pipe = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, encoding))
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert not exit_.value.code
+        outputs.append(pipe.getvalue())
+    assert json.loads(outputs[1].decode(encoding if set_by_user else "utf-8"))["prompt"] == "牛 😀é"
+    assert outputs[2].startswith(shown)
+
+
 def test_standard_input_is_a_text(text: Path):
     done = subprocess.run(
         [sys.executable, "-m", "rung", "train", "ngram", "-", "--order", "3", "--json"],
@@ -284,10 +360,37 @@ def test_json_stays_json_when_a_number_is_infinite(rung: Shell, text: Path):
     def refuse(name: str) -> float:
         raise AssertionError(f"{name} is not JSON")
 
-    code, out, _ = rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--json")
+    code, out, _ = rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--json", "--out", "r")
     assert code == 0
-    value = json.loads(out, parse_constant=refuse)
-    assert value["validation"]["bits_per_byte"] == float("inf")
+    for made in (
+        out,
+        Path("r/run.json").read_text(),
+        rung("evaluate", "r", "--split", "validation", "--json")[1],
+    ):
+        json.loads(made, parse_constant=refuse)
+    assert json.loads(out)["validation"]["bits_per_byte"] is None
+    assert "inf bits per byte" in rung("evaluate", "r", "--split", "validation")[1]
+    assert (
+        rung("train", "ngram", text, "--smoothing", "none", "--order", "5", "--out", "r", "--force")[0] == 0
+    )
+    code, out, _ = rung("score", "r", "--text", "the xylophone")
+    scored = json.loads(out, parse_constant=refuse)
+    assert (code, scored["log_prob"], scored["bits_per_byte"]) == (0, None, None)
+
+
+def test_what_is_no_number_is_no_measure(rung: Shell, text: Path, monkeypatch: pytest.MonkeyPatch):
+    rung("train", "bigram", text, "--out", "r")
+    monkeypatch.setattr(Bigram, "_log_totals", lambda self, first: np.full(np.shape(first), np.nan))
+    for arguments in (
+        ["evaluate", "r"],
+        ["evaluate", "r", "--json"],
+        ["score", "r", "text.txt"],
+        ["score", "r", "--text", "the"],
+        ["sample", "r", "the"],
+        ["sample", "r", "the", "--beams", "2"],
+        ["fill", "r", "the [MASK]"],
+    ):
+        assert "nan" in rung.refused(*arguments), arguments
 
 
 def test_a_run_or_its_folder_in_python(text: Path):
@@ -352,6 +455,7 @@ def test_counting_never_imports_torch(text: Path, tmp_path: Path):
     code = f"""
 import sys
 from rung.cli import main
+from rung.models.counting.bigram import Bigram
 def rung(*arguments):
     try:
         main([*arguments])
@@ -380,6 +484,12 @@ def test_help_has_an_example_a_verb(rung: Shell):
     code, out, _ = rung("train", "ngram", "--help")
     assert "--order" in out
     assert "--n-layer" not in out
+    code, out, _ = rung("train", "gpt", "--help")
+    headings = [line.split()[1] for line in out.splitlines() if line.startswith("╭─")]
+    assert headings == ["Parameters", "Shape", "Budget", "Optimiser", "Training", "Text", "Run"]
+    assert "None" not in out
+    assert re.search("fill +Which token stands behind", rung("--help")[1])
+    assert "Example: rung fill" in rung("fill", "--help")[1]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(text: Path, tmp_path: Path):

@@ -152,7 +152,7 @@ def test_check_passes_and_names_what_fails(rung: Shell, monkeypatch: pytest.Monk
         (["network", "--noise", "-1"], "--noise"),
         (["network", "--seed", "-1"], "--seed"),
         (["check", "--seed", "-1"], "--seed"),
-        (["graph"], "--what"),
+        (["graph"], "needs WHAT"),
         (["graph", "gtp"], "did you mean 'gpt'"),
         (["graph", "-a"], "a has no value yet"),
         (["paint"], "paint"),

@@ -29,7 +29,7 @@ from rung.generation.prompts import generate_each
 from rung.generation.sampling import Sample, Sampling
 from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
-from rung.measure import Measure
+from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
 from rung.process_group import launched
 from rung.runs import RECIPE, Run, load, load_language_model, prepare_run, shared_tokenizer
@@ -239,7 +239,7 @@ def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) 
     split = how.pop("split", "test")
     (options,) = split_settings(how, ReadOptions)
     if data is None and launched():
-        return torchrun.measure_run(run, split)
+        return checked(torchrun.measure_run(run, split))
     return _evaluate(run, data, split=split, options=ReadOptions(**options))
 
 

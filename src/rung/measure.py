@@ -15,6 +15,10 @@ from typing import Any
 
 from rung.errors import UserError
 
+NO_NUMBERS = (
+    "the model's probabilities are not numbers (nan): its training diverged, or its files are damaged"
+)
+
 
 class Named:
     """What `to_json` says, as attributes too."""
@@ -77,7 +81,7 @@ class Measure(Named):
         return self.nats / (math.log(2) * self.units)
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` and `run.json` say."""
+        """What `--json` and `run.json` say; files have null for a number that is infinite."""
         own = self.target == self.unit
         return {
             **({} if self.task == "language" else {"task": self.task}),
@@ -97,9 +101,21 @@ def perplexity(nats_per_target: float) -> float:
     return math.exp(nats_per_target) if nats_per_target < 700 else math.inf
 
 
+def checked(measure: Measure) -> Measure:
+    """The same. Raises UserError where it is no number."""
+    if math.isnan(measure.nats):
+        raise UserError(f"{measure.split} can't be measured: {NO_NUMBERS}")
+    return measure
+
+
+def number(value: float | None) -> float:
+    """A number that was read from a file, where null stands for infinity: the loss of what has probability 0."""
+    return math.inf if value is None else value
+
+
 def bits_of(measured: Mapping[str, Any]) -> float:
     """The measure itself, of what `Measure.to_json` said."""
-    return next(value for key, value in measured.items() if key.startswith("bits_per_"))
+    return number(next(value for key, value in measured.items() if key.startswith("bits_per_")))
 
 
 def unit_of(measured: Mapping[str, Any]) -> str:
@@ -110,7 +126,7 @@ def unit_of(measured: Mapping[str, Any]) -> str:
 def in_words(measured: Mapping[str, Any], digits: int) -> str:
     """`1.2345 nats per token (1.7810 bits per byte)`, or the bits alone where there is but one unit."""
     words = {
-        key: f"{value:.{digits}f} {key.replace('_', ' ')}"
+        key: f"{number(value):.{digits}f} {key.replace('_', ' ')}"
         for key, value in measured.items()
         if key.startswith(("bits_per_", "nats_per_"))
     }

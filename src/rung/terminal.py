@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Step
 from rung.events import Sample as SampleEvent
-from rung.measure import Measure, bits_of
+from rung.measure import Measure, bits_of, number
 from rung.tasks import task_of
 
 if TYPE_CHECKING:
@@ -224,9 +224,11 @@ def measured(result: Mapping[str, Any], tokenizer: str) -> str:
     task = task_of(result.get("task", "language"))
     bits = f"{bits_of(result):.3f} bits per {task.unit} on {result['split']} text"
     if "nats_per_token" in result:
-        return f"{bits} ({result['nats_per_token']:.3f} nats per {tokenizer} token)"
+        return f"{bits} ({number(result['nats_per_token']):.3f} nats per {tokenizer} token)"
     columns = [column for column in task.columns if column.short]
-    figures = ", ".join(f"{column.short} {format(result[column.key], column.format)}" for column in columns)
+    figures = ", ".join(
+        f"{column.short} {format(number(result[column.key]), column.format)}" for column in columns
+    )
     return f"{bits} ({figures})" if figures else bits
 
 
@@ -312,14 +314,20 @@ def _table(first: str, *numbers: str) -> Any:
 def stream_samples(pieces: Iterable[Piece], prompt: str, samples: int) -> None:
     """Write samples to stdout as they are made; the first is shown live, the others follow whole."""
     finished = [""] * samples
-    sys.stdout.write(prompt)
-    for piece in pieces:
-        if piece.sample == 0:
-            sys.stdout.write(piece.text)
-            sys.stdout.flush()
-        else:
-            finished[piece.sample] += piece.text
-    sys.stdout.write("\n")
+    begun = False
+    try:
+        for piece in pieces:
+            if not begun:
+                sys.stdout.write(prompt)
+                begun = True
+            if piece.sample == 0:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
+            else:
+                finished[piece.sample] += piece.text
+    finally:
+        if begun:
+            sys.stdout.write("\n")  # whatever is said next begins a line
     for text in finished[1:]:
         sys.stdout.write(f"---\n{prompt}{text}\n")
 
@@ -339,10 +347,10 @@ def show_samples(
         name = "end" if token == tokenizer.end else repr(text_of(tokenizer.token_bytes[token]))
         return f"{name} {math.exp(log_prob):.1%}"
 
-    for number, sample in enumerate(samples):
-        sys.stdout.write("---\n" * (number > 0) + f"{prompt}{sample.text}\n")
+    for place, sample in enumerate(samples):
+        sys.stdout.write("---\n" * (place > 0) + f"{prompt}{sample.text}\n")
         if novelties:
-            sys.stdout.write(f"({describe(novelties[number])})\n")
+            sys.stdout.write(f"({describe(novelties[place])})\n")
         if not any(sample.top):
             continue
         sys.stdout.write("\n")

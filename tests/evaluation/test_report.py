@@ -32,7 +32,13 @@ from rung.evaluation.report import (
     step_sentence,
     steps,
 )
-from rung.evaluation.statistics import Difference, bits_per_byte, bootstrap_interval, paired_bootstrap
+from rung.evaluation.statistics import (
+    ROUNDING,
+    Difference,
+    bits_per_byte,
+    bootstrap_interval,
+    paired_bootstrap,
+)
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 HOSTILE = "</pre></main><script>alert(1)</script><img src=x onerror=alert(2)> \"'&amp; {{ 7 * 7 }} {% raw %}"
@@ -411,6 +417,24 @@ def test_without_an_interval_nothing_is_claimed() -> None:
     assert "larger than" not in said
 
 
+def test_no_share_of_what_is_near_nothing() -> None:
+    """2.286 bits are 14,522,473 % of 0.0000157: a number that says nothing."""
+    lower, upper = {**LOWER, "bits_per_byte": 1.574e-5}, {**UPPER, "bits_per_byte": 2.286}
+    for found in (
+        Difference(2.286, (2.1, 2.4), True),
+        Difference(2.286, (-2.1, 2.4), False),
+        Difference(2.286, None, False),
+    ):
+        said = step_sentence(lower, upper, found)
+        assert "2.286 bits per byte" in said
+        assert "%" not in said.replace("95%", "")
+
+
+def test_a_difference_of_rounding_is_none() -> None:
+    said = step_sentence(LOWER, {**LOWER, "name": "b"}, Difference(1e-8, (0.9e-8, 1.1e-8), False))
+    assert "changes nothing beyond rounding" in said
+
+
 def test_no_difference_at_all() -> None:
     said = step_sentence(LOWER, {**LOWER, "name": "b"}, Difference(0.0, (0.0, 0.0), False))
     assert "changes nothing" in said
@@ -425,14 +449,14 @@ def test_no_difference_at_all() -> None:
     st.integers(1, 10**10),
 )
 def test_a_step_is_one_sentence_that_takes_no_sides(gain: float, half: float, took: float, size: int) -> None:
-    larger = abs(gain) > half
+    larger = abs(gain) > half and abs(gain) >= ROUNDING
     upper = {**UPPER, "train_seconds": took, "parameters": size}
     said = step_sentence(LOWER, upper, Difference(gain, (gain - half, gain + half), larger))
     assert said.startswith("The step from a to b ")
     assert said.endswith(".")
     assert said.count(". ") == 0
     assert "\n" not in said
-    assert ("larger than the noise" in said) == (larger and gain != 0)
+    assert ("larger than the noise" in said) == larger
     if larger:
         assert ("buys" in said) == (gain < 0)
         assert ("worse" in said) == (gain > 0)

@@ -64,6 +64,16 @@ def test_blocks_that_all_cost_the_same_leave_no_doubt() -> None:
     np.testing.assert_allclose(ends_of(np.log(2) * 2.5 * sizes, sizes), [2.5, 2.5])
 
 
+def test_what_float32_rounds_is_not_larger_than_the_noise() -> None:
+    """The same blocks with every loss rounded to float32, and one part in 10 million off, all to one side."""
+    nats, sizes = made_up_blocks(60, 0)
+    found = paired_bootstrap(nats, nats * (1 + 1e-7), sizes)
+    assert found.ci95 is not None
+    assert found.ci95[0] > 0
+    assert not found.larger_than_noise
+    assert paired_bootstrap(nats, nats * 1.0001, sizes).larger_than_noise
+
+
 # Authorities.
 
 

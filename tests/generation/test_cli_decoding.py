@@ -164,3 +164,14 @@ def test_mistakes(shell: Shell, runs: dict[str, str], arguments: tuple[str, ...]
     assert message in err
     assert err.count("\n") == 1
     assert err.startswith("rung: ")
+
+
+def test_a_text_that_only_looks_finished_is_told(shell: Shell, runs: dict[str, str]) -> None:
+    """`n` is no choice; `yes`, cut at its last letter, is one."""
+    for tokens, words in (("1", "not finished: --max-tokens cut it at 1"), ("3", None)):
+        code, _, err = shell("sample", runs["char"], "--choices", "yes|yea", "--max-tokens", tokens)
+        assert code == 0
+        assert (words in err) if words else err == ""
+    code, out, err = shell("sample", runs["char"], "--regex", "ab", "--min-tokens", "5")
+    assert (code, out) == (0, "ab\n")
+    assert "after 2 tokens, below --min-tokens 5" in err

@@ -239,13 +239,27 @@ def test_a_constraint_rules_every_row_of_a_batch_from_its_own_beginning() -> Non
             assert sample.finish_reason == "length" or len(ids) % 2 == 0
 
 
-def test_when_everything_is_banned_it_is_said() -> None:
+def test_where_everything_is_banned_a_text_ends_whatever_its_least_length() -> None:
     everything = tuple("abcdefgh")
-    assert generate(bigram(), LETTERS, "a", Sampling(ban=everything))[0].text == ""  # it can only end
     for temperature in (0.0, 1.0):
-        how = Sampling(ban=everything, min_tokens=2, temperature=temperature)
+        for least in (0, 2):
+            how = Sampling(ban=everything, min_tokens=least, temperature=temperature)
+            (made,) = generate(bigram(), LETTERS, "a", how)
+            assert (made.text, made.finish_reason) == ("", "end")
+
+
+class Impossible(Alternating):
+    """Admits nothing after the first token, not even the end."""
+
+    def allowed(self, state: np.ndarray) -> np.ndarray:
+        return super().allowed(state) & (state == 0)[:, None] & (np.arange(V) != END)
+
+
+def test_a_dead_end_is_said() -> None:
+    for temperature in (0.0, 1.0):
+        how = Sampling(min_tokens=2, temperature=temperature)
         with pytest.raises(UserError, match="no token is left"):
-            generate(bigram(), LETTERS, "a", how)
+            generate(bigram(), LETTERS, "a", how, Impossible())
 
 
 def test_force_and_least_length() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -234,6 +235,92 @@ def test_bias_least_length_and_force() -> None:
     np.testing.assert_allclose(probs[LETTERS.end], 1 / (np.exp(1.5) + V - 1))
 
 
+EXTREMES = st.sampled_from([-1e6, -1e3, -100.0, -1.0, 0.0, 1.0, 100.0, 1e3, 1e6]) | st.floats(-1e6, 1e6)
+
+
+@settings(deadline=None)
+@given(
+    distributions(),
+    st.sampled_from([np.float32, np.float64]),
+    st.lists(EXTREMES, min_size=3, max_size=3),
+    st.sampled_from([1e-300, 1e-46, 1e-6, 0.5, 1.0, 1e6, 1e300]),
+    st.sampled_from([1e-6, 1.0, 1e6]),
+    st.sets(st.integers(0, V - 1), min_size=1),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_extreme_settings_give_the_exact_softmax(
+    log_probs: np.ndarray,
+    dtype: Any,
+    adds: list[float],
+    warmth: float,
+    repetition: float,
+    admitted: set[int],
+    uniform: float,
+) -> None:
+    log_probs = log_probs.astype(dtype)
+    bias, presence, frequency = adds
+    how = Sampling(
+        bias=(f"a={bias!r}", f"b={bias!r}"),
+        presence_penalty=presence,
+        frequency_penalty=frequency,
+        repetition_penalty=repetition,
+        temperature=warmth,
+    )
+    pipe = Pipeline(how, LETTERS)
+    past = pipe.start([LETTERS.encode("c")] * len(log_probs))
+    for token in LETTERS.encode("abac"):
+        past = past.after(np.full(len(log_probs), token))
+    allowed = np.zeros(log_probs.shape, bool)
+    allowed[:, sorted(admitted)] = True
+    counts, seen = [2, 1, 1] + [0] * (V - 3), [True] * 3 + [False] * (V - 3)
+    possible = allowed & np.isfinite(log_probs)
+    if not possible.any(axis=-1).all():
+        with pytest.raises(UserError, match="no token is left"):
+            pipe.process(log_probs, past, allowed)
+        return
+    out = np.exp(pipe.process(log_probs, past, allowed))
+    with mpmath.workdps(60):
+        for row, made in zip(log_probs.tolist(), out, strict=True):
+            logits = {}
+            for v in admitted:
+                if np.isfinite(row[v]):
+                    logit = mpmath.mpf(row[v]) * (repetition if seen[v] else 1)
+                    logit -= presence * mpmath.mpf(counts[v] > 0) + frequency * mpmath.mpf(counts[v])
+                    logits[v] = (logit + (bias if v < 2 else 0)) / warmth
+            top = max(logits.values())
+            weights = {v: mpmath.exp(logit - top) for v, logit in logits.items()}
+            expected = [float(weights.get(v, 0) / mpmath.fsum(weights.values())) for v in range(V)]
+            if warmth >= 0.5:  # below, the last bit of a sum decides
+                np.testing.assert_allclose(made, expected, atol=1e-6)
+            assert made[int(np.argmax(expected))] >= 1 / V - 1e-6
+    tokens = pipe.sample(log_probs, past, np.full(len(log_probs), uniform), allowed)
+    assert possible[np.arange(len(tokens)), tokens].all()
+    assert (out[np.arange(len(tokens)), tokens] > 0).all()
+
+
+def test_a_bias_of_100_is_certain_and_a_temperature_near_0_greedy() -> None:
+    """OpenAI: a bias goes from -100 to 100, which are as good as a ban and as certainty."""
+    log_probs = pipeline.log_softmax(np.linspace(0, 5, V))[None].astype(np.float32)
+    nothing = [np.empty(0, np.int64)]
+    for how, expected in (
+        (Sampling(bias=("a=100",)), 0),
+        (Sampling(bias=tuple(f"{letter}=-100" for letter in "bcdefghijk"), min_tokens=1), 0),
+        (Sampling(temperature=1e-46), V - 1),
+    ):
+        pipe = Pipeline(how, LETTERS)
+        past = pipe.start(nothing)
+        for uniform in (0.0, 0.5, np.nextafter(1, 0)):
+            assert pipe.sample(log_probs, past, np.array([uniform])).tolist() == [expected]
+
+
+def test_what_is_no_number_is_never_drawn() -> None:
+    log_probs = np.full((1, V), np.nan, np.float32)
+    for how in (Sampling(), Sampling(temperature=0), Sampling(bias=("a=1",)), Sampling(temperature=0.5)):
+        pipe = Pipeline(how, LETTERS)
+        with pytest.raises(UserError, match="nan"):
+            pipe.sample(log_probs, pipe.start([np.empty(0, np.int64)]), np.array([0.5]))
+
+
 def test_a_bias_may_hold_an_equals_sign() -> None:
     assert Sampling(bias=("==2", "a=-1e1")).biases() == [("=", 2.0), ("a", -10.0)]
 
@@ -286,6 +373,7 @@ def test_a_draw_is_never_impossible(log_probs: np.ndarray, uniform: float) -> No
         ({"bias": ("a=much",)}, "TEXT=NUMBER"),
         ({"bias": ("a",)}, "TEXT=NUMBER"),
         ({"bias": ("a=inf",)}, "TEXT=NUMBER"),
+        ({"bias": ("a=1e7",)}, "1,000,000"),
     ],
 )
 def test_what_does_not_go_with_the_vocabulary_is_said(wrong: dict[str, Any], words: str) -> None:

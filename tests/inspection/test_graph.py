@@ -111,6 +111,58 @@ def test_gradients_are_torchs(text: str):
             assert found == pytest.approx(value.grad.flatten().tolist(), rel=1e-3, abs=1e-4)
 
 
+EXTREMES = [0.0, 5e-324, 1e-8, 1.0, 20.0, 40.0, 700.0, 745.0, 1e4, 1e154, 1e200, 1e308]
+
+
+def same(ours: object, theirs: torch.Tensor) -> None:
+    np.testing.assert_allclose(np.asarray(ours), theirs.detach().numpy(), rtol=1e-9, atol=1e-320)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("sum", "mean")])
+def test_functions_over_extremes_are_torchs(name: str):
+    """Value and slope: where e^x overflows, where 1 - y cancels, at 0."""
+    theirs = getattr(torch.nn.functional, name, None) or getattr(torch, name)
+    x = np.array([sign * size for size in EXTREMES for sign in (1, -1)])
+    if name in ("log", "sqrt"):
+        x = x[x >= 0]
+    wanted = torch.tensor(x, requires_grad=True)
+    result = theirs(wanted, dim=-1) if name == "softmax" else theirs(wanted)
+    weights = np.linspace(1, 2, len(x))
+    with np.errstate(all="ignore"):
+        y, saved = FUNCTIONS[name]().forward(x)
+        (slope,) = FUNCTIONS[name]().backward(saved, weights)
+    result.backward(torch.tensor(weights))
+    same(y, result)
+    assert wanted.grad is not None
+    same(slope, wanted.grad)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, -1, -2, 0.5, 1.5])
+def test_powers_over_extremes_are_torchs(n: float):
+    x = np.array([sign * size for size in EXTREMES for sign in ((1, -1) if n == int(n) else (1,))])
+    x = x[~np.signbit(x) | (x != 0)]
+    wanted = torch.tensor(x, requires_grad=True)
+    result = wanted**n
+    with np.errstate(all="ignore"):
+        y, saved = expression.Power(n).forward(x)
+        (slope,) = expression.Power(n).backward(saved, np.ones_like(x))
+    result.backward(torch.ones(len(x), dtype=torch.float64))
+    same(y, result)
+    assert wanted.grad is not None
+    same(slope, wanted.grad)
+
+
+def test_the_slope_of_a_quotient_needs_no_square():
+    """d(b / a)/da = -b / a^2: -1e308 / 1e400 and -1e-300 / 1e-400, though a^2 is no float64."""
+    for a, b, slope in ((1e200, 1e308, -1e-92), (1e-200, 1e-300, -1e100)):
+        _, saved = expression.Divide().forward(np.array(b), np.array(a))
+        assert expression.Divide().backward(saved, np.array(1.0))[1] == pytest.approx(slope)
+
+
+def test_what_is_always_1_has_no_slope():
+    assert named(expression_graph("a = 0; a ** 0"), "a") == (0, 0)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_by_finite_differences(name: str):
     x = np.array([0.3, 0.7, 1.9])

@@ -131,6 +131,15 @@ def test_a_diverged_training_keeps_the_best_model_and_says_so(text: Path, tmp_pa
     assert np.isfinite(rung.evaluate(run).bits_per_byte)
 
 
+@pytest.mark.parametrize("rung_name", ["neural-bigram", "scratch-bigram"])
+def test_a_loss_far_above_an_even_guess_is_divergence(text: Path, tmp_path: Path, rung_name: str):
+    """Logits of 1e4 are finite, and so is their loss, thousands of nats; an even guess has ln V, below 6."""
+    for number, steps in enumerate((1, 5)):  # found by the last evaluation, and by one on the way
+        out = tmp_path / str(number)
+        with pytest.raises(UserError, match="diverged"):
+            api.train(rung_name, text, out=out, steps=steps, lr=1e4, schedule="constant")
+
+
 def test_a_training_that_diverges_at_once_keeps_nothing_and_says_so(text: Path, tmp_path: Path):
     with pytest.raises(UserError, match="nothing was kept"):
         api.train("gpt", text, out=tmp_path / "r", steps=60, lr=1e30, clip=0, **TINY)

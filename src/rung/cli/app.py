@@ -5,22 +5,26 @@ Exit codes: 0 done; 2 the user's input is at fault (one line on stderr); 1 our f
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
+import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from rung.cli.common import flatten
+from rung.cli.common import flatten, read_value, worded
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
 from rung.cli.training import climb, recipes, train, train_best, train_command
-from rung.errors import Stopped, UserError
+from rung.errors import Stopped, UserError, nearest
 from rung.models import RUNGS, tasks_with
 from rung.version import __version__
 
@@ -45,6 +49,9 @@ VERBS: dict[str, Callable[..., int]] = {
     "import": import_,
 }
 
+TEXT_VERBS = ("sample", "fill", "count", "graph")
+"""Those that take any text as an argument."""
+
 
 def app_for(arguments: list[str]) -> App:
     """The command line, with only as much of it imported as `arguments` need."""
@@ -53,7 +60,7 @@ def app_for(arguments: list[str]) -> App:
         help=HELP,
         version=__version__,
         help_format="plaintext",
-        default_parameter=Parameter(negative=""),
+        default_parameter=Parameter(negative="", converter=read_value),
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
@@ -79,15 +86,11 @@ def app_for(arguments: list[str]) -> App:
         from rung.generation.settings import Sampling
 
         flatten(sample, how=Sampling, search=BeamSettings, form=ConstraintSettings)
-        for parameter, cls, title in (
-            ("how", Sampling, "Drawing"),
-            ("search", BeamSettings, "Searching"),
-            ("form", ConstraintSettings, "Form"),
-        ):
-            sample.__annotations__[parameter] = Annotated[cls, Parameter(name="*", group=title)]
     # A flag of several values takes them all: --prune 0 1 1, --runs A B C.
     trainer = App(
-        name="train", default_command=train, default_parameter=Parameter(negative="", consume_multiple=True)
+        name="train",
+        default_command=train,
+        default_parameter=Parameter(negative="", consume_multiple=True, converter=read_value),
     )
     app.command(trainer)
     summaries = {
@@ -105,9 +108,39 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(train_command(name, task_typed(arguments).name), name=name)
     for name, verb in VERBS.items():
         app.command(verb, name=name)
-    app.command("rung.cli.filling:fill", name="fill")
+    if arguments[:1] == ["fill"]:
+        app.command("rung.cli.filling:fill", name="fill")
+    else:  # help shows its line without loading it
+        app.command(
+            _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found again?"
+        )
     app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
+
+
+def check_options(app: App, arguments: list[str]) -> None:
+    """Refuse what is written like an option and is none of the verb's, wherever it stands.
+
+    An argument that begins with dashes is still reached: behind --, or as --text=--so.
+    """
+    _, apps, rest = app.parse_commands(arguments)
+    before = rest[: rest.index("--")] if "--" in rest else rest
+    typed = [
+        part.split("=")[0] for part in before if re.fullmatch(r"--[A-Za-z][\w-]*(=.*)?", part, re.DOTALL)
+    ]
+    if not typed:
+        return
+    arguments_of = (
+        apps[-1].assemble_argument_collection(parse_docstring=False) if apps[-1].default_command else ()
+    )
+    known = {name for argument in arguments_of for name in argument.names} | {"--help", "--version"}
+    for option in typed:
+        if option not in known:
+            verb = " ".join(["rung", *arguments[: len(apps) - 1]])
+            text = "; a text that begins so goes last, behind --" if apps[-1].name[0] in TEXT_VERBS else ""
+            raise UserError(
+                f"unknown option {option}{nearest(option, known)} ({verb} --help lists them{text})"
+            )
 
 
 def task_typed(arguments: list[str]) -> Task[Any]:
@@ -141,7 +174,25 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     wait_politely()
+    speak_utf8()
     sys.exit(_guarded(arguments, debug))
+
+
+def speak_utf8() -> None:
+    """Let output be UTF-8 wherever it is not for a terminal, which has an encoding of its own, nor set by the user.
+
+    What an encoding lacks is written as JSON escapes it, which reads the same in a text and keeps JSON what it is.
+    """
+    codecs.register_error("rung", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            own = stream.isatty() or "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding=None if own else "utf-8", errors="rung")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def wait_politely() -> None:
@@ -172,7 +223,8 @@ def _guarded(arguments: list[str], debug: bool) -> int:
     except (UserError, CycloptsError) as error:
         if debug:
             traceback.print_exc()
-        return _fault(str(error), 130 if isinstance(error, Stopped) else 2)
+        message = worded(error) if isinstance(error, CycloptsError) else str(error)
+        return _fault(message, 130 if isinstance(error, Stopped) else 2)
     except KeyboardInterrupt:
         print("rung: stopped", file=sys.stderr)
         return 130
@@ -200,7 +252,9 @@ def _obey(arguments: list[str]) -> Any:
         and arguments[1] != "best"
     ):
         tasks_with(arguments[1])  # an unknown name is told what is near it
-    return app_for(arguments)(arguments)
+    app = app_for(arguments)
+    check_options(app, arguments)
+    return app(arguments)
 
 
 def _fault(message: str, code: int) -> int:

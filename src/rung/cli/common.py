@@ -2,28 +2,92 @@
 
 from __future__ import annotations
 
-import json as json_library
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from cyclopts import Parameter
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    UnusedCliTokensError,
+    convert,
+)
 
 from rung.errors import UserError
+from rung.files import json_text
+from rung.numbers import real_number, whole_number
 
 # Arguments that may begin with a dash: "-" is standard input.
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Dashed = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
 
+def read_value(kind: Any, tokens: Any) -> Any:
+    """What a flag's words mean, by the type of its parameter: numbers as `rung.numbers` reads them."""
+    if not isinstance(tokens, tuple | list):
+        return convert(kind, tokens)
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if type(None) in choices and tokens[-1].value.lower() == "none":
+        return None
+    for choice in choices:
+        if choice in READERS:
+            return READERS[choice](tokens[-1].value, tokens[-1].keyword)
+        if get_origin(choice) is tuple and get_args(choice)[0] in READERS:
+            return tuple(READERS[get_args(choice)[0]](token.value, token.keyword) for token in tokens)
+    return convert(kind, tokens)
+
+
+READERS: dict[Any, Callable[[str, str], Any]] = {int: whole_number, float: real_number}
+
+
+def worded(error: CycloptsError) -> str:
+    """What is wrong with the arguments, in the words of our other messages."""
+    verb = " ".join(["rung", *(error.command_chain or ())])
+    match error:
+        case UnusedCliTokensError(unused_tokens=[first, *_]):
+            return f"{first!r} is one argument too many for {verb}: a text of several words goes in quotes"
+        case MissingArgumentError(argument=argument) if argument is not None:
+            if (error.keyword or "").startswith("-"):
+                return f"{error.keyword} needs a value; one that begins with a dash is written {error.keyword}=-..."
+            return f"{verb} needs {argument.name.lstrip('-').upper()}; {verb} --help shows how"
+        case CoercionError(target_type=kind, token=token) if kind is bool and token is not None:
+            return f"{token.keyword} {token.value!r} is not possible: give true or false"
+    return str(error)
+
+
+TITLES = {"config": "Shape", "training": "Training", "options": "Text", "run": "Run"}
+TITLES |= {"how": "Drawing", "search": "Searching", "form": "Form"}
+"""Under which heading help shows the flags that a verb's parameter stands for."""
+
+HEADINGS = {
+    title: Group(title, sort_key=place)
+    for place, title in enumerate(dict.fromkeys(("Shape", "Budget", "Optimiser", *TITLES.values())))
+}
+BUDGET = ("steps", "tokens", "minutes")
+OPTIMISER = (
+    *("lr", "optimizer", "schedule", "warmup", "min_lr", "weight_decay", "l1", "l2", "beta2", "clip"),
+    "average",
+)
+
+
 def flatten(function: Callable[..., Any], **classes: type) -> None:
-    """Make each named parameter a configuration whose fields are flags of their own."""
+    """Make each named parameter a configuration whose fields are flags of their own, under a heading of their own."""
     for parameter, cls in classes.items():
         # A configuration without fields would be a flag itself.
-        how = Parameter(name="*") if fields(cls) else Parameter(parse=False)
+        how = (
+            Parameter(name="*", group=HEADINGS[TITLES[parameter]]) if fields(cls) else Parameter(parse=False)
+        )
         function.__annotations__[parameter] = Annotated[cls, how]
+        if parameter == "training":
+            for name, kind in list(cls.__annotations__.items()):
+                title = "Budget" if name in BUDGET else "Optimiser" if name in OPTIMISER else None
+                if title is not None and isinstance(kind, str):
+                    cls.__annotations__[name] = Annotated[kind, Parameter(group=HEADINGS[title])]
     defaults = {name: cls() for name, cls in classes.items()}
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
 
@@ -47,19 +111,7 @@ def stopped(how_to_go_on: str) -> int:
 
 def show_json(value: Any) -> None:
     """One JSON object on stdout."""
-    # JSON has no infinity; 1e999 is read as one by every parser that knows floating point.
-    spelled = json_library.dumps(_spelled_out(value), ensure_ascii=False)
-    print(spelled.replace('"\\u0000-inf"', "-1e999").replace('"\\u0000inf"', "1e999"))
-
-
-def _spelled_out(value: Any) -> Any:
-    if isinstance(value, float) and math.isinf(value):
-        return "\0inf" if value > 0 else "\0-inf"
-    if isinstance(value, dict):
-        return {key: _spelled_out(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled_out(part) for part in value]
-    return value
+    print(json_text(value))
 
 
 def ascii_lines(text: str) -> str:

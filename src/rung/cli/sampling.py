@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import tee
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rung.cli.common import Dashed, Text, show_json
 from rung.errors import UserError
+
+if TYPE_CHECKING:
+    from rung.generation.constraint import Constraint
+    from rung.generation.sampling import Piece, Sample
 
 
 def sample(
@@ -29,7 +35,8 @@ def sample(
 
     Args:
         run: a run's folder.
-        prompt: what the text begins with; empty = the beginning of a document. Any characters work.
+        prompt: what the text begins with; empty = the beginning of a document. One that begins
+            with -- stands last, behind a lone --.
         prompts: a file with a prompt a line, or - for standard input; one JSON object a line comes out, in order.
         draft: a run with the same tokeniser that guesses ahead, or lookup: the text's own repetitions. The text is as
             without (drawn texts have the same distribution), sooner if the guesses are quick and good.
@@ -41,7 +48,7 @@ def sample(
     from rung.cli.filling import draft_record, print_draft
     from rung.generation.constraint_settings import constraint_from
     from rung.generation.prompts import generate_each, read_prompts, sample_record
-    from rung.generation.sampling import sample_steps, text_pieces
+    from rung.generation.sampling import Sample, sample_steps, text_pieces
     from rung.generation.speculative import SpeculationReport, open_draft, speculative_steps
     from rung.inspection.novelty import NoveltyIndex
     from rung.runs import load_language_model
@@ -73,12 +80,44 @@ def sample(
         for samples in generate_each(model, tokenizer, [prompt], how, search, constraint, guesser, report):
             novelties = [] if known is None else known.novelties(prompt, samples)
             terminal.show_samples(tokenizer, prompt, samples, novelties)
+            _tell_ends(samples, how.min_tokens, constraint, tokenizer.end)
     else:
         if guesser is None:
             steps = sample_steps(model, tokenizer, prompt, how, constraint)
         else:
             steps = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
-        terminal.stream_samples(text_pieces(steps, tokenizer, how), prompt, how.samples)
+        made = [Sample() for _ in range(how.samples)]
+        terminal.stream_samples(_gathered(text_pieces(steps, tokenizer, how), made), prompt, how.samples)
+        _tell_ends(made, how.min_tokens, constraint, tokenizer.end)
     if guesser is not None and prompts is None and not json:
         print_draft(report)
     return 0
+
+
+def _gathered(pieces: Iterable[Piece], samples: list[Sample]) -> Iterator[Piece]:
+    """The same pieces; `samples` take in their tokens and how they ended."""
+    for piece in pieces:
+        own = samples[piece.sample]
+        own.token_ids.extend(token.id for token in piece.tokens)
+        own.finish_reason = piece.finish_reason or ""
+        yield piece
+
+
+def _tell_ends(samples: list[Sample], least: int, constraint: Constraint | None, end: int) -> None:
+    """Say on stderr which texts look finished and are not, and which ended before they should."""
+    from rung.generation.constraint import is_complete
+
+    for number, made in enumerate(samples, start=1):
+        which = f"text {number} of {len(samples)}" if len(samples) > 1 else "the text"
+        n_tokens = len(made.token_ids) - (made.finish_reason == "end")
+        if made.finish_reason == "end" and n_tokens < least:
+            print(
+                f"rung: {which} ends after {n_tokens} tokens, below --min-tokens {least}: no more are admitted",
+                file=sys.stderr,
+            )
+        elif (
+            made.finish_reason == "length"
+            and constraint is not None
+            and not is_complete(constraint, made.token_ids, end)
+        ):
+            print(f"rung: {which} is not finished: --max-tokens cut it at {n_tokens}", file=sys.stderr)

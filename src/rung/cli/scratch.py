@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from cyclopts import App, Parameter
 
-from rung.cli.common import Text, show_json
+from rung.cli.common import Text, read_value, show_json
 from rung.cli.scratch_classifiers import check_seed, logistic, network, perceptron, picture_folder
 from rung.files import atomic_path
 from rung.inspection.expression import expression_graph
@@ -26,7 +26,7 @@ app = App(
     name="scratch",
     help="See inside: the classics, the tape and its gradients, in NumPy that hides nothing.",
     help_format="plaintext",
-    default_parameter=Parameter(negative=""),
+    default_parameter=Parameter(negative="", converter=read_value),
 )
 for classifier in (perceptron, logistic, network):
     app.command(classifier)

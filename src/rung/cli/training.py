@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
 from rung.errors import UserError
 from rung.interrupts import interruptible
-from rung.models import RUNGS, rung_class
+from rung.models import RUNGS, rung_class, rungs_by_task
 
 if TYPE_CHECKING:
     from rung.events import Event
@@ -102,8 +102,7 @@ def train(
     if recipe is not None:
         return follow_recipe(recipe, run, json, quiet)
     if resume is None:
-        names = ", ".join(dict.fromkeys(name for rungs in RUNGS.values() for name in rungs))
-        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' (rungs: {names})")
+        raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' ({rungs_by_task()})")
     from rung import api, runs, terminal
 
     name = runs.load(resume).rung
@@ -115,6 +114,7 @@ def train(
 def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
     """Train as a recipe says; show ours beside the published number."""
     from rung import api, terminal
+    from rung.measure import number
     from rung.training.recipes import load_recipe
 
     recipe = load_recipe(name)
@@ -129,7 +129,7 @@ def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
         )
     code = show_run(trained, json)
     if code == 0 and not json:
-        ours = trained.recipe["result"]["validation"]["nats_per_token"]
+        ours = number(trained.recipe["result"]["validation"]["nats_per_token"])
         print(f"published: {recipe.published:.3f} nats per token; ours: {ours:.3f}")
     return code
 

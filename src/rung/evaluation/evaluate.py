@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rung.errors import UserError, nearest
-from rung.measure import Measure
+from rung.measure import Measure, checked
 from rung.runs import Run
 from rung.text.facts import notes
 from rung.text.options import ReadOptions
@@ -24,18 +24,13 @@ def evaluate(
         split: train, validation or test, of the run's own.
         options: how to read `data`.
 
-    Raises UserError when the split or the data aren't there.
+    Raises UserError when the split or the data aren't there, or the measure is no number.
     """
     if data is not None:
-        return run.task.measure_on(
-            run.model,
-            run.tokenizer,
-            data,
-            options if options is not None else ReadOptions(),
-            run.recipe["data"],
-        )
+        how = options if options is not None else ReadOptions()
+        return checked(run.task.measure_on(run.model, run.tokenizer, data, how, run.recipe["data"]))
     if split not in PARTS:
         raise UserError(f"--split {split!r} is unknown{nearest(split, PARTS)} (known: {', '.join(PARTS)})")
-    measured = run.task.measure(run.model, run.corpus, split)
+    measured = checked(run.task.measure(run.model, run.corpus, split))
     overlap = {"in_training": run.corpus.facts.get("in_training", {})}
     return replace(measured, notes=tuple(notes(overlap, (split,))))

@@ -4,7 +4,7 @@
 
 log P(text and its closing mark) in nats, how many tokens were predicted, the mark included, the text's UTF-8 bytes,
 and -log_prob / (ln 2 x bytes), null for an empty text. Numbers have nine digits; a log-probability of minus infinity,
-which only models without smoothing give, is formatted -1e999: JSON has no other way to write it.
+which only models without smoothing give, is null, and so are its bits: JSON has no infinities.
 
 What comes out, by what goes in and where it goes:
 
@@ -151,7 +151,7 @@ def _score_fields(columns: Columns) -> list[str]:
     formatted = (FIELDS * len(columns["tokens"])) % tuple(chain.from_iterable(rows))
     if not all(np.isfinite(columns[name]).all() for name in ("log_prob", "bits_per_byte")):
         formatted = (
-            formatted.replace(": nan", ": null").replace(": -inf", ": -1e999").replace(": inf", ": 1e999")
+            formatted.replace(": nan", ": null").replace(": -inf", ": null").replace(": inf", ": null")
         )
     return formatted.split("\n")[:-1]
 

@@ -19,12 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from rung.evaluation.statistics import Difference, paired_bootstrap
+from rung.evaluation.statistics import ROUNDING, Difference, paired_bootstrap
 from rung.measure import bits_of, unit_of
 from rung.tasks import task_of
 from rung.tasks.base import Task
 
 TEMPLATE = Path(__file__).with_name("report.html")
+
+NEAR_NOTHING = 0.01
+"""Bits per unit of which no difference is told as a share: it would be thousands of percent, and mean nothing."""
+
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -79,24 +83,26 @@ def level_with_best(
 def step_sentence(lower: Mapping[str, Any], upper: Mapping[str, Any], found: Difference) -> str:
     """What a step up bought, what it cost, and whether that is more than noise, in one sentence."""
     step = f"The step from {lower['name']} to {upper['name']}"
-    share = abs(found.difference) / bits_of(lower) if bits_of(lower) else 0.0
+    share = _share(abs(found.difference), lower)
+    in_brackets = _in_brackets(share)
     cost = (
         f"{_instead(upper['parameters'], lower['parameters'], count, ' parameters')} and "
         f"{_instead(upper['train_seconds'], lower['train_seconds'], duration, ' of training')}"
     )
-    if found.difference == 0:
-        return f"{step} changes nothing, not one bit, and takes {cost}."
+    if abs(found.difference) < ROUNDING:
+        nothing = "nothing, not one bit" if found.difference == 0 else "nothing beyond rounding"
+        return f"{step} changes {nothing}, and takes {cost}."
     size = f"{bits(found.difference)} bits per {unit_of(lower)}"
     way = "better" if found.difference < 0 else "worse"
     if found.ci95 is None:
         noise = "but the held-out text is too short to tell that from noise"
-        return f"{step} is {size} {way} ({percent(share)}), {noise}; it takes {cost}."
+        return f"{step} is {size} {way}{in_brackets}, {noise}; it takes {cost}."
     within = f"95% interval: {_range(found.ci95)}"
     if not found.larger_than_noise:
-        bought = f"buys nothing that can be told from noise: {size} {way} ({percent(share)}; {within})"
+        bought = f"buys nothing that can be told from noise: {size} {way} ({'; '.join(filter(None, (share, within)))})"
         return f"{step} {bought}; it takes {cost}."
     bought = f"buys {size}" if found.difference < 0 else f"makes it worse by {size}"
-    return f"{step} {bought} ({percent(share)}), larger than the noise ({within}), and takes {cost}."
+    return f"{step} {bought}{in_brackets}, larger than the noise ({within}), and takes {cost}."
 
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
@@ -227,6 +233,15 @@ def size(number: float) -> str:
     return f"{number:.0f} bytes"
 
 
+def _share(bits: float, of: Mapping[str, Any]) -> str:
+    """A difference as a percentage of a rung's bits per unit; nothing where those are too near nothing."""
+    return percent(bits / bits_of(of)) if bits_of(of) >= NEAR_NOTHING else ""
+
+
+def _in_brackets(words: str) -> str:
+    return f" ({words})" if words else ""
+
+
 def _three_figures(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
@@ -278,10 +293,10 @@ def _verdict(report: Mapping[str, Any]) -> list[str]:
     if other is best:
         other = ranked[0]
     gap = bits_of(other) - bits_of(best)
-    share = gap / bits_of(best) if bits_of(best) else 0.0
+    share = _share(gap, best)
     place = _ordinal(ranked.index(other))
     at = f"{bits_of(other):.3f}"
-    stands = f"{other['name']} comes {place} at {at}, {bits(gap)} ({percent(share)}) behind"
+    stands = f"{other['name']} comes {place} at {at}, {bits(gap)}{_in_brackets(share)} behind"
     known = "level_with_best" in report or any(
         {step["from"], step["to"]} == {best["name"], other["name"]} for step in report["steps"]
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.errors import UserError
+from rung.measure import number
 from rung.runs import EVENTS, RECIPE, Run, load
 from rung.training.journal import evaluations
 from rung.training.recipes import Recipe
@@ -82,7 +83,7 @@ def _reproduction(recipe: Recipe, place: Path) -> Reproduction:
     if run.recipe["status"] != "finished":
         return Reproduction(recipe)
     result = run.recipe["result"]
-    ours = result["validation"]["nats_per_token"]
+    ours = number(result["validation"]["nats_per_token"])
     return Reproduction(
         recipe,
         ours=ours,
@@ -98,7 +99,7 @@ def _reached(run: Run, published: float, ours: float) -> float | None:
     events = run.folder / EVENTS
     if events.exists():
         for event in evaluations(events):
-            if event["nats_per_token"] <= published:
+            if number(event["nats_per_token"]) <= published:
                 return event["seconds"]
     return run.recipe["result"]["train_seconds"] if ours <= published else None
 

@@ -7,7 +7,8 @@ stretches of about 2,000 bytes where there are few. The 2.5 and 97.5 percentiles
 95% interval.
 
 Two models are compared on the same blocks in the same resamples (paired): a hard block is hard for both, and
-that cancels. A difference is larger than the noise when its 95% interval leaves out zero. The noise is that
+that cancels. A difference is larger than the noise when its 95% interval leaves out zero and what is
+rounding's (ROUNDING). The noise is that
 of the held-out text alone; how much another seed would change a trained model is not in it.
 
 Shapes: N tokens to predict, K blocks. Nats are sums of -log p, so positive.
@@ -22,6 +23,9 @@ import numpy as np
 
 MIN_BLOCKS = 10
 """With fewer blocks a percentile interval is far too narrow, so there is none."""
+
+ROUNDING = 1e-6
+"""Bits per unit below which a difference may be the rounding of float32 log-probabilities, however sure it looks."""
 
 COUNTS_AT_ONCE = 1 << 21
 
@@ -73,7 +77,7 @@ def paired_bootstrap(
     """
     gain = np.asarray(nats_to, np.float64) - np.asarray(nats_from, np.float64)
     ci95 = bootstrap_interval(gain, bytes, seed=seed, resamples=resamples)
-    larger = ci95 is not None and (ci95[0] > 0 or ci95[1] < 0)
+    larger = ci95 is not None and (ci95[0] > ROUNDING or ci95[1] < -ROUNDING)
     return Difference(bits_per_byte(gain, bytes), ci95, larger)
 
 

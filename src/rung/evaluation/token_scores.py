@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rung.errors import UserError
+from rung.measure import NO_NUMBERS
 from rung.runs import Run
 from rung.text.tokenizers import TextDecoder, utf8
 
@@ -29,6 +30,8 @@ def score_text(run: Run, text: str) -> dict[str, Any]:
     if not text and run.tokenizer.unknown is None:
         ids = ids[:0]  # no document, as in files
     log_probs = run.model.score(ids).astype(np.float64)
+    if np.isnan(log_probs).any():
+        raise UserError(NO_NUMBERS)
     decoder = TextDecoder(run.tokenizer)
     total, n_bytes = math.fsum(log_probs.tolist()), len(utf8(text))
     return {

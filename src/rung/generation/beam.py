@@ -29,8 +29,9 @@ from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
 from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
-from rung.generation.settings import Sampling, check_settings
+from rung.generation.settings import LARGEST_PENALTY, Sampling, check_settings
 from rung.generation.text_stream import TextStream
+from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel
 from rung.text.tokenizers import Tokenizer
 
@@ -43,7 +44,7 @@ class BeamSettings:
     """How to search.
 
     Attributes:
-        beams: candidates kept at every step; None = no search, draw.
+        beams: candidates kept at every step; without it, no search but a draw.
         n_best: how many texts to give, best first.
         length_penalty: the score is log P / tokens ** this; 0 favours short texts, above 1 long ones.
         early_stopping: never: go on until no beam can get better than what is finished. heuristic: the same, taking
@@ -81,8 +82,8 @@ class BeamSettings:
                 f"a number that divides --beams, {beams}",
             ),
             diversity_penalty=(
-                0 <= self.diversity_penalty < math.inf and grouped,
-                "0 or more, and with it 2 --beam-groups or more",
+                0 <= self.diversity_penalty <= LARGEST_PENALTY and grouped,
+                f"0 to {LARGEST_PENALTY:,.0f}, and with it 2 --beam-groups or more",
             ),
         )
 
@@ -188,6 +189,8 @@ def _advance_group(
     width = search.beams // search.beam_groups
     before = np.array([beam.log_prob for beam in group.running])
     totals = before[:, None] + adjusted.astype(np.float64)  # (W, V)
+    if np.isnan(totals.max()):
+        raise UserError(NO_NUMBERS)
     ranked = totals - search.diversity_penalty * chosen if search.diversity_penalty else totals
     # At most one continuation of a beam is the mark: twice as many as beams leave enough that go on.
     best = top_k_ids(ranked.reshape(1, -1), min(2 * width, ranked.size))[0]

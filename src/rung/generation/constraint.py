@@ -96,6 +96,15 @@ class BannedText(Constraint):
         return next((n for n in range(longest, 0, -1) if text.endswith(self._text[:n])), 0)
 
 
+def is_complete(constraint: Constraint, token_ids: Sequence[int], end: int) -> bool:
+    """Whether a text of these tokens, which the constraint admitted, may end here."""
+    state = constraint.start(1)
+    for token in token_ids:
+        state = constraint.advance(state, np.array([token]))
+    allowed = constraint.allowed(state)
+    return allowed is None or bool(allowed[0, end])
+
+
 def constraints_of(sampling: Sampling, tokenizer: Tokenizer, other: Constraint | None = None) -> AllOf:
     """All that the settings ask for, and another."""
     banned = [BannedText(text, tokenizer) for text in sampling.ban]

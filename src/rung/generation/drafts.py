@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rung.errors import UserError
 from rung.generation.constraint import AllOf
 from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
 from rung.models.base import LanguageModel, State
@@ -119,14 +120,15 @@ class ModelDraft(Draft):
         rows = []
         while True:
             allowed = constraints.allowed(constraint_state)
-            if allowed is not None and not allowed.any():
+            try:
+                if greedy:
+                    token = int(self._pipeline.sample(log_probs, past, np.empty(0), allowed)[0])
+                else:
+                    row = self._pipeline.process(log_probs, past, allowed)
+                    token = int(sample_tokens(row, generator.random(1))[0])
+                    rows.append(np.exp(row[0].astype(np.float64)))
+            except UserError:  # it has no token left: the target may have, or never come this way
                 break
-            if greedy:
-                token = int(self._pipeline.sample(log_probs, past, np.empty(0), allowed)[0])
-            else:
-                row = self._pipeline.process(log_probs, past, allowed)
-                token = int(sample_tokens(row, generator.random(1))[0])
-                rows.append(np.exp(row[0].astype(np.float64)))
             tokens.append(token)
             if len(tokens) == k or token == self._model.end:
                 break

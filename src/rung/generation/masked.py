@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
+from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel, State
 from rung.text.tokenizers import Tokenizer
 
@@ -270,13 +271,13 @@ def _score_candidates(
     bound: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of N candidates (rows and tokens) are above `bound` when they have read `piece`, and their totals."""
-    kept = np.flatnonzero(totals > bound)
+    kept = np.flatnonzero(_numbers(totals) > bound)
     totals = totals[kept]
     if not len(piece) or not len(kept):
         return kept, totals
     log_probs, state = model.advance(model.select(state, rows[kept]), tokens[kept])
     for place, token in enumerate(piece.tolist()):
-        totals = totals + log_probs[:, token]
+        totals = totals + _numbers(log_probs[:, token])
         going = np.flatnonzero(totals > bound)
         if len(going) < len(kept):
             kept, totals = kept[going], totals[going]
@@ -286,6 +287,13 @@ def _score_candidates(
         if place < len(piece) - 1:
             log_probs, state = model.advance(state, np.full(len(kept), token))
     return kept, totals
+
+
+def _numbers(log_probs: np.ndarray) -> np.ndarray:
+    """The same, which is no candidate's where it is nan."""
+    if np.isnan(log_probs).any():
+        raise UserError(NO_NUMBERS)
+    return log_probs
 
 
 def _split_context(model: LanguageModel, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,10 @@ only where it is asked for:
  5. temperature
  6. top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024), typical (Meister et al. 2022)
 
-A step need not leave rows that sum to 1. Top-p and typical, to which a share of probability matters, get rows that do,
-so their share is one of what is left. Among equals, the lower id comes first everywhere: "the k likeliest" are k.
+A step need not leave rows that sum to 1, and steps 1 to 4 may leave them anywhere: a bias of 100 or -100 is an ordinary
+one. So those reckon in float64, and a row's maximum is taken off before anything takes its exp. Top-p and typical, to
+which a share of probability matters, get rows that sum to 1, so their share is one of what is left. Among equals, the
+lower id comes first everywhere: "the k likeliest" are k.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.generation.settings import Sampling
+from rung.measure import NO_NUMBERS
 from rung.text.tokenizers import Tokenizer
 
 NO_TOKEN_LEFT = "no token is left to draw: what is banned, required or constrained excludes them all"
@@ -145,10 +148,9 @@ class Pipeline:
         """A token a row (R,), drawn from `process` by `uniforms` (R,) in [0, 1); greedily at temperature 0."""
         if self.sampling.temperature > 0:
             return sample_tokens(self._reshaped(log_probs, past, allowed), uniforms)
-        adjusted = self.adjusted(log_probs, past, allowed)
+        adjusted = self._to_draw(log_probs, past, allowed)
         tokens = adjusted.argmax(axis=-1)  # which no cut removes
-        if adjusted is not log_probs and (adjusted[np.arange(len(tokens)), tokens] == -np.inf).any():
-            raise UserError(NO_TOKEN_LEFT)
+        check_possible(adjusted[np.arange(len(tokens)), tokens])
         return tokens
 
     def top(self, log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,12 +162,26 @@ class Pipeline:
         ids = top_k_ids(log_probs, n)
         return ids, np.take_along_axis(log_probs, ids, -1)
 
+    def _to_draw(self, log_probs: np.ndarray, past: TokenHistory, allowed: np.ndarray | None) -> np.ndarray:
+        """Steps 1 to 4; a text that a constraint lets only end may end below the least length.
+
+        (A search goes on with other texts; what is drawn can't turn back.)
+        """
+        out, end = self.adjusted(log_probs, past, allowed), self._end
+        if self.sampling.min_tokens > 0 and allowed is not None:
+            over = allowed[:, end] & (log_probs[:, end] > -np.inf) & (out.max(axis=-1) == -np.inf)
+            if over.any():
+                out[over, end] = 0
+        return out
+
     def _reshaped(self, log_probs: np.ndarray, past: TokenHistory, allowed: np.ndarray | None) -> np.ndarray:
         """All steps; the rows need not sum to 1."""
         sampling = self.sampling
-        out = self.adjusted(log_probs, past, allowed)
-        if out is not log_probs and (out.max(axis=-1) == -np.inf).any():
-            raise UserError(NO_TOKEN_LEFT)
+        out = self._to_draw(log_probs, past, allowed)
+        if out is not log_probs:
+            likeliest = out.max(axis=-1, keepdims=True)
+            check_possible(likeliest)
+            out = out - likeliest
         out = temperature(out, sampling.temperature)
         if sampling.top_k is not None:
             out = top_k(out, sampling.top_k)
@@ -184,14 +200,14 @@ def repetition_penalty(log_probs: np.ndarray, seen: np.ndarray, penalty: float) 
     Keskar et al. 2019 (CTRL) divide logits, which have no natural zero; here the logits are log-probabilities, at most
     0, so times is what makes a token less likely, as in their implementation and in transformers.
     """
-    return np.where(seen, log_probs * log_probs.dtype.type(penalty), log_probs)
+    return np.where(seen, log_probs.astype(np.float64) * penalty, log_probs)
 
 
 def count_penalties(
     log_probs: np.ndarray, counts: np.ndarray, presence: float, frequency: float
 ) -> np.ndarray:
     """Less `presence` for every token made at least once, less `frequency` for each time."""
-    return log_probs - (presence * (counts > 0) + frequency * counts).astype(log_probs.dtype)
+    return log_probs - (presence * (counts > 0) + frequency * counts)
 
 
 def mask(log_probs: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -226,7 +242,10 @@ def temperature(log_probs: np.ndarray, value: float) -> np.ndarray:
         return top_k(log_probs, 1)
     if value == 1:
         return log_probs
-    # Shifted by the maximum first, so that what overflows near 0 is only the unlikely, to -inf.
+    # Shifted by the maximum first, so that what overflows near 0 is only the unlikely, to -inf. A value that the rows'
+    # type would take for 0 or infinity divides like the nearest that it has.
+    kind = np.finfo(log_probs.dtype)
+    value = min(max(value, float(kind.tiny)), float(kind.max))
     with np.errstate(over="ignore"):
         return (log_probs - log_probs.max(axis=-1, keepdims=True)) / value
 
@@ -298,8 +317,15 @@ def top_k_ids(log_probs: np.ndarray, n: int) -> np.ndarray:
 def sample_tokens(log_probs: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """One token a row (R,), by inverting the cumulative distribution at `uniforms` (R,), each in [0, 1)."""
     cumulative = np.cumsum(np.exp(log_probs), axis=-1, dtype=np.float64)
+    check_possible(cumulative[:, -1], least=0)
     # Scaled by the row's own sum, so that rounding can't push a draw past the last possible token.
     return (cumulative > uniforms[:, None] * cumulative[:, -1:]).argmax(axis=-1)
+
+
+def check_possible(best: np.ndarray, least: float = -np.inf) -> None:
+    """Raise UserError where the best that a row has is `least`, which is nothing, or no number."""
+    if not (best > least).all():
+        raise UserError(NO_NUMBERS if np.isnan(best).any() else NO_TOKEN_LEFT)
 
 
 def _smallest(keys: np.ndarray, in_order: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -320,7 +346,7 @@ def _up_to(keys: np.ndarray, border: np.ndarray, n: np.ndarray) -> np.ndarray:
 def _bias(sampling: Sampling, tokenizer: Tokenizer) -> np.ndarray | None:
     if not sampling.bias:
         return None
-    bias = np.zeros(tokenizer.vocab_size, np.float32)
+    bias = np.zeros(tokenizer.vocab_size)
     for text, value in sampling.biases():
         ids = tokenizer.encode(text)
         if len(ids) != 1:

@@ -14,6 +14,9 @@ from rung.errors import UserError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+LARGEST_PENALTY = 1e6
+"""Of a bias in nats: far beyond any difference of log-probabilities, which still tell beside it."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -21,7 +24,7 @@ class Sampling:
 
     Attributes:
         max_tokens: the most tokens to make.
-        min_tokens: the document mark cannot come before so many tokens are made.
+        min_tokens: the document mark cannot come before so many tokens are made, unless a constraint admits no more.
         stop: strings that end the text; they are not part of it.
         samples: how many texts to make from each prompt.
         seed: of the draws.
@@ -61,7 +64,8 @@ class Sampling:
         for name in ("stop", "bias", "ban"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        above_0, share = "a number above 0; 1 changes nothing", "a number above 0 and at most 1"
+        most = LARGEST_PENALTY
+        share, any_penalty = "a number above 0 and at most 1", f"a number from -{most:,.0f} to {most:,.0f}"
         check_settings(
             self,
             max_tokens=(self.max_tokens >= 1, "1 or more"),
@@ -74,9 +78,12 @@ class Sampling:
             top_p=(self.top_p is None or 0 < self.top_p <= 1, share),
             min_p=(self.min_p is None or 0 <= self.min_p <= 1, "a number from 0 to 1"),
             typical_p=(self.typical_p is None or 0 < self.typical_p <= 1, share),
-            repetition_penalty=(0 < self.repetition_penalty < math.inf, above_0),
-            presence_penalty=(math.isfinite(self.presence_penalty), "a finite number"),
-            frequency_penalty=(math.isfinite(self.frequency_penalty), "a finite number"),
+            repetition_penalty=(
+                0 < self.repetition_penalty <= most,
+                f"a number above 0 and at most {most:,.0f}; 1 changes nothing",
+            ),
+            presence_penalty=(abs(self.presence_penalty) <= most, any_penalty),
+            frequency_penalty=(abs(self.frequency_penalty) <= most, any_penalty),
             ban=(all(self.ban), "text; an empty string stands everywhere"),
             top_logprobs=(self.top_logprobs >= 0, "0 or more"),
         )
@@ -91,8 +98,11 @@ class Sampling:
                 value = float(number)
             except ValueError:
                 value = math.nan
-            if not text or not math.isfinite(value):
-                raise UserError(f"--bias {entry!r} is not possible: give TEXT=NUMBER, as in ' the=-2.5'")
+            if not text or not abs(value) <= LARGEST_PENALTY:
+                raise UserError(
+                    f"--bias {entry!r} is not possible: give TEXT=NUMBER, as in ' the=-2.5', the number from "
+                    f"-{LARGEST_PENALTY:,.0f} to {LARGEST_PENALTY:,.0f}"
+                )
             pairs.append((text, value))
         return pairs
 

@@ -277,6 +277,8 @@ def _accept_or_resample(
     if generator.random() * q_guessed < p[guessed]:
         return guessed
     cumulative = np.cumsum(rest)
+    if cumulative[-1] == 0:  # p and q differ by rounding alone
+        cumulative = np.cumsum(p)
     return int(np.count_nonzero(cumulative <= generator.random() * cumulative[-1]))
 
 

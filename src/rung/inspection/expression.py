@@ -267,14 +267,15 @@ class Subtract(Module):
 
 
 class Divide(Module):
-    """a / b;  dJ/da = g / b,  dJ/db = -g a / b^2."""
+    """a / b;  dJ/da = g / b,  dJ/db = -g / b * a / b, whose b^2 might be out of range."""
 
     def forward(self, a: Any, b: Any) -> tuple[Any, Any]:
         return a / b, (a, b)
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
         a, b = saved
-        return unbroadcast(grad / b, np.shape(a)), unbroadcast(-grad * a / b**2, np.shape(b))
+        grad_a = grad / b
+        return unbroadcast(grad_a, np.shape(a)), unbroadcast(-grad_a * (a / b), np.shape(b))
 
 
 class Power(Module):
@@ -287,6 +288,8 @@ class Power(Module):
         return a**self.n, a
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
+        if self.n == 0:  # a^0 is 1 wherever a is, at 0 too, where a^-1 is not
+            return (np.zeros_like(saved),)
         return (grad * self.n * saved ** (self.n - 1),)
 
     def __repr__(self) -> str:

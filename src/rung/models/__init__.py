@@ -55,9 +55,14 @@ def tasks_with(rung: str) -> list[str]:
     """The tasks that have a rung of this name. Raises UserError for a name that none has."""
     found = [task for task, rungs in RUNGS.items() if rung in rungs]
     if not found:
-        names = list(dict.fromkeys(name for rungs in RUNGS.values() for name in rungs))
-        raise UserError(f"there is no rung {rung!r}{nearest(rung, names)} (rungs: {', '.join(names)})")
+        names = [name for rungs in RUNGS.values() for name in rungs]
+        raise UserError(f"there is no rung {rung!r}{nearest(rung, names)} ({rungs_by_task()})")
     return found
+
+
+def rungs_by_task() -> str:
+    """All rungs for a message, each with its task's."""
+    return "; ".join(f"rungs of {task}: {', '.join(rungs)}" for task, rungs in RUNGS.items())
 
 
 def rung_class(name: str, task: str = "language") -> Any:

@@ -279,7 +279,7 @@ class ScratchGPTConfig:
     """The shape. `ScratchGPT.resolve_config` fits an open context to the data."""
 
     context: int | None = None
-    """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
+    """The most inputs seen at once; by default 64, or the longest document if that is shorter."""
     n_layer: int = 4
     """Blocks."""
     n_head: int = 4

@@ -27,7 +27,7 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.673263242354377284
 
 
 class Sigmoid(Module):
-    """y = 1 / (1 + e^-x);  y' = y (1 - y). As (1 + tanh(x / 2)) / 2 it cannot overflow."""
+    """y = 1 / (1 + e^-x);  y' = y (1 - y). Of e^-|x| alone it cannot overflow, and is no 0 far below 0."""
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
         y = sigmoid(x)
@@ -74,18 +74,19 @@ class ReLU(LeakyReLU):
 
 
 class ELU(Module):
-    """y = scale * (x where x > 0, elsewhere alpha (e^x - 1));  y' = scale, or y + scale * alpha."""
+    """y = scale * (x where x > 0, elsewhere alpha (e^x - 1));  y' = scale, or scale * alpha * e^x."""
 
     def __init__(self, alpha: float = 1.0, scale: float = 1.0) -> None:
         self.alpha = alpha
         self.scale = scale
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        y = self.scale * np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
-        return y, y
+        return self.scale * np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0))), x
 
     def backward(self, saved: Any, grad: np.ndarray) -> Sequence[np.ndarray]:
-        return (grad * np.where(saved > 0, self.scale, saved + self.scale * self.alpha),)
+        x = saved
+        slope = np.where(x > 0, 1, self.alpha * np.exp(np.minimum(x, 0)))
+        return (grad * self.scale * slope,)
 
 
 class SELU(ELU):
@@ -148,7 +149,8 @@ class GELUTanh(Module):
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-x) of an array, without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, small) / (1 + small)
 
 
 _erf = np.frompyfunc(math.erf, 1, 1)

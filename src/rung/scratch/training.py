@@ -34,6 +34,7 @@ class TrainingSettings:
         clip: the largest norm of the gradient over all weights; 0 = any.
         eval_every: steps between evaluations; None = 5, spread over the budget.
         patience: stop after this many evaluations in a row without a new best; None = never.
+        hopeless: the loss of an evaluation, nats a token, above which a training has diverged.
     """
 
     steps: int | None = None
@@ -45,6 +46,7 @@ class TrainingSettings:
     clip: float = 0.0
     eval_every: int | None = None
     patience: int | None = None
+    hopeless: float = math.inf
 
     def __post_init__(self) -> None:
         if self.steps is None and self.tokens is None and self.minutes is None:
@@ -97,7 +99,7 @@ def train(
         best: the best weights by name, of a training to go on with; kept up to date.
 
     Yields Step, Evaluation and, last, Finished: "budget", "patience", "interrupted", or "diverged" when loss or
-    gradient is not finite.
+    gradient is not finite, or the loss of an evaluation hopeless.
     """
     p = progress if progress is not None else Progress()
     best_weights = best if best is not None else {}
@@ -111,7 +113,8 @@ def train(
             with no_grad():
                 nats, bits = evaluate()
             model.train()
-            improved = nats < p.best
+            diverged = not math.isfinite(nats) or nats > settings.hopeless
+            improved = nats < p.best and not diverged
             if improved:
                 p.best = nats
                 best_weights |= {name: weight.data.copy() for name, weight in weights.items()}
@@ -119,7 +122,7 @@ def train(
             p.evaluations, p.evaluated, p.seconds = p.evaluations + 1, p.step, time.monotonic() - began
             yield Evaluation(p.step, nats, bits, p.nats / p.seen if p.seen else None, p.seconds, improved)
             p.nats, p.seen = 0.0, 0
-            if not math.isfinite(nats):
+            if diverged:
                 reason = "diverged"
             elif settings.patience is not None and p.stale >= settings.patience:
                 reason = "patience"

@@ -21,7 +21,7 @@ import numpy as np
 
 from rung.batches import Batch, Batches
 from rung.errors import UserError
-from rung.measure import Measure, perplexity
+from rung.measure import NO_NUMBERS, Measure, perplexity
 from rung.models.base import GradientLanguageModel, LanguageModel
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Pieces, Task
@@ -268,6 +268,8 @@ def _columns(
 ) -> Columns:
     first = stream.starts[:-1] - 1
     log_prob = np.add.reduceat(log_probs.astype(np.float64), first)
+    if np.isnan(log_prob).any():
+        raise UserError(NO_NUMBERS)
     if tokenizer.lossless:
         n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
     else:

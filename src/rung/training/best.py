@@ -27,6 +27,7 @@ from typing import Any
 from rung.errors import Stopped, UserError
 from rung.events import Event, Note
 from rung.files import atomic_path
+from rung.measure import bits_of
 from rung.models import rung_class
 from rung.models.mix import MixConfig
 from rung.runs import EVENTS, MODEL, Run, clear, load, write_recipe
@@ -186,7 +187,7 @@ def _outcome(name: str, run: Run, settings: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "rung": run.rung,
         "settings": settings,
-        "bits_per_byte": result["validation"]["bits_per_byte"],
+        "bits_per_byte": bits_of(result["validation"]),
         "train_seconds": result["train_seconds"],
         "train_tokens": result["train_tokens"],
     }

@@ -6,9 +6,7 @@ the weights with the lowest validation loss so far.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +42,7 @@ def save_checkpoint(
     if average is not None:
         tensors |= {f"average.{name}": _numpy(t) for name, t in average.tensors.items()}
     if write:
-        save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+        save_tensors(path, tensors, {"progress": progress.to_text()})
 
 
 def load_checkpoint(

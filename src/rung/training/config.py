@@ -145,8 +145,12 @@ class Budget:
     tokens: int | None = None
     minutes: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "tokens", "minutes"):
+            _check(self, name, lambda value: value > 0, "a number above 0")
 
-def _check(config: TrainingConfig, name: str, accepts: Any, allowed: str) -> None:
+
+def _check(config: TrainingConfig | Budget, name: str, accepts: Any, allowed: str) -> None:
     value = getattr(config, name)
     if value is not None and not accepts(value):
         raise UserError(f"--{name.replace('_', '-')} {value} is not possible: give {allowed}")

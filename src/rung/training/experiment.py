@@ -13,6 +13,7 @@ from typing import Any
 
 from rung.errors import UserError, nearest
 from rung.models import rung_class
+from rung.numbers import numbers_checked
 from rung.runs import free_folder
 from rung.tasks import task_from, task_of
 from rung.training.config import TrainingConfig, setting_names
@@ -96,11 +97,17 @@ class Experiment:
 
 
 def split_settings(settings: Mapping[str, Any], *configs: type) -> list[dict[str, Any]]:
-    """Sort settings by which configuration has a field of that name. Raises UserError for one that none has."""
+    """Sort settings by which configuration has a field of that name. Raises UserError for one that none has.
+
+    Whole numbers come as int; a number that should be whole and is not, or is none, is a UserError too.
+    """
     known = [name for config in configs for name in setting_names(config)]
     for name in settings:
         if name not in known:
             raise UserError(
                 f"there is no setting {name!r}{nearest(name, known)} (settings: {', '.join(known)})"
             )
-    return [{k: v for k, v in settings.items() if k in setting_names(config)} for config in configs]
+    return [
+        numbers_checked({k: v for k, v in settings.items() if k in setting_names(config)}, config)
+        for config in configs
+    ]

@@ -19,6 +19,7 @@ from rung.training.device import pick_device
 from rung.training.loop import train_network
 from rung.training.parallel import DataParallel
 from rung.training.precision import choose
+from rung.training.progress import hopeless_loss
 from rung.training.trainers import Job, Trainer
 
 
@@ -66,6 +67,7 @@ class TorchTrainer(Trainer):
             seed=job.seed,
             evaluate=evaluate if "validation" in dataset.splits else None,
             first_loss=lambda loss: health.first_loss(loss, task.n_classes(model), task.target),
+            hopeless=hopeless_loss(task.n_classes(model)),
             # Generation reads whole weights.
             sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),
             stop=job.stop,

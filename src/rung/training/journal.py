@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.events import Event, Step
-from rung.files import atomic_path, cannot_write
+from rung.files import atomic_path, cannot_write, json_text
 
 STEP_EVENTS_A_SECOND = 10
 
@@ -38,7 +38,7 @@ class Journal:
                 return event
             self._last_step = event.seconds
         try:
-            self._file.write(json.dumps(event.to_json()) + "\n")
+            self._file.write(json_text(event.to_json()) + "\n")
             self._file.flush()
         except OSError as error:
             raise cannot_write(self._path, error) from error

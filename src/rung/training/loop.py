@@ -59,6 +59,7 @@ def train_network(
     seed: int,
     evaluate: Callable[[], Measure] | None,
     first_loss: Callable[[float], str | None] = lambda loss: None,
+    hopeless: float = math.inf,
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
@@ -75,6 +76,7 @@ def train_network(
         seed: of dropout.
         evaluate: measures the network as it is on held-out data; None when there are none (the last weights are kept).
         first_loss: what to tell of the mean loss of the first batch, before any update.
+        hopeless: the mean loss, of an evaluation or, where there are none, of the last step, above which it diverged.
         sample: writes a short text with the model as it is.
         stop: asked after every step; True saves a checkpoint and ends with reason "interrupted".
         resume: go on from `checkpoints/last.safetensors` instead of from the start.
@@ -82,8 +84,9 @@ def train_network(
         parallel: the processes that train together; when it ends, the first one's network holds what was trained
             (sharded, `parallel.loaded` does).
 
-    Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is not
-    finite: it ends with reason "diverged", the best weights so far in the network and the last checkpoint kept.
+    Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is
+    not finite or hopeless: it ends with reason "diverged", the best weights so far in the network and the last
+    checkpoint kept.
     """
     assert config.batch_size is not None
     assert config.lr is not None
@@ -112,6 +115,7 @@ def train_network(
         return found
 
     progress = restore() if resume else Progress()
+    nats, n_targets = progress.loss_nats, progress.loss_tokens or 1  # of the last step
     clock = _Clock(progress.seconds, group)
     saved_at = clock()
     writing = group.rank == 0
@@ -203,7 +207,7 @@ def train_network(
                 measured = evaluate()
             clock.agree()
             evaluation_seconds += clock() - began
-            if not math.isfinite(measured.nats_per_target):
+            if not _is_sane(measured.nats_per_target, hopeless):
                 reason = "diverged"
                 break
             yield from assess(measured)
@@ -214,12 +218,16 @@ def train_network(
             yield keep()
 
     if reason == "budget" and progress.evaluated_step != progress.step:
-        if evaluate is None:
-            yield keep()
-        else:
+        measured = None
+        if evaluate is not None:
             with averaged():
                 measured = evaluate()
             clock.agree()
+        if not _is_sane(nats / n_targets if measured is None else measured.nats_per_target, hopeless):
+            reason = "diverged"
+        elif measured is None:
+            yield keep()
+        else:
             yield from assess(measured)
     if reason == "diverged":
         yield Note(diverged_note(progress.step, config.lr))
@@ -238,6 +246,10 @@ def train_network(
         if parallel.sharded:
             parallel.load_weights(network, parallel.weights(network))
     yield Finished(progress.step, reason, clock(), progress.tokens)
+
+
+def _is_sane(loss: float, hopeless: float) -> bool:
+    return math.isfinite(loss) and loss <= hopeless
 
 
 class _Stepper:

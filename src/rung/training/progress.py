@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from rung.files import json_text
 from rung.opening import from_json
 from rung.training.config import TrainingConfig
 
 EVALUATIONS = 5
 EVALUATION_SHARE = 1 / 7
+HOPELESS = 10.0
 LAST = "checkpoints/last.safetensors"
 BEST = "checkpoints/best.safetensors"
 CHECKPOINT_SECONDS = 30.0
@@ -47,13 +49,20 @@ class Progress:
     loss_nats: float = 0.0
     loss_tokens: int = 0
 
+    def to_text(self) -> str:
+        """As checkpoints keep it."""
+        return json_text(asdict(self))
+
 
 P = TypeVar("P")
 
 
 def read_progress(cls: type[P], metadata: Mapping[str, Any]) -> P:
     """What a checkpoint says of itself, as `Progress` or the like. Raises ValueError, KeyError when that can't be."""
-    progress = from_json(cls, json.loads(metadata["progress"]))
+    values = json.loads(metadata["progress"])
+    if isinstance(values, dict):  # null stands for infinity, the best loss before there is one
+        values = {name: math.inf if value is None else value for name, value in values.items()}
+    progress = from_json(cls, values)
     for name, value in vars(progress).items():
         # Before there is one, the best step is -1 and its loss infinite.
         least, most = (-1, LARGEST) if name.endswith("_step") else (0, LARGEST)
@@ -104,9 +113,14 @@ def checkpoint_is_due(config: TrainingConfig, step: int, seconds_since: float) -
     return seconds_since > CHECKPOINT_SECONDS
 
 
+def hopeless_loss(n_classes: int) -> float:
+    """Nats per target above which a training has diverged: HOPELESS times the ln n of an even guess."""
+    return HOPELESS * math.log(max(n_classes, 2))
+
+
 def diverged_note(step: int, lr: float) -> str:
-    """What is told when a loss was not finite."""
+    """What is told of a training that diverged."""
     return (
-        f"the loss is no longer a finite number after step {step}: training stopped; "
-        f"try a lower --lr (it was {lr:g})"
+        f"the loss is no longer a finite number after step {step}, or over {HOPELESS:g} times that of an even guess: "
+        f"training stopped; try a lower --lr (it was {lr:g})"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -15,6 +15,7 @@ import numpy as np
 from rung.batches import Batches
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
+from rung.files import json_text
 from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.scratch import ScratchModel
@@ -25,7 +26,7 @@ from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
-from rung.training.progress import LAST, checkpoint_is_due, diverged_note, read_progress
+from rung.training.progress import LAST, checkpoint_is_due, diverged_note, hopeless_loss, read_progress
 from rung.training.schedules import SCHEDULES
 from rung.training.trainers import Job, Trainer
 
@@ -60,6 +61,7 @@ class ScratchTrainer(Trainer):
             config,
             job.run.folder,
             evaluate=evaluate if "validation" in dataset.splits else None,
+            hopeless=hopeless_loss(task.n_classes(model)),
             sample=None if job.sample is None else partial(job.sample, model, dataset),
             stop=job.stop,
             resume=job.resume,
@@ -74,11 +76,15 @@ def train_model(
     folder: Path,
     *,
     evaluate: Callable[[], Measure] | None = None,
+    hopeless: float = math.inf,
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
 ) -> Iterator[Event]:
-    """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`."""
+    """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
+
+    hopeless: the loss of an evaluation, nats per target, above which a training has diverged.
+    """
     assert config.lr is not None
     weights = model.network.parameters()
     kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
@@ -119,6 +125,7 @@ def train_model(
         clip=config.clip,
         eval_every=config.eval_every,
         patience=config.patience,
+        hopeless=hopeless,
     )
     for event in train(
         model.network,
@@ -136,7 +143,7 @@ def train_model(
             if event.reason == "interrupted" or (event.reason == "budget" and saved_step < event.step):
                 yield keep()
         yield replace(event, measure=measured) if isinstance(event, Evaluation) else event
-        if isinstance(event, Evaluation):
+        if isinstance(event, Evaluation) and event.nats_per_target <= hopeless:
             if sample is not None:
                 yield Sample(event.step, sample())
             yield keep()
@@ -173,7 +180,7 @@ def _save(
         tensors |= {f"memory.{i}.{name}": array for i, array in enumerate(memory)}
     if model.carried is not None:
         tensors["carried"] = model.carried
-    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+    save_tensors(path, tensors, {"progress": json_text(asdict(progress))})
 
 
 def _load(

@@ -32,7 +32,7 @@ class BigramConfig:
     """Settings of the bigram rung."""
 
     add_k: float | None = None
-    """Added to every count; None = the k that suits the training text best (leave-one-out likelihood)."""
+    """Added to every count; by default the k that suits the training text best (leave-one-out likelihood)."""
 
     def __post_init__(self) -> None:
         check_add_k(self.add_k)

@@ -54,7 +54,7 @@ class InfiniGramConfig:
     """Settings of the infinigram rung."""
 
     order: int | None = None
-    """The longest n-gram of the Kneser-Ney model below, 1 to 16; None = what suits the size of the vocabulary."""
+    """The longest n-gram of the Kneser-Ney model below, 1 to 16; by default what suits the size of the vocabulary."""
 
     def __post_init__(self) -> None:
         NGramConfig(order=self.order)

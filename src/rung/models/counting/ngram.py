@@ -48,16 +48,16 @@ class NGramConfig:
     """Settings of the ngram rung."""
 
     order: int | None = None
-    """The longest n-gram, 1 to 16; None = what suits the size of the vocabulary (`default_order`)."""
+    """The longest n-gram, 1 to 16; by default what suits the size of the vocabulary (`default_order`)."""
     smoothing: str = "kneser-ney"
     """One of kneser-ney, absolute, witten-bell, add-k, stupid-backoff, none. (imported: read from a file)"""
     prune: tuple[int, ...] = ()
     """For each order, leave out n-grams that occur this often or less; the last holds for all orders above.
     (0, 1, 1) keeps every token and the longer n-grams that occur twice."""
     add_k: float | None = None
-    """For add-k smoothing: added to every count; None = the k that makes the training text likeliest."""
+    """For add-k smoothing: added to every count; by default the k that makes the training text likeliest."""
     memory: str | None = None
-    """The most memory to count in, as in 512M or 2G, the rest in temporary files; None = as much as it takes."""
+    """The most memory to count in, as in 512M or 2G, the rest in temporary files; by default as much as it takes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prune", tuple(self.prune))

@@ -34,50 +34,50 @@ class GPTConfig:
     """The shape. `GPT.resolve_config` replaces None by what suits the data."""
 
     context: int | None = None
-    """The most inputs seen at once; None = 64, or the longest document if that is shorter."""
+    """The most inputs seen at once; by default 64, or the longest document if that is shorter."""
     n_layer: int | None = None
-    """Blocks; None = 2, or 4 outside preset rung."""
+    """Blocks; by default 2, or 4 outside preset rung."""
     n_head: int | None = None
-    """Attention heads a block, a divisor of n_embd; None = about one for every 32 of n_embd."""
+    """Attention heads a block, a divisor of n_embd; by default about one for every 32 of n_embd."""
     n_embd: int | None = None
-    """Width; None = 32 a head, so 128."""
+    """Width; by default 32 a head, so 128."""
     dropout: float | None = None
-    """The share of activations dropped in training; None = 0."""
+    """The share of activations dropped in training; by default 0."""
     bias: bool | None = None
-    """Whether linear layers and LayerNorms add a bias; None = yes. On the command line --bias=false."""
+    """Whether linear layers and LayerNorms add a bias; by default yes. On the command line --bias=false."""
     preset: str | None = None
-    """rung (None), plain (GPT-2's manner), or a published shape, such as gpt1, gpt2 or llama-7b; llama is the manner
-    alone. Other flags go before it."""
+    """rung (the default), plain (GPT-2's manner), or a published shape: gpt1, gpt2, llama-7b, and so on; llama is the
+    manner alone. Other flags go before it."""
     size: str | None = None
     """small, medium, large or xl: layers, heads and width in one word, where neither flag nor preset gives them."""
     norm: str | None = None
-    """layer (None) or rms."""
+    """layer (the default) or rms."""
     norm_first: bool | None = None
-    """Whether norms stand before each part (None = yes) or after it; then --norm-first=false."""
+    """Whether norms stand before each part (the default) or after it; then --norm-first=false."""
     norm_eps: float | None = None
-    """What norms add to a variance before they divide; None = 1e-5."""
+    """What norms add to a variance before they divide; by default 1e-5."""
     positions: str | None = None
-    """How a token's place is told: learned (None), sinusoidal, alibi, rotary or none."""
+    """How a token's place is told: learned (the default), sinusoidal, alibi, rotary or none."""
     rotary_base: float | None = None
-    """How slow the slowest rotary turn is; None = 10,000."""
+    """How slow the slowest rotary turn is; by default 10,000."""
     feed_forward: str | None = None
-    """gelu (None), swiglu or relu2."""
+    """gelu (the default), swiglu or relu2."""
     n_hidden: int | None = None
-    """Width inside the feed-forward; None = 4 n_embd, for swiglu 8/3 of it (as many weights), up to a multiple of 8."""
+    """Width inside the feed-forward; by default 4 n_embd, for swiglu 8/3 of it (as many weights), a multiple of 8."""
     n_kv_head: int | None = None
-    """Heads that keys and values have, a divisor of n_head; None = n_head."""
+    """Heads that keys and values have, a divisor of n_head; by default n_head."""
     qk_norm: bool | None = None
-    """Whether queries and keys are normed head by head; None = no."""
+    """Whether queries and keys are normed head by head; by default no."""
     local: int | None = None
-    """How many inputs a position attends to, itself and those right before it; None = all of the context."""
+    """How many inputs a position attends to, itself and those right before it; by default all of the context."""
     tied: bool | None = None
-    """Whether the head is the token embedding; None = yes. On the command line --tied=false."""
+    """Whether the head is the token embedding; by default yes. On the command line --tied=false."""
     ngrams: int | None = None
-    """The longest n-gram of tokens that is looked up as such, beside its last token; None = none but in preset rung."""
+    """The longest n-gram of tokens looked up as such, beside its last token; by default 0 but in preset rung."""
     ngram_rows: int | None = None
-    """Rows a table of n-grams has, a power of two; None = a sixteenth of the training tokens, 1,024 to 32,768."""
+    """Rows a table of n-grams has, a power of two; by default a sixteenth of the training tokens, 1,024 to 32,768."""
     ngram_dropout: float | None = None
-    """The share of looked-up n-grams dropped from the second epoch on; None = 0.75 for little text, 0.4 for much."""
+    """The share of looked-up n-grams dropped from epoch 2 on; by default 0.75 for little text, 0.4 for much."""
 
     def __post_init__(self) -> None:
         sizes = ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
