@@ -323,7 +323,7 @@ def show_run(run: Run, json: bool) -> int:
 
 def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
     """What a sweep of the learning rate found."""
-    from rung.training.lr_finder import PICTURE
+    from rung.run_folders import PICTURE
 
     if found is None:
         return stopped("; nothing was found out yet")

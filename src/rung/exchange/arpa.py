@@ -7,7 +7,8 @@ from pathlib import Path
 from rung.errors import UserError
 from rung.exchange.arpa_format import EOS, UNK, arpa_names, read_arpa, write_arpa
 from rung.models.counting.ngram import NGram
-from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
+from rung.run_folders import TOKENIZER, check_no_run, new_run
+from rung.runs import Run, load, save_model, write_imported
 from rung.text.tokenizers import WhitespaceTokenizer
 
 
@@ -18,6 +19,7 @@ def export_arpa(run: Run, path: Path) -> None:
     """
     if not isinstance(run.model, NGram):
         raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
+    check_no_run(path, run.folder)
     tokenizer = run.tokenizer
     imported = isinstance(tokenizer, WhitespaceTokenizer)
     names = [*tokenizer.words, EOS] if imported else arpa_names(tokenizer.token_bytes)
@@ -31,10 +33,10 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     `<unk>`. So this tokeniser, unlike Rung's own, is not lossless.
     """
     model, names = read_arpa(path)
-    check_free(folder, force=force)
-    clear(folder)
     tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNK))
-    tokenizer.save(folder / TOKENIZER)
-    save_model(folder, model)
-    write_imported(folder, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})
+    with new_run(folder, force=force, inputs=[path]) as place:
+        tokenizer.save(place / TOKENIZER)
+        save_model(place, model)
+        write_imported(place, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})
+        place.stand()
     return load(folder)
