@@ -27,17 +27,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with made_folder(path.parent):
-            _clear_abandoned(path)
-            temporary.touch()
-            with locked(temporary):
-                try:
-                    yield temporary
-                    with temporary.open("rb+") as file:
-                        os.fsync(file.fileno())
-                    temporary.replace(path)
-                finally:
-                    temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(path)
+        temporary.touch()
+        with locked(temporary):
+            try:
+                yield temporary
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 

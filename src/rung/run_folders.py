@@ -32,7 +32,8 @@ CHECKPOINTS = "checkpoints"
 LAST = "checkpoints/last.safetensors"
 REPORT = "report.json"
 PICTURE = "lr_finder.svg"
-OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, DATA, CHECKPOINTS, "report.html", REPORT, "restarts", PICTURE)
+# In the order in which they go: the data last, by which the rest is known.
+OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, "report.html", REPORT, "restarts", PICTURE, DATA)
 
 SAYING = (RECIPE, "config.json")
 
@@ -84,15 +85,21 @@ class Place:
 
 @contextmanager
 def new_run(
-    folder: Path, *, force: bool, inputs: Iterable[str | Path | None] = (), parts: Sequence[str] = ()
+    folder: Path,
+    *,
+    force: bool,
+    inputs: Iterable[str | Path] = (),
+    parts: Sequence[str] = (),
+    resumable: bool = True,
 ) -> Iterator[Place]:
     """Where to write a new run that stays in `folder`. What the block has not made stand is gone when it ends.
 
     Args:
         folder: made if it isn't there; files in it that are no run's stay.
         force: whether a run that is there may be replaced.
-        inputs: what the new run is made from: files, folders, globs; None and other things are passed over.
+        inputs: what the new run is made from: files, folders, globs; what is none of them is passed over.
         parts: runs inside an older one, or folders of runs, that go with it.
+        resumable: whether what a killed process leaves can be gone on with, so that it is best seen.
 
     Raises UserError when the folder is taken, can't be written to, or holds one of `inputs`.
     """
@@ -100,7 +107,7 @@ def new_run(
     with held(folder):
         _check_free(folder, force=force)
         try:
-            if _holds_work(folder):
+            if not resumable or _holds_work(folder):
                 (folder / NEXT).mkdir()
                 for part in _runs_in(folder, parts):
                     (folder / NEXT / part).mkdir(parents=True)
@@ -161,8 +168,7 @@ def held(folder: Path) -> Iterator[None]:
             )
         try:
             _settle(folder)
-            if (folder / NEXT).exists():
-                shutil.rmtree(folder / NEXT)
+            _clear_passing(folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
         yield
@@ -181,11 +187,11 @@ def settle(folder: Path) -> None:
         time.sleep(0.01)
 
 
-def check_apart(out: Path, inputs: Iterable[str | Path | None], names: Sequence[str] = OURS) -> None:
+def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = OURS) -> None:
     """Raise UserError when writing `out`, of which `names` are replaced, would destroy one of `inputs`."""
     place = out.resolve()
     for given in inputs:
-        for found in _existing(given) if given is not None else ():
+        for found in _existing(given):
             path = found.resolve()
             if path == place or (path.is_relative_to(place) and path.relative_to(place).parts[0] in names):
                 raise UserError(
@@ -203,7 +209,8 @@ def check_no_run(out: Path, run: Path) -> None:
 def is_run(folder: Path) -> bool:
     """Whether a run or a climb is, or was begun, in `folder`."""
     marks = (RECIPE, REPORT, *(f"{DATA}/{name}" for name in ("corpus.json", "labelled.json", ".corpus.part")))
-    return any((folder / name).exists() for name in marks)
+    data = folder / DATA
+    return any((folder / name).exists() for name in marks) or (data.is_dir() and not any(data.iterdir()))
 
 
 def free_folder(name: str) -> Path:
@@ -248,7 +255,7 @@ def _is_passing(name: str) -> bool:
 
 
 def _holds_work(folder: Path) -> bool:
-    """Whether there is something to lose: a model, a checkpoint, a report; what a start that failed leaves is none."""
+    """Whether there is something to lose: a finished model, a checkpoint, a report."""
 
     def finished(recipe: Path) -> bool:
         try:
@@ -257,7 +264,8 @@ def _holds_work(folder: Path) -> bool:
             return True  # nobody knows
 
     def kept(run: Path) -> bool:
-        return any((run / name).exists() for name in (MODEL, LAST, REPORT))
+        nameless = (run / MODEL).exists() and not (run / RECIPE).exists()
+        return nameless or any((run / name).exists() for name in (LAST, REPORT))
 
     return kept(folder) or any(
         kept(recipe.parent) or finished(recipe) for recipe in folder.rglob(RECIPE) if NEXT not in recipe.parts
@@ -268,6 +276,10 @@ def _clear_leftovers(folder: Path) -> None:
     """Remove what a start has left that failed, of its parts too."""
     if not is_run(folder):
         return
+    for part in ("*", "*/*"):
+        for path in folder.glob(part):
+            if path.is_dir() and path.name not in OURS:
+                _clear_passing(path)
     runs = {mark.parent for name in ("*", "*/*") for mark in folder.glob(f"{name}/{RECIPE}")}
     runs |= {
         data.parent for name in ("*", "*/*") for data in folder.glob(f"{name}/{DATA}") if is_run(data.parent)
@@ -283,13 +295,28 @@ def _clear_leftovers(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a run or a climb wrote into `folder`, run.json first; other files stay."""
+    """Remove what a run or a climb wrote into `folder`; other files stay."""
     for name in OURS:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            # Half a folder would be nobody's.
+            passing = path.with_name(f".{name}.part")
+            path.rename(passing)
+            shutil.rmtree(passing)
         else:
             path.unlink(missing_ok=True)
+
+
+def _clear_passing(folder: Path) -> None:
+    """Remove what a process that was killed was writing, or removing."""
+    if (folder / NEXT).is_dir():
+        shutil.rmtree(folder / NEXT)
+    for name in OURS:
+        for path in folder.glob(f".{name}.*part"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _settle(folder: Path) -> None:
@@ -319,7 +346,7 @@ def _move_up(new: Path, old: Path) -> None:
             (old / name).unlink(missing_ok=True)
     for path in sorted(new.iterdir(), key=lambda path: path.name in SAYING):
         target = old / path.name
-        if path.is_dir() and target.is_dir():
+        if path.is_dir() and (target.is_dir() or not any(path.iterdir())):
             _move_up(path, target)
         else:
             path.replace(target)

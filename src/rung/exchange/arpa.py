@@ -34,7 +34,7 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     """
     model, names = read_arpa(path)
     tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNK))
-    with new_run(folder, force=force, inputs=[path]) as place:
+    with new_run(folder, force=force, inputs=[path], resumable=False) as place:
         tokenizer.save(place / TOKENIZER)
         save_model(place, model)
         write_imported(place, model, tokenizer.kind, {"source": {"data": path.name}, "imported": "arpa"})

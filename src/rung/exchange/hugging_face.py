@@ -86,7 +86,7 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
         raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
     found = read_tokenizer(path, model.end, model.vocab_size)
     data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}
-    with new_run(folder, force=force, inputs=[path]) as place:
+    with new_run(folder, force=force, inputs=[path], resumable=False) as place:
         if isinstance(found, str):
             data["no_tokenizer"] = found
         else:
