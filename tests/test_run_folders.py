@@ -88,6 +88,7 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_what_was_there(here: Path, whe
     before, n = contents(here), 0
     while True:
         with full_disk(n) as met:
+            said = ""
             try:
                 count(force=where == "old")
             except UserError as error:
@@ -142,9 +143,10 @@ def test_a_start_that_is_refused_leaves_the_run_that_was_there_and_nothing_else(
 ):
     shutil.copytree("a", "v")
     before = contents(here)
+    how: dict[str, Any] = {"steps": 60} | TINY | settings
     for out, force in (("v", True), ("new", False)):
         with pytest.raises(UserError, match=says):
-            rung.train("gpt", "t.txt", out=out, force=force, **{"steps": 60} | TINY | settings)
+            rung.train("gpt", "t.txt", out=out, force=force, **how)
         assert contents(here) == before
         assert sorted(os.listdir()) == ["a", "t.txt", "v"]
 
@@ -158,8 +160,8 @@ def test_the_old_run_goes_with_the_first_checkpoint(here: Path):
         if isinstance(event, Step | Checkpoint):
             rungs.append((event.to_json()["kind"], rung.load("v").rung))
 
-    how = {"steps": 4, "checkpoint_every": 2, "eval_every": 100}
-    rung.train("gpt", "t.txt", out="v", force=True, on_event=watch, **TINY, **how)
+    how: dict[str, Any] = TINY | {"steps": 4, "checkpoint_every": 2, "eval_every": 100}
+    rung.train("gpt", "t.txt", out="v", force=True, on_event=watch, **how)
     assert rungs[:4] == [("step", "bigram"), ("step", "bigram"), ("checkpoint", "gpt"), ("step", "gpt")]
     assert Path("v/notes.txt").read_text() == "mine"
     assert not Path("v", NEXT).exists()

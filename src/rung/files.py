@@ -53,8 +53,10 @@ def _clear_abandoned(path: Path) -> None:
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """Have `folder` be there. What had to be made for it goes again, when the block ends, if it is empty."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        if folder.is_file():
+            raise UserError(f"--out {folder} is a file; give a folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error

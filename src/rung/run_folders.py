@@ -159,8 +159,6 @@ def held(folder: Path) -> Iterator[None]:
 
     Folders that are made for it go again if nothing comes into them. Raises UserError when another process is writing.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; give a folder")
     with made_folder(folder), locked(folder) as ours:
         if ours is False:
             raise UserError(

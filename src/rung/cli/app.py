@@ -33,7 +33,8 @@ Example: rung climb my.txt
 """
 
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 VERBS: dict[str, Callable[..., int]] = {
     "climb": climb,
@@ -191,6 +192,8 @@ def _guarded(arguments: list[str], debug: bool) -> int:
             traceback.print_exc()
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return _fault(f"cannot write: {error.strerror}; make room, or write elsewhere", 2)
+        if isinstance(error, OSError) and error.errno in NO_ENTRY and error.filename is not None:
+            return _fault(f"{error.filename}: {error.strerror}; name another, or mend its permissions", 2)
         return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 

@@ -119,10 +119,10 @@ def resume(
 
 
 def follow(
-    group: ProcessGroup, root: str, within: str, recipe: dict[str, Any], data: str, resume: bool, stop: Any
+    group: ProcessGroup, folder: str, within: str, recipe: dict[str, Any], data: str, resume: bool, stop: Any
 ) -> None:
     """Train along with the first process, which has called for it: the same steps, nothing said or written."""
-    place = Place(Path(root), within)
+    place = Place(Path(folder), within)
     run = Run(place.folder, recipe)
     job = Job(run, place, run.task.open(Path(data)), stop=stop, resume=resume, group=group)
     for _ in trainer_of(run.model_class).train(job):
@@ -145,7 +145,7 @@ def _train(
     group = current_group() if model_class.distributed else SINGLE_PROCESS
     group.call(
         "train",
-        root=str(place.root.absolute()),
+        folder=str(place.root.absolute()),
         within=place.within,
         recipe=recipe,
         data=str(dataset.folder.absolute()),
