@@ -32,14 +32,15 @@ from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
 from rung.process_group import launched
-from rung.runs import RECIPE, Run, load, load_language_model, prepare_run, shared_tokenizer
+from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
+from rung.runs import Run, load, load_language_model, shared_tokenizer
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
 from rung.training import best, restarts, session, torchrun
 from rung.training.config import TrainingConfig
-from rung.training.experiment import Experiment, RunOptions, split_settings
+from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
 from rung.training.recipes import load_recipe
 from rung.training.trainers import Job, trainer_of
 
@@ -90,20 +91,21 @@ def train(
 def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
     """`train`, with its settings already sorted into configurations."""
     folder = experiment.run.folder(experiment.rung)
-    corpus = _prepared(experiment, folder)
-    events = restarts.start(
-        experiment.rung,
-        corpus,
-        folder,
-        task=experiment.task,
-        config=experiment.config,
-        training=experiment.training,
-        seed=experiment.run.seed,
-        device=experiment.run.device,
-        sample=_sampler(experiment.task),
-        stop=stop,
-    )
-    _watch(_with_notes(_notes(corpus), events), on_event)
+    with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
+        corpus = _prepared(experiment, place / DATA)
+        events = restarts.start(
+            experiment.rung,
+            corpus,
+            place,
+            task=experiment.task,
+            config=experiment.config,
+            training=experiment.training,
+            seed=experiment.run.seed,
+            device=experiment.run.device,
+            sample=_sampler(experiment.task),
+            stop=stop,
+        )
+        _watch(_with_notes(_notes(corpus), events), on_event)
     return load(folder)
 
 
@@ -125,21 +127,21 @@ def train_best(
     run = RunOptions(**where)
     folder = run.folder("best")
     task = task_of("language")
-    corpus = prepare_run(
-        folder, lambda place: task.prepare(data, place, DataOptions(**options)), force=run.force
-    )
-    events = best.train_best(
-        corpus,
-        folder,
-        training=TrainingConfig(**training),
-        seed=run.seed,
-        device=run.device,
-        sample=short_sample,
-        stop=stop,
-    )
-    for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
-        if on_event is not None:
-            on_event(name, event)
+    reading = DataOptions(**options)
+    with new_run(folder, force=run.force, inputs=inputs_of(data, reading), parts=[best.PARTS]) as place:
+        corpus = task.prepare(data, place / DATA, reading)
+        events = best.train_best(
+            corpus,
+            place,
+            training=TrainingConfig(**training),
+            seed=run.seed,
+            device=run.device,
+            sample=short_sample,
+            stop=stop,
+        )
+        for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
+            if on_event is not None:
+                on_event(name, event)
     return load(folder)
 
 
@@ -177,7 +179,8 @@ def find_lr(
 ) -> Sweep | None:
     """Sweep the learning rate over a hundred steps and suggest one; nothing is trained. None when stopped.
 
-    Everything as in `train`; the folder, by default the next free `runs/RUNG-lr`, gets a picture, `lr_finder.svg`.
+    Everything as in `train`; the folder, by default the next free `runs/RUNG-lr`, gets a picture, `lr_finder.svg`. A
+    run that is there stays.
 
     Raises UserError when something in the input is at fault or the loss never falls.
     """
@@ -196,22 +199,29 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
     from rung.training import gradient, lr_finder
 
     folder = experiment.run.folder(f"{rung}-lr")
-    corpus = _prepared(experiment, folder)
-    recipe, _ = session.describe(
-        rung,
-        corpus,
-        task=experiment.task,
-        config=experiment.config,
-        training=experiment.training,
-        seed=experiment.run.seed,
-        device=experiment.run.device,
-    )
-    for event in _with_notes(_notes(corpus), gradient.sweep(Job(Run(folder, recipe), corpus, stop=stop))):
-        if isinstance(event, lr_finder.Sweep):
-            lr_finder.plot(event, folder / lr_finder.PICTURE)
-            return event
-        if on_event is not None:
-            on_event(event)
+    check_apart(folder, experiment.inputs, [PICTURE])
+    if (folder / PICTURE).exists() and not experiment.run.force:
+        raise UserError(
+            f"{folder / PICTURE} is there already; choose another --out, or give --force to overwrite it"
+        )
+    with beside_run(folder) as place:
+        corpus = _prepared(experiment, place / DATA)
+        recipe, _ = session.describe(
+            rung,
+            corpus,
+            task=experiment.task,
+            config=experiment.config,
+            training=experiment.training,
+            seed=experiment.run.seed,
+            device=experiment.run.device,
+        )
+        events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop))
+        for event in _with_notes(_notes(corpus), events):
+            if isinstance(event, lr_finder.Sweep):
+                lr_finder.plot(event, folder / PICTURE)
+                return event
+            if on_event is not None:
+                on_event(event)
     return None
 
 
@@ -221,7 +231,8 @@ def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _nev
     Raises UserError when there is no such run or it has finished.
     """
     run = load(path)
-    _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
+    with held(run.folder):
+        _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
     return load(path)
 
 
@@ -340,15 +351,10 @@ def _sampler(task: str) -> Callable[[Any, Any], str] | None:
 
 
 def _prepared(experiment: Experiment, folder: Path) -> Any:
-    """The experiment's data, read into the run's folder."""
+    """The experiment's data, read into `folder`."""
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
-    task = task_of(experiment.task)
-    return prepare_run(
-        folder,
-        lambda place: task.prepare(experiment.data, place, experiment.options, tokenizer),
-        force=experiment.run.force,
-    )
+    return task_of(experiment.task).prepare(experiment.data, folder, experiment.options, tokenizer)
 
 
 def _notes(dataset: Any) -> list[Note]:

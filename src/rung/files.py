@@ -2,38 +2,93 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rung.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # no such thing on this system
+    fcntl = None
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, it takes `path`'s place.
 
-    A reader sees the old file or the new one, never half of one, even after `kill -9`.
-    Raises UserError when the folder can't be written to or the disk is full.
+    A reader sees the old file or the new one, never half of one, even after `kill -9`; what that left behind goes with
+    the next write to `path`. Raises UserError when the folder can't be written to or the disk is full.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        temporary = None
+        _clear_abandoned(path)
+        temporary.touch()
+        with locked(temporary):
+            try:
+                yield temporary
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove the temporary neighbours of `path` that nobody is writing any more."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError), locked(left) as ours:
+            if ours:
+                left.unlink()
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Have `folder` be there. What had to be made for it goes again, when the block ends, if it is empty."""
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        if folder.is_file():
+            raise UserError(f"--out {folder} is a file; give a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            for path in missing:
+                path.rmdir()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool | None]:
+    """Lock a file or a folder until the block ends, or the process does.
+
+    Yields True, or False when another has locked it, or None when that can't be known: there are no locks here.
+    """
+    ours, handle = None, None
+    if fcntl is not None:
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                ours = True
+            except BlockingIOError:
+                ours = False
+    try:
+        yield ours
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

@@ -8,52 +8,32 @@
     data/               the tokenised text, mapped from disk; the model works without it, so leave it out of what you
                         hand on if the text is private
 
-Files are written whole or not at all.
+Files are written whole or not at all; how one run takes the place of another is in `rung.run_folders`.
 """
 
 from __future__ import annotations
 
 import datetime
 import platform
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rung.errors import UserError
-from rung.files import cannot_write, read_json, write_json
+from rung.files import read_json, write_json
 from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import check_count, check_kind, damaged, from_json, opening
+from rung.run_folders import DATA, MODEL, RECIPE, TOKENIZER, Place, settle
+from rung.run_folders import EVENTS as EVENTS
 from rung.tasks import task_of
-from rung.tasks.base import Dataset, Task
+from rung.tasks.base import Task
 from rung.tensors import load_tensors, save_tensors
 from rung.text.tokenizers import Tokenizer, load_tokenizer
 from rung.version import __version__
-
-D = TypeVar("D", bound=Dataset)
-
-RECIPE = "run.json"
-MODEL = "model.safetensors"
-TOKENIZER = "tokenizer.json"
-EVENTS = "events.jsonl"
-DATA = "data"
-
-_OURS = (
-    RECIPE,
-    MODEL,
-    TOKENIZER,
-    EVENTS,
-    DATA,
-    "checkpoints",
-    "report.html",
-    "report.json",
-    "restarts",
-    "lr_finder.svg",
-)
 
 
 @dataclass(frozen=True)
@@ -141,6 +121,7 @@ def load(path: str | Path) -> Run:
         known = sorted(found.parent.as_posix() for found in Path("runs").glob("**/" + RECIPE))[:5]
         hint = f" (runs here: {', '.join(known)})" if known else "; make one with 'rung train RUNG DATA'"
         raise UserError(f"there is no run folder {path}{hint}")
+    settle(folder)
     if not (folder / RECIPE).exists():
         inside = sorted(found.parent.name for found in folder.glob("*/" + RECIPE))
         hint = f"; it holds these runs: {', '.join(f'{path}/{name}' for name in inside)}" if inside else ""
@@ -220,69 +201,12 @@ def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:
     return tokenizers[0]
 
 
-def check_free(folder: Path, *, force: bool) -> None:
-    """Raise UserError when `folder` can't take a new run: something is there and `force` isn't given."""
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"--out {folder} is a file; give a folder")
-        if folder.is_dir() and any(folder.iterdir()):
-            if not any((folder / name).exists() for name in (RECIPE, "report.json", DATA)):
-                raise UserError(f"{folder} holds files that are no run; choose another --out")
-            if not force:
-                raise UserError(
-                    f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
-                )
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def prepare_run(folder: Path, prepare: Callable[[Path], D], *, force: bool) -> D:
-    """Make `folder` ready for a new run: the corpus that `prepare` writes into its `data/`, and nothing else of ours.
-
-    An older run there goes only once the new corpus is complete, so a mistyped source costs nothing.
-    """
-    check_free(folder, force=force)
-    new = not folder.exists()
-    try:
-        corpus = prepare(folder / DATA)
-        clear(folder, keep=(DATA,))
-    except BaseException:
-        if new and folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return corpus
-
-
-def clear(folder: Path, *, keep: Sequence[str] = ()) -> None:
-    """Remove what a run or a climb wrote into `folder`; other files stay. Raises UserError when that can't be done."""
-    try:
-        for name in _OURS:
-            path = folder / name
-            if name in keep:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def free_folder(name: str) -> Path:
-    """`runs/NAME`, or `runs/NAME-2`, `-3`, ... when that is taken."""
-    folder, n = Path("runs") / name, 1
-    while folder.exists():
-        n += 1
-        folder = Path("runs") / f"{name}-{n}"
-    return folder
-
-
-def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
+def write_recipe(folder: Path | Place, recipe: dict[str, Any]) -> None:
     """Write `run.json`."""
     write_json(folder / RECIPE, recipe)
 
 
-def write_imported(folder: Path, model: Model, tokenizer: str | None, data: dict[str, Any]) -> None:
+def write_imported(folder: Path | Place, model: Model, tokenizer: str | None, data: dict[str, Any]) -> None:
     """Write the `run.json` of a model that was trained elsewhere.
 
     Args:
@@ -313,7 +237,7 @@ def write_imported(folder: Path, model: Model, tokenizer: str | None, data: dict
     write_recipe(folder, recipe)
 
 
-def save_model(folder: Path, model: Model) -> None:
+def save_model(folder: Path | Place, model: Model) -> None:
     """Write `model.safetensors`."""
     save_tensors(folder / MODEL, model.tensors(), {"rung": model.rung})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,19 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
         export_hf(run, tmp_path / "hf")
     export_hf(run, tmp_path / "hf", force=True)
     assert (tmp_path / "hf" / "mine").exists()
+
+
+def test_no_run_is_written_over(tmp_path: Path) -> None:
+    run = small_run(tmp_path)
+    before = (run.folder / "model.safetensors").read_bytes()
+    (tmp_path / "link").symlink_to(run.folder)
+    for out in (run.folder, tmp_path / "link", run.folder / "data"):
+        with pytest.raises(UserError, match="part of the run"):
+            export_hf(run, out, force=True)
+    shutil.copytree(run.folder, tmp_path / "other")
+    with pytest.raises(UserError, match="holds a run"):
+        export_hf(run, tmp_path / "other", force=True)
+    assert (run.folder / "model.safetensors").read_bytes() == before
 
 
 def test_from_the_command_line(

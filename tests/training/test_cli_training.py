@@ -56,6 +56,26 @@ def test_what_counts_has_no_such_flags(text: Path, capsys):
         assert flag in out
 
 
+def test_a_resumed_run_keeps_its_settings_and_says_so(text: Path, capsys):
+    assert rung(capsys, "train", "neural-bigram", text, "--steps", "2", "--out", "r")[0] == 0
+    for flags in (
+        ["--steps", "9"],
+        ["--lr=1"],
+        ["--out", "x"],
+        ["--order", "3", "--seed", "1"],
+        ["--find-lr"],
+    ):
+        code, _, err = rung(capsys, "train", "--resume", "r", *flags)
+        assert code == 2
+        if flags[0] != "--order":  # no setting of this rung
+            assert err.startswith(
+                f"rung: {flags[0].split('=')[0]} does not go with --resume: a resumed run keeps"
+            )
+        assert err.count("\n") == 1
+    assert "give rung train --resume RUN alone" in rung(capsys, "train", "gpt", text, "--resume", "r")[2]
+    assert "finished already" in rung(capsys, "train", "--resume", "r", "--quiet")[2]
+
+
 def test_flags_reach_the_recipe(text: Path, capsys):
     flags = [
         "--optimizer",

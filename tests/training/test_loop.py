@@ -143,8 +143,7 @@ def test_a_loss_far_above_an_even_guess_is_divergence(text: Path, tmp_path: Path
 def test_a_training_that_diverges_at_once_keeps_nothing_and_says_so(text: Path, tmp_path: Path):
     with pytest.raises(UserError, match="nothing was kept"):
         api.train("gpt", text, out=tmp_path / "r", steps=60, lr=1e30, clip=0, **TINY)
-    with pytest.raises(UserError, match="has not finished"):
-        _ = rung.load(tmp_path / "r").model
+    assert not (tmp_path / "r").exists()
 
 
 def test_ctrl_c_saves_a_checkpoint_and_the_rest_is_the_same(text: Path, tmp_path: Path):

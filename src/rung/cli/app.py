@@ -23,7 +23,7 @@ from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
-from rung.cli.training import climb, recipes, train, train_best, train_command
+from rung.cli.training import check_resumed, climb, recipes, train, train_best, train_command
 from rung.errors import Stopped, UserError, nearest
 from rung.models import RUNGS, tasks_with
 from rung.version import __version__
@@ -36,6 +36,9 @@ HELP = """Train, measure, compare and use small language models on your own text
 Example: rung climb my.txt
 """
 
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 VERBS: dict[str, Callable[..., int]] = {
     "climb": climb,
@@ -239,8 +242,10 @@ def _guarded(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return _fault("cannot write: no space left on the device; make room, or write elsewhere", 2)
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return _fault(f"cannot write: {error.strerror}; make room, or write elsewhere", 2)
+        if isinstance(error, OSError) and error.errno in NO_ENTRY and error.filename is not None:
+            return _fault(f"{error.filename}: {error.strerror}; name another, or mend its permissions", 2)
         return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 
@@ -252,6 +257,8 @@ def _obey(arguments: list[str]) -> Any:
         and arguments[1] != "best"
     ):
         tasks_with(arguments[1])  # an unknown name is told what is near it
+    if arguments[:1] == ["train"]:
+        check_resumed(arguments[1:])
     app = app_for(arguments)
     check_options(app, arguments)
     return app(arguments)

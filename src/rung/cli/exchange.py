@@ -47,9 +47,9 @@ def import_(
         out: the run's folder; by default runs/imported.
         force: overwrite the run that is there.
     """
-    from rung import runs
+    from rung.run_folders import free_folder
 
-    folder = out if out is not None else runs.free_folder("imported")
+    folder = out if out is not None else free_folder("imported")
     if format == "hf":
         from rung.exchange.hugging_face import import_hf
 

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rung.cli.common import Text, no_option, show_json
 from rung.errors import UserError, nearest
 from rung.inspection.boundary import Curve, Frame, draw, frame_indices
-from rung.runs import free_folder
+from rung.run_folders import free_folder
 from rung.scratch import datasets
 from rung.scratch import logistic as logistic_model
 from rung.scratch import network as network_model

@@ -111,6 +111,34 @@ def train(
     return show_run(trained, json)
 
 
+def check_resumed(arguments: list[str]) -> None:
+    """Raise UserError for what stands beside --resume and would be another training."""
+    names = [part.partition("=")[0] for part in arguments if part.startswith("--")]
+    if "--resume" not in names:
+        return
+    from rung import runs
+    from rung.training.config import TrainingConfig, setting_names
+    from rung.training.experiment import RunOptions
+
+    keeps = "a resumed run keeps its text and settings"
+    if not arguments[0].startswith("-"):
+        raise UserError(
+            f"{arguments[0]!r} does not go with --resume: {keeps}; give rung train --resume RUN alone"
+        )
+    place = next(i for i, part in enumerate(arguments) if part.partition("=")[0] == "--resume")
+    _, given, value = arguments[place].partition("=")
+    path = value if given else next(iter(arguments[place + 1 : place + 2]), "")
+    run = runs.load(path)
+    configs = (TrainingConfig, RunOptions, run.task.options_class, run.model_class.config_class)
+    known = {"recipe", "find_lr", *(name for config in configs for name in setting_names(config))}
+    for name in names:
+        if name[2:].replace("-", "_") in known:
+            raise UserError(
+                f"{name} does not go with --resume: {keeps} ({run.folder / runs.RECIPE}); leave it out, or train anew "
+                "with another --out"
+            )
+
+
 def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
     """Train as a recipe says; show ours beside the published number."""
     from rung import api, terminal
@@ -326,7 +354,7 @@ def show_run(run: Run, json: bool) -> int:
 
 def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
     """What a sweep of the learning rate found."""
-    from rung.training.lr_finder import PICTURE
+    from rung.run_folders import PICTURE
 
     if found is None:
         return stopped("; nothing was found out yet")

@@ -24,12 +24,13 @@ from rung.generation.sampling import Sampling, generate
 from rung.measure import bits_of
 from rung.models import RUNGS, rung_class
 from rung.models.mix import Mix, MixConfig
-from rung.runs import Run, clear, load, prepare_run, versions
+from rung.run_folders import DATA, REPORT, Place, new_run
+from rung.runs import Run, load, versions
 from rung.tasks.base import Dataset, Pieces, Task
 from rung.text.facts import notes
 from rung.training import restarts
 from rung.training.config import TrainingConfig
-from rung.training.experiment import RunOptions
+from rung.training.experiment import RunOptions, inputs_of
 from rung.training.session import check_seed
 from rung.training.trainers import Sampler
 
@@ -70,10 +71,26 @@ def climb(
     """
     _check_rungs(rungs, task)
     check_seed(run.seed)
-    corpus = prepare_run(folder, lambda place: task.prepare(data, place, options), force=run.force)
-    for name in RUNGS[task.name]:  # an older climb's
-        if (folder / name).is_dir():
-            clear(folder / name)
+    parts = tuple(RUNGS[task.name])
+    with new_run(folder, force=run.force, inputs=inputs_of(data, options), parts=parts) as place:
+        corpus = task.prepare(data, place / DATA, options)
+        return _climb(corpus, place, task, rungs, options, training, run, sample, on_event, stop, command)
+
+
+def _climb(
+    corpus: Dataset,
+    place: Place,
+    task: Task[Any],
+    rungs: tuple[str, ...],
+    options: Any,
+    training: TrainingConfig,
+    run: RunOptions,
+    sample: Sampler | None,
+    on_event: Callable[[str, Event], None] | None,
+    stop: Callable[[], bool],
+    command: str,
+) -> dict[str, Any]:
+    """`climb`, with the data read into `place`. An older climb there goes when the last of the new runs stands."""
     if "test" not in corpus.splits:
         raise UserError("the climb is measured on test text: give --test FILE, or a --split with some")
     if "mix" in rungs and "validation" not in corpus.splits:
@@ -86,12 +103,14 @@ def climb(
     pieces = task.pieces(corpus, "test")
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
+    trained_alone = [name for name in rungs if name != "mix"]
     for name in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
+        part = place.part(name, replaces=name == trained_alone[-1])
         recorder = _Recorder()
         for event in restarts.start(
             name,
-            corpus.link(folder / name / "data"),
-            folder / name,
+            task.open(place / DATA).link(part / DATA),
+            part,
             task=task.name,
             config=MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None,
             training=training,
@@ -104,21 +123,21 @@ def climb(
             if on_event is not None:
                 on_event(name, event)
         recorder.keep_best()
-        trained = load(folder / name)
+        trained = load(part / "")
         if trained.recipe["status"] != "finished":
             break
         if on_event is not None:
             on_event(name, Phase(f"measuring {task.size_of(corpus.facts['parts']['test'], 'test ')}"))
         scores = task.scores(trained.model, corpus, "test")
         nats[name] = pieces.nats(scores)
-        rows.append(_row(name, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
+        rows.append(_row(part.folder, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
         if name == "mix":
             _count_parts(rows[-1], trained, rows[:-1])
         if stop():
             break
     if not rows:
         raise Stopped(
-            f"stopped before any rung was finished; go on with 'rung train --resume {folder / rungs[0]}'"
+            f"stopped before any rung was finished; go on with 'rung train --resume {place.folder / rungs[0]}'"
         )
     best = min(rows, key=bits_of)
     report = {
@@ -128,9 +147,10 @@ def climb(
         "level_with_best": level_with_best(rows, nats, pieces.units, seed=run.seed),
         "best": best["name"],
     }
-    write_json(folder / "report.json", report)
-    with atomic_path(folder / "report.html") as temporary:
+    write_json(place / REPORT, report)
+    with atomic_path(place / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8")
+    place.stand()
     return report
 
 
@@ -168,7 +188,7 @@ def _steps(
 
 
 def _row(
-    name: str,
+    folder: Path,
     run: Run,
     corpus: Dataset,
     scores: np.ndarray,
@@ -183,8 +203,8 @@ def _row(
     result = run.recipe["result"]
     key = next(iter(key for key in measured if key.startswith("bits_per_")))
     return {
-        "name": name,
-        "run": run.folder.as_posix(),
+        "name": run.rung,
+        "run": folder.as_posix(),
         key: measured[key],
         "ci95": list(interval) if interval is not None else None,
         **{column.key: measured[column.key] for column in run.task.columns},

@@ -33,6 +33,7 @@ from rung.errors import UserError
 from rung.evaluation.keep import NAMES, Keep
 from rung.files import atomic_path
 from rung.models.base import CountedModel
+from rung.run_folders import check_no_run
 from rung.runs import Run
 from rung.tasks.language import Columns, score_batch
 from rung.text.formats import ROW_FORMATS, split_suffixes
@@ -90,6 +91,8 @@ class Scoring:
 
         Raises UserError when a name, a suffix or the expression is wrong.
         """
+        if out is not None:
+            check_no_run(out, run.folder)
         self._run = run
         self._keep = None if keep is None else Keep(keep)
         self._records = open_records(file, field, whole=out is not None, reserved=RESERVED)

@@ -8,7 +8,8 @@ from rung.errors import UserError
 from rung.exchange.arpa_format import EOS, UNK, arpa_names, write_arpa
 from rung.exchange.arpa_reading import read_arpa
 from rung.models.counting.ngram import NGram
-from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
+from rung.run_folders import TOKENIZER, check_no_run, new_run
+from rung.runs import Run, load, save_model, write_imported
 from rung.text.tokenizers import WhitespaceTokenizer
 
 
@@ -19,6 +20,7 @@ def export_arpa(run: Run, path: Path) -> None:
     """
     if not isinstance(run.model, NGram):
         raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
+    check_no_run(path, run.folder)
     tokenizer = run.tokenizer
     imported = isinstance(tokenizer, WhitespaceTokenizer)
     names = [*tokenizer.words, EOS] if imported else arpa_names(tokenizer.token_bytes)
@@ -32,15 +34,15 @@ def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:
     `<unk>`. So this tokeniser, unlike Rung's own, is not lossless. A document is a line.
     """
     model, names = read_arpa(path)
-    check_free(folder, force=force)
-    clear(folder)
     tokenizer = WhitespaceTokenizer(names[: model.end], names.index(UNK))
-    tokenizer.save(folder / TOKENIZER)
-    save_model(folder, model)
-    write_imported(
-        folder,
-        model,
-        tokenizer.kind,
-        {"source": {"data": path.name, "documents": "lines"}, "imported": "arpa"},
-    )
+    with new_run(folder, force=force, inputs=[path], resumable=False) as place:
+        tokenizer.save(place / TOKENIZER)
+        save_model(place, model)
+        write_imported(
+            place,
+            model,
+            tokenizer.kind,
+            {"source": {"data": path.name, "documents": "lines"}, "imported": "arpa"},
+        )
+        place.stand()
     return load(folder)

@@ -19,7 +19,8 @@ from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_token
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.decoder import GPT
-from rung.runs import TOKENIZER, Run, check_free, clear, load, save_model, write_imported
+from rung.run_folders import TOKENIZER, check_no_run, is_run, new_run, written_into
+from rung.runs import Run, load, save_model, write_imported
 from rung.tensors import save_tensors
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
 
 
 def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
@@ -38,26 +40,28 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
         raise UserError(f"{run.folder} is a {run.rung}; only gpt runs can be written for transformers")
     config, weights = to_transformers(run.model)
     tokenizer = to_tokenizer_json(run.tokenizer)
-    if not force and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; choose another --out, or give --force to write into it")
+    check_no_run(folder, run.folder)
+    if is_run(folder):
+        raise UserError(f"{folder} holds a run, whose files would be overwritten; choose another --out")
     marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
-    write_json(folder / "config.json", config)
-    write_json(
-        folder / "generation_config.json",
-        {"bos_token_id": run.model.end, "eos_token_id": run.model.end, "pad_token_id": run.model.end},
-    )
-    with atomic_path(folder / "tokenizer.json") as temporary:
-        temporary.write_text(tokenizer, encoding="utf-8")
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-            "model_max_length": run.model.context,
-            **marks,
-        },
-    )
-    save_tensors(folder / WEIGHTS, weights, {"format": "pt"})
+    with written_into(folder, force=force) as place:
+        write_json(
+            place / "generation_config.json",
+            {"bos_token_id": run.model.end, "eos_token_id": run.model.end, "pad_token_id": run.model.end},
+        )
+        with atomic_path(place / "tokenizer.json") as temporary:
+            temporary.write_text(tokenizer, encoding="utf-8")
+        write_json(
+            place / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "clean_up_tokenization_spaces": False,
+                "model_max_length": run.model.context,
+                **marks,
+            },
+        )
+        save_tensors(place / WEIGHTS, weights, {"format": "pt"})
+        write_json(place / CONFIG, config)
 
 
 def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
@@ -82,20 +86,20 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
     found = read_tokenizer(path, model.end, model.vocab_size)
-    check_free(folder, force=force)
-    clear(folder)
     data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}
     begin, end = marks_of(config)
     if begin != end:
         data["marks"] = {"bos_token_id": begin, "eos_token_id": end}
-    if isinstance(found, str):
-        data["no_tokenizer"] = found
-    else:
-        tokenizer, order = found
-        model = _reordered(model, order)
-        tokenizer.save(folder / TOKENIZER)
-    save_model(folder, model)
-    write_imported(folder, model, None if isinstance(found, str) else found[0].kind, data)
+    with new_run(folder, force=force, inputs=[path], resumable=False) as place:
+        if isinstance(found, str):
+            data["no_tokenizer"] = found
+        else:
+            tokenizer, order = found
+            model = _reordered(model, order)
+            tokenizer.save(place / TOKENIZER)
+        save_model(place, model)
+        write_imported(place, model, None if isinstance(found, str) else found[0].kind, data)
+        place.stand()
     return load(folder)
 
 

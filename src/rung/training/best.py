@@ -30,7 +30,8 @@ from rung.files import atomic_path
 from rung.measure import bits_of
 from rung.models import rung_class
 from rung.models.mix import MixConfig
-from rung.runs import EVENTS, MODEL, Run, clear, load, write_recipe
+from rung.run_folders import DATA, EVENTS, MODEL, Place
+from rung.runs import Run, load, write_recipe
 from rung.text.corpus import Corpus
 from rung.training import restarts
 from rung.training.config import TrainingConfig
@@ -61,7 +62,7 @@ PARTS = "parts"
 
 def train_best(
     corpus: Corpus,
-    folder: Path,
+    place: Place,
     *,
     training: TrainingConfig,
     seed: int = 0,
@@ -69,7 +70,9 @@ def train_best(
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Event]]:
-    """Spend `training.minutes` on `corpus`; `folder`, which holds the corpus as `data/`, becomes the mixture's run.
+    """Spend `training.minutes` on `corpus`; `place`, which holds the corpus as `data/`, becomes the mixture's run.
+
+    With the first checkpoint of a transformer an older run in its folder goes.
 
     Yields the name of the part at work and its event.
 
@@ -80,10 +83,7 @@ def train_best(
     if training.steps is not None or training.tokens is not None:
         raise UserError("best has a budget in minutes: give --minutes M, not --steps or --tokens")
     minutes = training.minutes if training.minutes is not None else DEFAULT_MINUTES
-    parts = folder / PARTS
-    if parts.exists():
-        for old in parts.iterdir():
-            clear(old)
+    parts = place.folder / PARTS
     tried: list[dict[str, Any]] = []
 
     def left() -> float:
@@ -93,10 +93,11 @@ def train_best(
     def train_part(
         name: str, rung: str, settings: dict[str, str], budget: float | None, seed: int = seed
     ) -> Iterator[tuple[str, Event]]:
+        part = place.part(f"{PARTS}/{name}", replaces=rung not in COUNTED)
         for event in restarts.start(
             rung,
-            corpus.link(parts / name / "data"),
-            parts / name,
+            replace(corpus, folder=place / DATA).link(part / DATA),
+            part,
             config=rung_class(rung).config_class(**settings) if settings else None,
             training=None if budget is None else replace(training, minutes=budget),
             seed=seed,
@@ -105,11 +106,11 @@ def train_best(
             stop=stop,
         ):
             yield name, event
-        run = load(parts / name)
+        run = load(part / "")
         if run.recipe["status"] != "finished":
             raise Stopped(
-                f"stopped; go on with 'rung train --resume {run.folder}', then mix what there is: "
-                f"'rung train mix DATA --runs {' '.join(str(parts / entry['name']) for entry in tried)} {run.folder}'"
+                f"stopped; go on with 'rung train --resume {part.folder}', then mix what there is: "
+                f"'rung train mix DATA --runs {' '.join(str(parts / entry['name']) for entry in tried)} {part.folder}'"
             )
         tried.append(_outcome(name, run, settings))
 
@@ -136,24 +137,25 @@ def train_best(
         )
         if lowest["name"] not in kept:
             kept.append(lowest["name"])
+    place.stand()
     for event in restarts.start(
         "mix",
-        corpus,
-        folder,
+        replace(corpus, folder=place / DATA),
+        place,
         config=MixConfig(tuple(str(parts / name) for name in kept)),
         seed=seed,
         stop=stop,
     ):
         yield "best", event
-    run = load(folder)
+    run = load(place.folder)
     recipe = run.recipe
     tried.append(_outcome("mix", run, {}))
     lowest = min(tried, key=lambda entry: entry["bits_per_byte"])
     if lowest["name"] != "mix":
         yield "best", Note(f"{lowest['name']} alone is lower than the mixture, so it is what is kept")
-        recipe = _adopt(parts / lowest["name"], folder)
+        recipe = _adopt(parts / lowest["name"], place.folder)
     recipe["result"]["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
-    write_recipe(folder, recipe | {"tried": tried})
+    write_recipe(place, recipe | {"tried": tried})
 
 
 def plan(trials: list[dict[str, Any]], seconds: float, n_tokens: int) -> list[tuple[dict[str, Any], float]]:

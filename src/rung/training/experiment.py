@@ -14,7 +14,7 @@ from typing import Any
 from rung.errors import UserError, nearest
 from rung.models import rung_class
 from rung.numbers import numbers_checked
-from rung.runs import free_folder
+from rung.run_folders import free_folder
 from rung.tasks import task_from, task_of
 from rung.training.config import TrainingConfig, setting_names
 from rung.training.trainers import check_settings
@@ -71,6 +71,11 @@ class Experiment:
     def model_class(self) -> Any:
         return rung_class(self.rung, self.task)
 
+    @property
+    def inputs(self) -> tuple[str | Path, ...]:
+        """What it is made from; its folder must not hold any of it."""
+        return (*inputs_of(self.data, self.options), *getattr(self.config, "runs", ()))
+
     @staticmethod
     def of(rung: str, data: str | Path, settings: Mapping[str, Any]) -> Experiment:
         """The experiment with these settings, by name, `task` among them; without it, what the settings are of.
@@ -94,6 +99,12 @@ class Experiment:
             options_class(**options),
             RunOptions(**run),
         )
+
+
+def inputs_of(data: str | Path, options: Any) -> tuple[str | Path, ...]:
+    """The sources that are read: the data, and the held-out texts that a task's options name."""
+    named = (getattr(options, name, None) for name in ("val", "test"))
+    return (data, *(source for source in named if source is not None))
 
 
 def split_settings(settings: Mapping[str, Any], *configs: type) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ class TorchTrainer(Trainer):
             model.network,
             batches,
             training,
-            job.run.folder,
+            job.place,
             seed=job.seed,
             evaluate=evaluate if "validation" in dataset.splits else None,
             first_loss=lambda loss: health.first_loss(loss, task.n_classes(model), task.target),

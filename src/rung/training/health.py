@@ -73,5 +73,11 @@ def explaining_out_of_memory(config: TrainingConfig) -> Iterator[None]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether there was not enough memory; on a CPU torch says so only in words."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        words in str(error) for words in ("DefaultCPUAllocator", "not enough memory", "out of memory")
+        words in str(error)
+        for words in (
+            "DefaultCPUAllocator",
+            "not enough memory",
+            "out of memory",
+            "size calculation overflowed",
+        )
     )

@@ -30,6 +30,7 @@ from rung.models.networks.mlp import BatchNorm
 from rung.models.networks.torch_model import TrainableModule
 from rung.opening import check_finite, opening
 from rung.process_group import ProcessGroup
+from rung.run_folders import LAST, Place
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
 from rung.training.checkpoint import load_checkpoint, save_checkpoint
@@ -39,7 +40,6 @@ from rung.training.parallel import DataParallel
 from rung.training.precision import computing
 from rung.training.progress import (
     BEST,
-    LAST,
     Progress,
     checkpoint_is_due,
     diverged_note,
@@ -54,7 +54,7 @@ def train_network(
     network: TrainableModule,
     batches: Batches,
     config: TrainingConfig,
-    folder: Path,
+    folder: Path | Place,
     *,
     seed: int,
     evaluate: Callable[[], Measure] | None,

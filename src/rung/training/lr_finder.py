@@ -36,8 +36,6 @@ SMOOTHED = 2.0
 """Standard deviation, in steps, of the Gaussian that the losses are smoothed with; it looks both ways, so that
 the curve is not shifted."""
 
-PICTURE = "lr_finder.svg"
-
 
 @dataclass(frozen=True)
 class Sweep:

@@ -15,7 +15,6 @@ from rung.training.config import TrainingConfig
 EVALUATIONS = 5
 EVALUATION_SHARE = 1 / 7
 HOPELESS = 10.0
-LAST = "checkpoints/last.safetensors"
 BEST = "checkpoints/best.safetensors"
 CHECKPOINT_SECONDS = 30.0
 LARGEST = 1 << 48

@@ -17,13 +17,13 @@ from rung.files import atomic_path
 from rung.measure import bits_of, in_words
 from rung.models.base import check_size
 from rung.opening import opening
-from rung.runs import EVENTS, MODEL, RECIPE, TOKENIZER, Run, load, write_recipe
+from rung.run_folders import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER, Place
+from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
 from rung.training import session
 from rung.training.config import TrainingConfig
 from rung.training.journal import Journal
-from rung.training.progress import LAST
 from rung.training.trainers import Sampler, trainer_of, training_of
 
 RESTARTS = "restarts"
@@ -32,7 +32,7 @@ RESTARTS = "restarts"
 def start(
     rung: str,
     dataset: Dataset,
-    folder: Path,
+    place: Path | Place,
     *,
     task: str = "language",
     config: Any = None,
@@ -42,12 +42,13 @@ def start(
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train `rung` on `dataset` into `folder`, which holds the dataset as `data/` and nothing of an older run.
+    """Train `rung` on `dataset` into `place`, which holds the dataset as `data/` and nothing of an older run.
 
     Arguments as of `session.describe` and `session.start`.
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
+    place = Place(place) if isinstance(place, Path) else place
     if training is not None and training.restarts > 1 and "validation" not in dataset.splits:
         raise UserError(
             "--restarts keeps the best by validation text: give --val FILE, or a --split with some"
@@ -60,13 +61,13 @@ def start(
     if message is not None:
         yield Note(message)
     if _restarts(recipe) == 1:
-        yield from session.start(folder, dataset, recipe, sample=sample, stop=stop)
+        yield from session.start(place, dataset, recipe, sample=sample, stop=stop)
         return
-    dataset.tokenizer.save(folder / TOKENIZER)
-    write_recipe(folder, recipe)
-    if (folder / RESTARTS).exists():
-        shutil.rmtree(folder / RESTARTS)
-    yield from _train_each(Run(folder, recipe), dataset, sample, stop)
+    dataset.tokenizer.save(place / TOKENIZER)
+    write_recipe(place, recipe)
+    if (place / RESTARTS).exists():
+        shutil.rmtree(place / RESTARTS)
+    yield from _train_each(place, recipe, dataset, sample, stop)
 
 
 def resume(
@@ -82,9 +83,9 @@ def resume(
     if trainer_of(run.model_class).by_gradient:
         _check_settled(run, corpus)
     if _restarts(run.recipe) == 1:
-        yield from session.resume(run, corpus, sample=sample, stop=stop)
+        yield from session.resume(Place(run.folder), run.recipe, corpus, sample=sample, stop=stop)
     else:
-        yield from _train_each(run, corpus, sample, stop)
+        yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop)
 
 
 def _check_settled(run: Run, dataset: Dataset) -> None:
@@ -107,45 +108,52 @@ def _restarts(recipe: dict[str, Any]) -> int:
     return recipe.get("training", {}).get("restarts", 1)
 
 
+def _recipe_of(part: Place) -> dict[str, Any]:
+    return load((part / RECIPE).parent).recipe
+
+
 def _train_each(
-    run: Run, dataset: Dataset, sample: Sampler | None, stop: Callable[[], bool]
+    place: Place,
+    recipe: dict[str, Any],
+    dataset: Dataset,
+    sample: Sampler | None,
+    stop: Callable[[], bool],
 ) -> Iterator[Event]:
     """Train once for each seed, or go on with that; make the best of these runs this one."""
-    folder = run.folder / RESTARTS
-    seeds = range(run.recipe["seed"], run.recipe["seed"] + _restarts(run.recipe))
+    seeds = range(recipe["seed"], recipe["seed"] + _restarts(recipe))
     finished: dict[int, dict[str, Any]] = {}
     for seed in seeds:
-        recipe = {**run.recipe, "seed": seed, "training": {**run.recipe["training"], "restarts": 1}}
-        place = folder / str(seed)
-        if not (place / RECIPE).exists():
-            write_recipe(place, recipe)
-        if load(place).recipe["status"] != "finished":
+        own = {**recipe, "seed": seed, "training": {**recipe["training"], "restarts": 1}}
+        part = place.part(f"{RESTARTS}/{seed}")
+        if not (part / RECIPE).exists():
+            write_recipe(part, own)
+        if _recipe_of(part)["status"] != "finished":
             try:
-                yield from session.resume(Run(place, recipe), dataset, sample=sample, stop=stop)
+                yield from session.resume(part, own, dataset, sample=sample, stop=stop)
             except session.Diverged:
                 pass
             else:
-                if load(place).recipe["status"] != "finished":
+                if _recipe_of(part)["status"] != "finished":
                     return  # stopped
-        recipe = load(place).recipe
-        if recipe["status"] == "finished":
-            finished[seed] = recipe
-        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        own = _recipe_of(part)
+        if own["status"] == "finished":
+            finished[seed] = own
+        shutil.rmtree(part / CHECKPOINTS, ignore_errors=True)
         yield Note(_outcome(seed, finished))
     if not finished:
         raise session.Diverged(
-            f"all {len(seeds)} restarts of {run.folder} diverged; nothing was kept. Try a lower --lr"
+            f"all {len(seeds)} restarts of {place.folder} diverged; nothing was kept. Try a lower --lr"
         )
     best = min(finished, key=lambda seed: bits_of(finished[seed]["result"]["validation"]))
     for name in (MODEL, EVENTS):
-        with atomic_path(run.folder / name) as temporary:
-            shutil.copyfile(folder / str(best) / name, temporary)
-    with Journal(run.folder / EVENTS) as journal:
+        with atomic_path(place / name) as temporary:
+            shutil.copyfile(place / RESTARTS / str(best) / name, temporary)
+    with Journal(place / EVENTS) as journal:
         for seed in seeds:
             journal.add(Note(_outcome(seed, finished)))
         yield journal.add(Note(f"kept the one with seed {best}, the best of {len(seeds)} restarts"))
-    results = [recipe["result"] for recipe in finished.values()]
-    recipe = dict(run.recipe)
+    results = [own["result"] for own in finished.values()]
+    recipe = dict(recipe)
     recipe["status"] = "finished"
     recipe["model"] = finished[best]["model"]
     # All the restarts were needed for this result, so all their time and tokens are counted.
@@ -161,8 +169,8 @@ def _train_each(
         }
         for seed in seeds
     ]
-    write_recipe(run.folder, recipe)
-    shutil.rmtree(folder)
+    write_recipe(place, recipe)
+    shutil.rmtree(place / RESTARTS)
 
 
 def _outcome(seed: int, finished: dict[int, dict[str, Any]]) -> str:

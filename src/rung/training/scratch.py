@@ -20,13 +20,14 @@ from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.scratch import ScratchModel
 from rung.opening import check_array, check_finite, opening
+from rung.run_folders import LAST, Place
 from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
 from rung.scratch.tape import Value
 from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
-from rung.training.progress import LAST, checkpoint_is_due, diverged_note, hopeless_loss, read_progress
+from rung.training.progress import checkpoint_is_due, diverged_note, hopeless_loss, read_progress
 from rung.training.schedules import SCHEDULES
 from rung.training.trainers import Job, Trainer
 
@@ -59,7 +60,7 @@ class ScratchTrainer(Trainer):
             model,
             batches,
             config,
-            job.run.folder,
+            job.place,
             evaluate=evaluate if "validation" in dataset.splits else None,
             hopeless=hopeless_loss(task.n_classes(model)),
             sample=None if job.sample is None else partial(job.sample, model, dataset),
@@ -73,7 +74,7 @@ def train_model(
     model: ScratchModel[Any],
     batches: Batches,
     config: TrainingConfig,
-    folder: Path,
+    folder: Path | Place,
     *,
     evaluate: Callable[[], Measure] | None = None,
     hopeless: float = math.inf,

@@ -1,7 +1,8 @@
 """One training from data to a finished run folder, as a stream of events; and the same, gone on with after a stop.
 
 The recipe, `run.json`, is written before the first step and again with the result after the last, so a folder always
-says what it is and `resume` needs nothing but the folder.
+says what it is and `resume` needs nothing but the folder. With the first checkpoint, or at the end, the run stands: an
+older one that it replaces goes (`rung.run_folders`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from rung.errors import UserError
-from rung.events import Evaluation, Event, Finished, Note, Phase
+from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase
 from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup, current_group
-from rung.runs import EVENTS, MODEL, TOKENIZER, Run, save_model, versions, write_recipe
+from rung.run_folders import EVENTS, LAST, MODEL, TOKENIZER, Place
+from rung.runs import Run, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
@@ -27,7 +29,6 @@ from rung.training.config import TrainingConfig
 from rung.training.device import check_device
 from rung.training.diagnosis import diagnose
 from rung.training.journal import Journal, loss_curves
-from rung.training.progress import LAST
 from rung.training.trainers import Job, Sampler, trainer_of
 
 
@@ -83,96 +84,107 @@ def describe(
 
 
 def start(
-    folder: Path,
+    place: Place,
     dataset: Dataset,
     recipe: dict[str, Any],
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train what `recipe` says into `folder`, which holds the dataset as `data/` and nothing of an older run.
+    """Train what `recipe` says into `place`, which holds the dataset as `data/` and nothing of an older run.
 
     Args:
-        folder: where the run is written.
-        dataset: `folder / "data"` is this very dataset.
+        place: where the run is written.
+        dataset: `place / "data"` is this very dataset.
         recipe: of `describe`.
         sample: writes a short text with the model, now and then.
         stop: asked after every step; True saves a checkpoint and ends the stream.
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
-    dataset.tokenizer.save(folder / TOKENIZER)
-    write_recipe(folder, recipe)
-    yield from _train(Run(folder, recipe), dataset, sample, stop, resume=False)
+    dataset.tokenizer.save(place / TOKENIZER)
+    write_recipe(place, recipe)
+    yield from _train(place, recipe, dataset, sample, stop, resume=False)
 
 
 def resume(
-    run: Run,
+    place: Place,
+    recipe: dict[str, Any],
     dataset: Dataset,
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Go on with a run from its last checkpoint, or from its beginning when there is none yet."""
-    yield from _train(run, dataset, sample, stop, resume=True)
+    yield from _train(place, recipe, dataset, sample, stop, resume=True)
 
 
 def follow(
-    group: ProcessGroup, folder: str, recipe: dict[str, Any], data: str, resume: bool, stop: Any
+    group: ProcessGroup, folder: str, within: str, recipe: dict[str, Any], data: str, resume: bool, stop: Any
 ) -> None:
     """Train along with the first process, which has called for it: the same steps, nothing said or written."""
-    run = Run(Path(folder), recipe)
-    job = Job(run, run.task.open(Path(data)), stop=stop, resume=resume, group=group)
+    place = Place(Path(folder), within)
+    run = Run(place.folder, recipe)
+    job = Job(run, place, run.task.open(Path(data)), stop=stop, resume=resume, group=group)
     for _ in trainer_of(run.model_class).train(job):
         pass
 
 
 def _train(
-    run: Run, dataset: Dataset, sample: Sampler | None, stop: Callable[[], bool], *, resume: bool
+    place: Place,
+    recipe: dict[str, Any],
+    dataset: Dataset,
+    sample: Sampler | None,
+    stop: Callable[[], bool],
+    *,
+    resume: bool,
 ) -> Iterator[Event]:
+    run = Run(place.folder, recipe)
     model_class = run.model_class
     trainer = trainer_of(model_class)
-    last = run.folder / LAST
-    resume = resume and last.exists()
+    resume = resume and (place / LAST).exists()
     group = current_group() if model_class.distributed else SINGLE_PROCESS
     group.call(
         "train",
-        folder=str(run.folder.absolute()),
-        recipe=run.recipe,
+        folder=str(place.root.absolute()),
+        within=place.within,
+        recipe=recipe,
         data=str(dataset.folder.absolute()),
         resume=resume,
     )
-    job = Job(run, dataset, sample, stop, resume, group)
+    job = Job(run, place, dataset, sample, stop, resume, group)
     model: Model | None = None
     finished: Finished | None = None
     best: Evaluation | None = None
-    with Journal(run.folder / EVENTS) as journal:
-        journal.rewind(_checkpoint_step(last) if resume else None)
+    with Journal(place / EVENTS) as journal:
+        journal.rewind(_checkpoint_step(place / LAST) if resume else None)
         for event in trainer.train(job):
             if not isinstance(event, Event):
                 model = event
             elif isinstance(event, Phase):
                 yield event
             else:
+                if isinstance(event, Checkpoint):
+                    place.stand()
                 yield journal.add(event)
                 finished = event if isinstance(event, Finished) else finished
                 best = event if isinstance(event, Evaluation) and event.best else best
         assert finished is not None
         if finished.reason == "interrupted":
             return
-        if finished.reason == "diverged" and not last.exists():
+        if finished.reason == "diverged" and not (place / LAST).exists():
             raise Diverged(
                 f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
             )
         message = (
-            diagnose(*loss_curves(run.folder / EVENTS), run.task.target)
+            diagnose(*loss_curves(place / EVENTS), run.task.target)
             if finished.reason in ("budget", "patience")
             else None
         )
         if message is not None:
             yield journal.add(Note(message))
     assert model is not None
-    save_model(run.folder, model)
+    save_model(place, model)
     measured = None
     if "validation" in dataset.splits and model.has_probabilities:
         if best is None:
@@ -181,7 +193,7 @@ def _train(
         else:  # these very weights were measured when they were kept
             assert best.measure is not None
             measured = replace(best.measure, nats=best.nats_per_target * best.measure.targets)
-    recipe = dict(run.recipe)
+    recipe = dict(recipe)
     recipe["status"] = "finished"
     # What was left open before training (an order, an amount of smoothing) is closed now.
     recipe["model"] = model.describe()
@@ -193,7 +205,8 @@ def _train(
         "reason": finished.reason,
         "parameters": model.n_parameters,
     }
-    write_recipe(run.folder, recipe)
+    write_recipe(place, recipe)
+    place.stand()
     if finished.reason == "diverged":
         raise Diverged(
             f"training diverged at step {finished.step}: {run.folder / MODEL} holds the best model before that;"

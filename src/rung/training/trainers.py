@@ -13,7 +13,8 @@ from rung.events import Event
 from rung.models.base import Model
 from rung.opening import from_json, opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.runs import RECIPE, Run
+from rung.run_folders import RECIPE, Place
+from rung.runs import Run
 from rung.tasks.base import Dataset, Task
 from rung.training.config import TrainingConfig
 
@@ -33,7 +34,8 @@ class Job:
     """One training: a run whose recipe says everything, and who watches.
 
     Attributes:
-        run: the folder, and the recipe with nothing left open.
+        run: the recipe with nothing left open.
+        place: where its files lie now.
         dataset: what it is trained on.
         sample: writes a short text with the model, now and then.
         stop: asked after every step; True ends the training.
@@ -42,6 +44,7 @@ class Job:
     """
 
     run: Run
+    place: Place
     dataset: Dataset
     sample: Sampler | None = None
     stop: Callable[[], bool] = lambda: False
