@@ -179,7 +179,8 @@ class LanguageModeling(Task[Corpus]):
         )
 
     def pieces(self, dataset: Corpus, split: str) -> Pieces:
-        cut = blocks(dataset.stream(split), dataset.tokenizer.byte_lengths)
+        stream = dataset.stream(split)
+        cut = blocks(stream, dataset.tokenizer.byte_counts(stream.ids))
         return Pieces(cut.bytes, cut.nats)
 
 
@@ -235,7 +236,7 @@ def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]
     first = stream.starts[:-1] - 1
     log_prob = np.add.reduceat(model.score_stream(stream).astype(np.float64), first)
     if tokenizer.lossless:
-        n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
+        n_bytes = np.add.reduceat(tokenizer.byte_counts(stream.ids), first)
     else:
         n_bytes = np.array([len(utf8(text)) for text in texts])
     with np.errstate(divide="ignore", invalid="ignore"):
