@@ -82,7 +82,10 @@ def library(tokenizer: Tokenizer) -> LibraryTokenizer:
     return LibraryTokenizer.from_str(to_tokenizer_json(tokenizer))
 
 
-TEXTS = [sentences(40), " \"a (b “a” \"a\" (b) “a” 日日 éé été été ́e ́e don't don't 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?"]
+TEXTS = [
+    sentences(40),
+    ' "a (b “a” "a" (b) “a” 日日 éé été été ́e ́e don\'t don\'t 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?',
+]
 PAIRS = {kind: train_tokenizer(kind, TEXTS) for kind in ("char", "byte", "word")} | {
     kind: train_tokenizer(kind, TEXTS, 540) for kind in ("bpe", "wordpiece", "unigram")
 }

@@ -64,9 +64,7 @@ def scanned(
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    texts=st.lists(any_text | st.sampled_from(TRICKY), max_size=5), implied=st.booleans(), data=st.data()
-)
+@given(texts=st.lists(any_text | st.sampled_from(TRICKY), max_size=5), implied=st.booleans(), data=st.data())
 def test_the_scan_cuts_and_finds_as_the_expression_does(
     texts: list[str], implied: bool, data: st.DataObject
 ) -> None:

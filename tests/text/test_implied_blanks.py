@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +15,46 @@ from rung.text.tokenizers.implied_blanks import with_blanks
 from rung.text.tokenizers.words import count_words
 from tests.text.test_encode_many import any_text
 
-WORD = train_tokenizer("word", ["the cows eat hay \"the (the 'the “the [the {the 7 cows, the cows . 日本\n"] * 2)
+WORD = train_tokenizer(
+    "word", ["the cows eat hay \"the (the 'the “the [the {the 7 cows, the cows . 日本\n"] * 2
+)
 COWS = WORD.encode("cows").tolist()
 
 
 @pytest.mark.parametrize(
     "before",
     [
-        *["", "the ", "hay, ", "the\n", "the\n\n", "the\r\n", "the\t", "\t", "the\n ", "the\n\t ", "the   ", " ", "  "],
-        *["(", "the (", "the [", "{", '"', 'the "', "the '", "the\n“", "( ", '" ', "zebra ", "zebra (", "7 ", "日 "],
+        *[
+            "",
+            "the ",
+            "hay, ",
+            "the\n",
+            "the\n\n",
+            "the\r\n",
+            "the\t",
+            "\t",
+            "the\n ",
+            "the\n\t ",
+            "the   ",
+            " ",
+            "  ",
+        ],
+        *[
+            "(",
+            "the (",
+            "the [",
+            "{",
+            '"',
+            'the "',
+            "the '",
+            "the\n“",
+            "( ",
+            '" ',
+            "zebra ",
+            "zebra (",
+            "7 ",
+            "日 ",
+        ],
     ],
 )
 @pytest.mark.parametrize("after", ["", " eat", "\n", ",", ")", '"', "日", " (", "\t7"])
@@ -96,7 +128,7 @@ def test_a_quotation_mark_that_is_no_token_implies_nothing() -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_tokenisers_made_before_blanks_were_implied_are_what_they_were(tmp_path) -> None:  # noqa: ANN001
+def test_tokenisers_made_before_blanks_were_implied_are_what_they_were(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"format": 1, "kind": "word", "words": ["cows", " cows", " eat", "\\n\\n", "  "]}')
     old = load_tokenizer(path)

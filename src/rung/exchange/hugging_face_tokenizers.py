@@ -22,8 +22,8 @@ from rung.errors import UserError
 from rung.files import read_json
 from rung.text import tokenizers as ours
 from rung.text.tokenizers import BPETokenizer, Tokenizer, WordTokenizer
-from rung.text.tokenizers.subwords import BYTE_TO_UNICODE
 from rung.text.tokenizers.implied_blanks import BRACKETS, BREAKS, CJK
+from rung.text.tokenizers.subwords import BYTE_TO_UNICODE
 
 MARK = "<|endoftext|>"
 

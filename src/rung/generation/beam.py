@@ -140,7 +140,10 @@ def beam_search(
     log_probs, state = model.advance(model.start(1), prompt_ids[None])
     first = np.zeros(search.beam_groups, np.int64)
     log_probs, state = log_probs[first], model.select(state, first)
-    past, constraint_state = pipeline.start([ids] * len(first)), constraints.start(len(first), [ids] * len(first))
+    past, constraint_state = (
+        pipeline.start([ids] * len(first)),
+        constraints.start(len(first), [ids] * len(first)),
+    )
     after = int(prompt_ids[-1])
     groups = [BeamGroup([Beam(0.0, [], [])], [], after) for _ in range(search.beam_groups)]
     for length in range(1, sampling.max_tokens + 1):

@@ -81,7 +81,9 @@ class Grammar(Constraint):
         self._n_spellings, self._end = len(tokenizer.spellings), tokenizer.end
         # A blank where one is implied spells nothing; a written one can follow.
         self._silent = [
-            place for place, spelled in enumerate(tokenizer.spellings) if not spelled and place != tokenizer.end
+            place
+            for place, spelled in enumerate(tokenizer.spellings)
+            if not spelled and place != tokenizer.end
         ]
         self._blanks = np.flatnonzero(tokenizer.begins_with_blank)
         self._shown = shown
@@ -146,7 +148,9 @@ class _TokenizerAdapter:
 
 def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
     return LLTokenizer(
-        TokenizerWrapper(_TokenizerAdapter(tokenizer)), n_vocab=len(tokenizer.spellings), eos_token=tokenizer.end
+        TokenizerWrapper(_TokenizerAdapter(tokenizer)),
+        n_vocab=len(tokenizer.spellings),
+        eos_token=tokenizer.end,
     )
 
 

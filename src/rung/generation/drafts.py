@@ -107,7 +107,7 @@ class ModelDraft(Draft):
         k: int,
         past: TokenHistory,
         constraints: AllOf,
-        constraint_state: list,
+        constraint_state: AllOfState,
         generator: np.random.Generator,
     ) -> Proposal:
         """At most k tokens, each drawn after those before it, and the distributions they were drawn from."""

@@ -106,7 +106,10 @@ class Pipeline:
             for row, prompt in enumerate(prompts):
                 seen[row, prompt] = True
         return TokenHistory(
-            np.zeros(len(prompts), np.int64), np.zeros(shape, np.int32) if self._counts else None, seen, begins
+            np.zeros(len(prompts), np.int64),
+            np.zeros(shape, np.int32) if self._counts else None,
+            seen,
+            begins,
         )
 
     def adjusted(

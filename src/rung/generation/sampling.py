@@ -344,7 +344,9 @@ def _collect_without_stops(steps: list[Step], tokenizer: Tokenizer) -> list[Samp
     tokens = np.concatenate([step.tokens for step in steps])[order]
     log_probs = np.concatenate([step.log_probs for step in steps])[order]
     samples = []
-    for after, ids, scores in zip(before, np.split(tokens, borders), np.split(log_probs, borders), strict=True):
+    for after, ids, scores in zip(
+        before, np.split(tokens, borders), np.split(log_probs, borders), strict=True
+    ):
         token_ids, token_log_probs = ids.tolist(), scores.tolist()
         samples.append(
             Sample(

@@ -161,7 +161,9 @@ class _SpeculativeText:
                 n_made += 1
                 report.tokens += 1
                 before = tokens[place - 1] if place else last
-                step = self._step(before, token, log_probs[:, place], n_made == sampling.max_tokens, token == end)
+                step = self._step(
+                    before, token, log_probs[:, place], n_made == sampling.max_tokens, token == end
+                )
                 yield step
                 if step.over[0]:
                     return
@@ -228,7 +230,13 @@ class _SpeculativeText:
         top = self._pipeline.top(log_probs)
         over = np.array([last or mark])  # whoever reads the step may write to it
         return Step(
-            self._row, np.array([before]), np.array([token]), log_probs[:, token], *top, np.array([last]), over
+            self._row,
+            np.array([before]),
+            np.array([token]),
+            log_probs[:, token],
+            *top,
+            np.array([last]),
+            over,
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from rung.text.tokenizers.chunks import chunks
 DEFAULT_VOCAB_SIZE = 4096
 CONTINUING_PREFIX = "▁"
 LONGEST_WORD = 256
+# Longer words of letters, digits or signs, as ByteLevel's expression has them.
+LONG_WORD = re.compile(
+    "|".join(rf"(?:{kind}){{{LONGEST_WORD + 1},}}" for kind in (r"[^\W\d_]", r"\d", r"[^\w\s]|_"))
+)
 AFTER_LINE_END = re.compile(r"(?<=\S\n)(?=\S)")
 
 
@@ -27,6 +31,8 @@ class SubwordTokenizer(TrainableTokenizer):
     """
 
     min_vocab_size = 257
+    most_of_long_words: ClassVar[int | None] = None
+    """How many bytes of words too long to be taken whole are learned from; None = all."""
 
     def __init__(self, library_json: str) -> None:
         from tokenizers import Tokenizer as LibraryTokenizer
@@ -80,7 +86,7 @@ class SubwordTokenizer(TrainableTokenizer):
         short = pre_tokenizers.Split(Regex(f".{{1,{LONGEST_WORD}}}"), "isolated")
         library.pre_tokenizer = pre_tokenizers.Sequence([words, short])
         parts = (part for text in texts for part in chunks(_scalars(text), AFTER_LINE_END))
-        library.train_from_iterator(parts, trainer)
+        library.train_from_iterator(_without_more(parts, cls.most_of_long_words), trainer)
         return cls(json.dumps(cls._finish(json.loads(library.to_str()), n_pieces)))
 
     @staticmethod
@@ -110,6 +116,8 @@ class UnigramTokenizer(SubwordTokenizer):
     """Unigram language-model pieces (Kudo 2018) over bytes."""
 
     kind = "unigram"
+    # The library's trainer takes time that grows with the square of such text, however it is cut.
+    most_of_long_words = 1 << 16
 
     @staticmethod
     def _model_and_trainer(options: dict[str, Any]) -> tuple[Any, Any]:
@@ -164,6 +172,22 @@ class WordPieceTokenizer(SubwordTokenizer):
         library["added_tokens"] = []  # to the model they are pieces like others
         library["model"]["max_input_chars_per_word"] = LONGEST_WORD
         return library
+
+
+def _without_more(parts: Iterable[str], most: int | None) -> Iterator[str]:
+    """The parts, less what stands in long words after the first `most` bytes of such."""
+    if most is None:
+        yield from parts
+        return
+
+    def kept(found: re.Match[str]) -> str:
+        nonlocal most
+        word = found[0].encode()[:most]
+        most -= len(word)
+        return word.decode(errors="ignore")
+
+    for part in parts:
+        yield LONG_WORD.sub(kept, part)
 
 
 def _scalars(text: str) -> str:

@@ -29,9 +29,8 @@ from rung.text.tokenizers.implied_blanks import (
 MAX_WORDS = 50_000
 
 
-
 def _pattern(breaks: str) -> re.Pattern[str]:
-    """A word carries the one space before it, so that "the cows eat" is three tokens and still joins up without loss."""
+    """A word carries the space before it, so that "the cows eat" is three tokens and still joins up without loss."""
     return re.compile(
         rf" ?[{CJK}]"  # scripts written without spaces: a character is a token
         rf"| ?(?:(?![{CJK}])[^\W\d_])+(?:['’](?:(?![{CJK}])[^\W\d_])+)*"  # a word, contractions whole
