@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rung.generation.constraint import AllOf
+from rung.generation.constraint import AllOf, AllOfState
 from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
 from rung.models.base import LanguageModel, State
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie

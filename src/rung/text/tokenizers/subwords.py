@@ -176,18 +176,16 @@ class WordPieceTokenizer(SubwordTokenizer):
 
 def _without_more(parts: Iterable[str], most: int | None) -> Iterator[str]:
     """The parts, less what stands in long words after the first `most` bytes of such."""
-    if most is None:
-        yield from parts
-        return
+    room = most or 0
 
     def kept(found: re.Match[str]) -> str:
-        nonlocal most
-        word = found[0].encode()[:most]
-        most -= len(word)
+        nonlocal room
+        word = found[0].encode()[:room]
+        room -= len(word)
         return word.decode(errors="ignore")
 
     for part in parts:
-        yield LONG_WORD.sub(kept, part)
+        yield part if most is None else LONG_WORD.sub(kept, part)
 
 
 def _scalars(text: str) -> str:
