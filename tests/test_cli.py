@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from rung.cli import main
 from rung.models.counting.bigram import Bigram
+from tests.models.cows import SENTENCES
 from tests.text_made import names, sentences
 
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context", "16", "--steps", "5"]
@@ -59,6 +61,20 @@ class Shell:
 @pytest.fixture
 def rung(capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(capsys)
+
+
+def test_what_cows_eat_counted_as_on_paper(rung: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of eleven times "cows eat", corn comes after four, grass three, hay two, if and which one each, wherever
+    the words stand in a line."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cows.txt").write_text("\n".join(SENTENCES) + "\n")
+    counted = ["--tokenizer", "word", "--documents", "lines", "--smoothing", "none", "--order", "3"]
+    rung.json("train", "ngram", "cows.txt", *counted, "--val", "cows.txt", "--test", "cows.txt")
+    for prompt in ("cows eat", "the cows eat", "(cows eat", "if they let\ncows eat"):
+        sampled = rung.json("sample", "runs/ngram", prompt, "--max-tokens", "1", "--top-logprobs", "5")
+        top = sampled["samples"][0]["top_logprobs"][0]["top"]
+        shares = {one["text"]: round(11 * math.exp(one["log_prob"]), 4) for one in top}
+        assert shares == {" corn": 4, " grass": 3, " hay": 2, " if": 1, " which": 1}
 
 
 def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):

@@ -194,7 +194,7 @@ def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:
         raise UserError("name the runs to mix: --runs RUN RUN ...")
     tokenizers = [load_language_model(path).tokenizer for path in paths]
     for path, tokenizer in zip(paths, tokenizers, strict=True):
-        if tokenizer.token_bytes != tokenizers[0].token_bytes:
+        if not tokenizer.spells_like(tokenizers[0]):
             raise UserError(
                 f"{path} has another tokeniser than {paths[0]}; only runs that share one can be mixed"
             )

@@ -22,13 +22,16 @@ def library(tokenizer: Tokenizer) -> LibraryTokenizer:
     return LibraryTokenizer.from_str(to_tokenizer_json(tokenizer))
 
 
-TEXTS = [sentences(40), "日日 éé été été ́e ́e don't don't 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?"]
+TEXTS = [
+    sentences(40),
+    ' "a (b “a” "a" (b) “a” 日日 éé été été ́e ́e don\'t don\'t 12 12  33\t\t\n\n\r\n ¿qué? ¿qué?',
+]
 PAIRS = {kind: train_tokenizer(kind, TEXTS) for kind in ("char", "byte", "word")} | {
     kind: train_tokenizer(kind, TEXTS, 540) for kind in ("bpe", "wordpiece", "unigram")
 }
 LIBRARIES = {kind: library(tokenizer) for kind, tokenizer in PAIRS.items()}
 STRANGE = st.text(
-    st.sampled_from(" \n\t\r\x1c\x1d\x85\xa0\u2028_a1é日ぁ・한'’-.\u0301\u0660²Ⅷ\U000116d5🙂")
+    st.sampled_from(" \"“([\n\t\r\x1c\x1d\x85\xa0\u2028_a1é日ぁ・한'’-.\u0301\u0660²Ⅷ\U000116d5🙂")
     | st.characters(
         exclude_categories=["Cs"]
     )  # the library takes no half characters; ours is tested with them

@@ -68,6 +68,7 @@ def made(kind: str, constraint: Constraint, **how: Any) -> list[Sample]:
         r"a*",
         r"[^a-zA-Z0-9]{3}",
         r"(?s).{2,4}",
+        r"\( ?[a-z]{1,4}\n ?[a-z]\)\.",
     ],
 )
 def test_what_ends_matches_the_whole_expression(kind: str, regex: str) -> None:

@@ -9,10 +9,12 @@ import pytest
 from scipy.stats import chisquare
 
 from rung.errors import UserError
+from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.pipeline import sample_tokens
 from rung.generation.sampling import Sampling, generate, stream
 from rung.models.base import LanguageModel, fitted
 from rung.models.counting.bigram import Bigram, BigramConfig
+from rung.models.counting.ngram import NGram, NGramConfig
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, train_tokenizer
 
@@ -134,3 +136,27 @@ def test_impossible_settings_are_refused_by_name(wrong):
     (name,) = wrong
     with pytest.raises(UserError, match="--" + name.replace("_", "-")):
         Sampling(**wrong)
+
+
+def test_words_go_on_after_a_prompt_as_they_would_stand_there():
+    """At the beginning of a document or a line, or in a bracket, the blank of a word is implied; after a word not."""
+    text = 'Cows eat (hay).\nCows eat "hay" (hay).\n' * 3
+    tokenizer = train_tokenizer("word", [text])
+    ids = tokenizer.encode_many([text])
+    model = fitted(NGram.fit(NGramConfig(order=4), ids, tokenizer.vocab_size, tokenizer.end))
+    for stops in ((), ("zebra",)):  # gathered at once, and as a stream
+        how = Sampling(temperature=0, max_tokens=5, stop=stops)
+        for cut in (0, 4, 8, 10, 13, 15, 16, 26):
+            made = generate(model, tokenizer, text[:cut], how)[0].text
+            assert made
+            assert text.startswith(made, cut)
+            search = Sampling(max_tokens=5, stop=stops)
+            (found,) = beam_search(model, tokenizer, text[:cut], search, BeamSettings(beams=2))
+            assert text.startswith(found.text, cut)
+    for prompt in ("", "Cows", "Cows eat (", "Cows\n"):
+        for force in ("hay", " hay", "(hay", ", hay"):
+            made = generate(model, tokenizer, prompt, Sampling(max_tokens=8, force=force))[0].text
+            assert made.startswith(force)
+    assert "Cows" not in generate(model, tokenizer, "", Sampling(max_tokens=200, ban=("Cows",)))[0].text
+    biased = Sampling(temperature=0, max_tokens=1, bias=("hay=50",))
+    assert generate(model, tokenizer, "Cows", biased)[0].text == " hay"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import UserError
-from rung.text.tokenizers import KINDS, TextDecoder, Tokenizer, load_tokenizer, train_tokenizer
+from rung.text.tokenizers import KINDS, TextDecoder, Tokenizer, load_tokenizer, subwords, train_tokenizer
 
 TRAINING = [
     "The quick brown fox doesn't jump over the lazy dog. It's the dog's fault, isn't it?\n" * 20,
@@ -73,7 +73,8 @@ def comes_back(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(ids) == text
     assert tokenizer.decode_bytes(ids) == text.encode("utf-8")
     assert tokenizer.end not in ids
-    assert tokenizer.byte_lengths[ids].sum() == len(text.encode("utf-8"))
+    marked = np.concatenate([[tokenizer.end], ids, [tokenizer.end]])
+    assert tokenizer.byte_counts(marked).sum() == len(text.encode("utf-8"))
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "word"])
@@ -177,10 +178,10 @@ def test_words_contractions_and_scripts_without_spaces() -> None:
     def pieces(text: str) -> list[str]:
         return [word.token_bytes[i].decode() for i in word.encode(text)]
 
-    assert pieces(" don't stop") == [" don't", " stop"]
+    assert pieces("don't stop") == [" don't", " stop"]
     assert pieces("吞下") == ["吞", "下"]
-    assert pieces(" x2") == [" x", "2"]
-    assert pieces(" qi") == [" ", "q", "i"]
+    assert pieces("x2") == [" x", "2"]
+    assert pieces("qi") == [" ", "q", "i"]
 
 
 def library_twin(text: list[str], vocab_size: int) -> tokenizers.Tokenizer:
@@ -246,8 +247,26 @@ def test_long_text_encoded_in_pieces_is_the_same_as_at_once(trained: dict[str, T
     assert trained[kind].encode(text).tolist() == library.encode(text, add_special_tokens=False).ids
 
 
-@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
-def test_a_word_as_long_as_a_genome(kind: str) -> None:
+def test_of_text_without_blanks_unigram_learns_from_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its trainer is quadratic in such text: what it is handed has an end, and text with blanks is left as it is."""
+    handed: list[str] = []
+    monkeypatch.setattr(
+        tokenizers.Tokenizer, "train_from_iterator", lambda self, parts, trainer: handed.extend(parts)
+    )
+    prose = "the cows eat hay, " * 10_000
+    subwords.UnigramTokenizer.train(
+        ["ACGT" * 100_000, prose, "0123" * 50_000 + " hay\n" + "日本" * 9_000], 600
+    )
+    assert sum(len(part.encode()) for part in handed) == 65_536 + len(prose) + len(" hay\n")
+    assert "".join(handed).endswith(prose + " hay\n")
+    handed.clear()
+    subwords.BPETokenizer.train(["ACGT" * 100_000], 600)
+    assert "".join(handed) == "ACGT" * 100_000
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_a_word_as_long_as_a_genome(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subwords.UnigramTokenizer, "most_of_long_words", 4096)
     genome = "".join(np.random.default_rng(0).choice(list("ACGT"), 200_000))
     tokenizer = train_tokenizer(kind, [genome], 600)
     ids = tokenizer.encode(genome)

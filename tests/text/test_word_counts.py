@@ -9,23 +9,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.text.tokenizers import WordTokenizer, chunks, train_tokenizer, word_scan, words
+from rung.text.tokenizers import (
+    WordTokenizer,
+    chunks,
+    implied_blanks,
+    train_tokenizer,
+    word_scan,
+    words,
+)
 from tests.text.test_encode_many import any_text
 from tests.text.test_tokenizers import TRAINING, TRICKY
 
 texts_of_any_kind = st.lists(any_text | st.sampled_from(TRICKY), max_size=6)
 PLAIN = (word_scan.count, word_scan.fill)
-CLASSES = word_scan.class_table(words.CHARACTER_CLASSES)
+INSERT = implied_blanks.compiled_insert() or implied_blanks.insert
+CLASSES = implied_blanks.class_table(words.CHARACTER_CLASSES, implied_blanks.QUOTES)
 
 
 def expected(texts: list[str]) -> Counter[str]:
-    return Counter(piece for text in texts for piece in words.WORD_PATTERN.findall(text))
+    return Counter(piece for text in texts for piece in pieces_of(text))
+
+
+def pieces_of(text: str) -> list[str]:
+    return words.WORD_PATTERN.findall(implied_blanks.with_blanks(text))
 
 
 def scanned(batches: list[list[str]], functions: tuple, capacity: int = 16) -> dict[str, int]:
     counter = word_scan.WordCounter(CLASSES, *functions, capacity=capacity)
     for texts in batches:
-        counter.add(texts)
+        counter.add(*implied_blanks.spread(texts, CLASSES, INSERT))
     return counter.counts()
 
 
@@ -54,12 +66,9 @@ def test_borders_of_chunks_change_nothing(texts: list[str], chunk: int, batch: i
 
 @settings(max_examples=200, deadline=None)
 @given(text=any_text)
-def test_no_piece_crosses_the_place_before_a_blank(text: str) -> None:
-    borders = [match.start() for match in words.BEFORE_BLANK.finditer(text)]
-    parts = [text[begin:end] for begin, end in zip([0, *borders], [*borders, len(text)], strict=True)]
-    assert [piece for part in parts for piece in words.WORD_PATTERN.findall(part)] == (
-        words.WORD_PATTERN.findall(text)
-    )
+def test_no_piece_crosses_a_border_between_words(text: str) -> None:
+    parts = words.BETWEEN_WORDS.split(text)
+    assert [piece for part in parts for piece in pieces_of(part)] == pieces_of(text)
 
 
 # Pairs of English words with one FNV-1a hash of 32 bits (known from comparisons of hash functions).
@@ -75,7 +84,7 @@ def test_words_of_one_hash_are_not_merged() -> None:
     for functions in (word_scan.compiled_count() or PLAIN, PLAIN):
         for capacity in (1, 16):
             counts = scanned([[text], [text]], functions, capacity)
-            assert [counts[word] for word in colliding] == [4, 6, 4, 4, 4, 4]
+            assert [counts[" " + word] for word in colliding] == [4, 6, 4, 4, 4, 4]
 
 
 def test_were_all_hashes_equal_the_counts_would_be_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,10 +97,10 @@ def test_a_hundred_thousand_words_and_one_long_one() -> None:
     """The table and the letters grow many times over; arithmetic says what each count is."""
     functions = word_scan.compiled_count()
     n = 300 if functions is None else 100_000
-    text = "".join(f" {i}" * (1 + i % 3) for i in range(n))
+    text = "x" + "".join(f" {i}" * (1 + i % 3) for i in range(n))
     counts = scanned([[text], ["x" * (8 * n)], [text]], functions or PLAIN)
-    assert len(counts) == n + 1
-    assert counts["x" * (8 * n)] == 1
+    assert len(counts) == n + 2
+    assert counts[" " + "x" * (8 * n)] == 1
     assert all(counts[f" {i}"] == 2 * (1 + i % 3) for i in range(n))
 
 
@@ -128,11 +137,11 @@ def test_counts_are_of_texts_by_themselves() -> None:
     """Nothing is a word across two documents."""
     for functions in (word_scan.compiled_count() or PLAIN, PLAIN):
         assert scanned([["don", "'t", "", "a ", " b"]], functions) == {
-            "don": 1,
-            "'": 1,
-            "t": 1,
-            "a": 1,
-            " ": 1,
+            " don": 1,
+            " '": 1,
+            " t": 1,
+            " a": 1,
+            " ": 2,
             " b": 1,
         }
     assert scanned([[], [""]], PLAIN) == {}

@@ -22,23 +22,23 @@ import numpy as np
 from rung.errors import UserError
 from rung.files import read_json
 from rung.text import tokenizers as ours
-from rung.text.tokenizers import BPETokenizer, Tokenizer
+from rung.text.tokenizers import BPETokenizer, Tokenizer, WordTokenizer
+from rung.text.tokenizers.implied_blanks import BRACKETS, BREAKS, CJK
 from rung.text.tokenizers.subwords import BYTE_TO_UNICODE
-from rung.text.tokenizers.words import CJK
 
 MARK = "<|endoftext|>"
 
 
 def to_tokenizer_json(tokenizer: Tokenizer) -> str:
     """The tokeniser as the text of a tokenizer.json. Raises UserError for one that the library can't express."""
-    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
+    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
     from tokenizers import Tokenizer as LibraryTokenizer
 
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     if isinstance(tokenizer, ours.SubwordTokenizer):
         library = LibraryTokenizer.from_str(json.dumps(tokenizer.to_json()["library"]))
     else:
-        cuts = {"byte": None, "char": r"[\s\S]", "word": _word_regex}
+        cuts = {"byte": None, "char": r"[\s\S]", "word": ""}
         if tokenizer.kind not in cuts:
             known = ", ".join(ours.KINDS)
             raise UserError(
@@ -49,15 +49,21 @@ def to_tokenizer_json(tokenizer: Tokenizer) -> str:
             _byte_level_name(token): i for i, token in enumerate(tokenizer.token_bytes[: tokenizer.end])
         }
         library = LibraryTokenizer(models.BPE(vocabulary, [], ignore_merges=True))
-        cut = cuts[tokenizer.kind]
+        cut = _word_regex(tokenizer) if isinstance(tokenizer, WordTokenizer) else cuts[tokenizer.kind]
         if cut is None:
             library.pre_tokenizer = letters
         else:
-            split = pre_tokenizers.Split(Regex(cut if isinstance(cut, str) else cut()), "isolated")
+            split = pre_tokenizers.Split(Regex(cut), "isolated")
             library.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
-    inside = decoders.Replace("▁", "")  # WordPiece's sign for "inside a word"; no byte is written so
-    wordpiece = tokenizer.kind == "wordpiece"
-    library.decoder = decoders.Sequence([inside, decoders.ByteLevel()]) if wordpiece else decoders.ByteLevel()
+    decoding: list[Any] = [decoders.ByteLevel()]
+    if tokenizer.kind == "wordpiece":
+        decoding.insert(0, decoders.Replace("▁", ""))  # its sign for "inside a word"; no byte is written so
+    if isinstance(tokenizer, WordTokenizer) and tokenizer.implied_blanks:
+        steps, implied = _implied_blanks_regex(tokenizer.quotes)
+        putting = [normalizers.Replace(Regex(found), instead) for found, instead in steps]
+        library.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *putting])
+        decoding.append(decoders.Replace(Regex(implied), ""))
+    library.decoder = decoders.Sequence(decoding)
     library.add_special_tokens([AddedToken(MARK, special=True, normalized=False)])
     library.post_processor = processors.TemplateProcessing(
         single=f"{MARK} $A", pair=f"{MARK} $A {MARK} $B", special_tokens=[(MARK, tokenizer.end)]
@@ -186,12 +192,12 @@ def _byte_level_name(token: bytes) -> str:
     return "".join(BYTE_TO_UNICODE[b] for b in token)
 
 
-def _word_regex() -> str:
+def _word_regex(tokenizer: WordTokenizer) -> str:
     r"""`WordTokenizer`'s expression for another engine: the same, with its classes spelled out.
 
     That engine knows a newer Unicode than Python may, and `\Z` means another thing to it.
     """
-    cjk = f"[{CJK}]"
+    cjk, breaks = f"[{CJK}]", BREAKS if tokenizer.implied_blanks else "\n"
     alone, letters, digits = (
         _character_class(cjk),
         _character_class(rf"(?!{cjk})[^\W\d_]"),
@@ -199,11 +205,26 @@ def _word_regex() -> str:
     )
     marks, blanks, spaces = (
         _character_class(r"[^\w\s]|_"),
-        _character_class(r"[^\S\n]"),
+        _character_class(rf"[^\S{breaks}]"),
         _character_class(r"\s"),
     )
     word = f"{letters}+(?:['’]{letters}+)*"
-    return rf" ?{alone}| ?{word}| ?{digits}+| ?{marks}+|\n+|{blanks}+(?={spaces}|\z)|{spaces}"
+    return rf" ?{alone}| ?{word}| ?{digits}+| ?{marks}+|[{breaks}]+|{blanks}+(?={spaces}|\z)|{spaces}"
+
+
+def _implied_blanks_regex(quotes: str) -> tuple[list[tuple[str, str]], str]:
+    """How a text that has a blank put before it gets the others that are implied, and what finds them all again.
+
+    What `implied_blanks.with_blanks` says, as replacements one after the other.
+    """
+    line = _character_class(rf"(?![{CJK}])[\S ]")
+    rest = _character_class(rf"(?![{CJK}])(?:[^\W_]| )")
+    steps = [(rf"\A (?!{line})", "")]
+    steps += [(f"{character}(?={line})", f"{character} ") for character in BREAKS]
+    steps += [(f"{re.escape(character)}(?={rest})", f"{character} ") for character in BRACKETS]
+    steps += [(f"(?<![^ {BREAKS}]){character}(?={rest})", f"{character} ") for character in quotes]
+    after_quote = rf"|(?<=[ {BREAKS}][{quotes}]) |(?<=\A[{quotes}]) " if quotes else ""
+    return steps, rf"(?<![^{BREAKS}]) |(?<=[{re.escape(BRACKETS)}]) {after_quote}"
 
 
 def _character_class(expression: str) -> str:

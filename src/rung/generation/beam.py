@@ -106,10 +106,14 @@ class Beam(NamedTuple):
 
 @dataclass
 class BeamGroup:
-    """BeamSettings that compete with each other, and what they have finished; best first, both."""
+    """BeamSettings that compete with each other, and what they have finished; best first, both.
+
+    `after` is the token that all of them go on after.
+    """
 
     running: list[Beam]
     finished: list[Hypothesis]
+    after: int
 
 
 def beam_search(
@@ -137,8 +141,12 @@ def beam_search(
     log_probs, state = model.advance(model.start(1), prompt_ids[None])
     first = np.zeros(search.beam_groups, np.int64)
     log_probs, state = log_probs[first], model.select(state, first)
-    past, constraint_state = pipeline.start([ids] * len(first)), constraints.start(len(first))
-    groups = [BeamGroup([Beam(0.0, [], [])], []) for _ in range(search.beam_groups)]
+    past, constraint_state = (
+        pipeline.start([ids] * len(first)),
+        constraints.start(len(first), [ids] * len(first)),
+    )
+    after = int(prompt_ids[-1])
+    groups = [BeamGroup([Beam(0.0, [], [])], [], after) for _ in range(search.beam_groups)]
     for length in range(1, sampling.max_tokens + 1):
         adjusted = pipeline.adjusted(log_probs, past, constraints.allowed(constraint_state))
         chosen = np.zeros(model.vocab_size)  # how many beams of earlier groups chose each token
@@ -165,7 +173,7 @@ def beam_search(
         raise UserError(NO_TOKEN_LEFT)
     distinct = {tuple(text.token_ids): text for text in reversed(texts)}
     best = sorted(distinct.values(), key=lambda text: -text.score)[: search.n_best]
-    return [_to_sample(text, tokenizer, sampling) for text in best]
+    return [_to_sample(text, after, tokenizer, sampling) for text in best]
 
 
 def _advance_group(
@@ -205,7 +213,8 @@ def _advance_group(
             continue
         parent = group.running[row]
         token_ids, scores = [*parent.token_ids, token], [*parent.log_probs, float(log_probs[row, token])]
-        if token == end or length == sampling.max_tokens or _has_stop_string(token_ids, tokenizer, sampling):
+        stops = _has_stop_string(token_ids, group.after, tokenizer, sampling)
+        if token == end or length == sampling.max_tokens or stops:
             if rank < width:
                 group.finished.append(Hypothesis(total / length**search.length_penalty, token_ids, scores))
                 tokens.append(token)
@@ -225,17 +234,17 @@ def _advance_group(
     return parents
 
 
-def _has_stop_string(token_ids: list[int], tokenizer: Tokenizer, sampling: Sampling) -> bool:
+def _has_stop_string(token_ids: list[int], after: int, tokenizer: Tokenizer, sampling: Sampling) -> bool:
     """Whether the last token completes a stop string."""
     if not sampling.stop:
         return False
-    text = tokenizer.decode_bytes(token_ids).decode("utf-8", "replace")
+    text = tokenizer.decode_bytes(token_ids, after).decode("utf-8", "replace")
     return any(stop in text for stop in sampling.stop)
 
 
-def _to_sample(found: Hypothesis, tokenizer: Tokenizer, sampling: Sampling) -> Sample:
+def _to_sample(found: Hypothesis, after: int, tokenizer: Tokenizer, sampling: Sampling) -> Sample:
     """The text cut before a stop string, as `stream` cuts it."""
-    stream = TextStream(tokenizer, sampling.stop)
+    stream = TextStream(tokenizer, sampling.stop, after)
     text, n_tokens, reason = "", 0, None
     for place, token in enumerate(found.token_ids, start=1):
         mark, last = token == tokenizer.end, place == len(found.token_ids)

@@ -71,12 +71,21 @@ class MatcherState:
 class Grammar(Constraint):
     """What a grammar of llguidance admits. A state is a matcher a row, copied before it moves on."""
 
+    by_spelling = True
+
     def __init__(self, grammar: str, tokenizer: Tokenizer, shown: str) -> None:
         if not tokenizer.lossless:
             raise UserError(
                 f"{shown} needs a tokeniser whose tokens spell the text; {tokenizer.kind} does not"
             )
-        self._vocab_size, self._end = tokenizer.vocab_size, tokenizer.end
+        self._n_spellings, self._end = len(tokenizer.spellings), tokenizer.end
+        # A blank where one is implied spells nothing; a written one can follow.
+        self._silent = [
+            place
+            for place, spelled in enumerate(tokenizer.spellings)
+            if not spelled and place != tokenizer.end
+        ]
+        self._blanks = np.flatnonzero(tokenizer.begins_with_blank)
         self._shown = shown
         matcher = LLMatcher(_llguidance_tokenizer(tokenizer), grammar, log_level=0)
         if matcher.is_error():
@@ -98,7 +107,7 @@ class Grammar(Constraint):
         return [state[row] for row in rows.tolist()]
 
     def _after(self, match: MatcherState, token: int) -> MatcherState:
-        if token == self._end:
+        if token == self._end or token in self._silent:
             return match
         matcher = match.matcher.deep_copy()
         matcher.consume_token(token)
@@ -109,11 +118,12 @@ class Grammar(Constraint):
         if match.mask is None:
             matcher = match.matcher
             bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-            mask = np.unpackbits(bits, count=self._vocab_size, bitorder="little").astype(bool)
+            mask = np.unpackbits(bits, count=self._n_spellings, bitorder="little").astype(bool)
             if matcher.is_error():
                 if "too complex" in matcher.get_error().lower() or "TooComplex" in matcher.stop_reason():
                     raise UserError(f"{self._shown} is too complex: {_reason(matcher.get_error())}")
                 mask[:] = False
+            mask[self._silent] = mask[self._blanks].any()
             match.mask = mask
         return match.mask
 
@@ -126,17 +136,21 @@ class _TokenizerAdapter:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.eos_token_id = tokenizer.end
         self.special_token_ids = [tokenizer.end]
-        self.tokens = [*tokenizer.token_bytes]
+        self.tokens = [*tokenizer.spellings]
         self.tokens[tokenizer.end] = b"<|end|>"
-        self._encode = tokenizer.encode
+        self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> list[int]:
-        return self._encode(text).tolist()
+        ids = self._tokenizer.encode_rest(text)
+        spelled = self._tokenizer.spelled(ids, np.append(ord("x"), ids[:-1])).tolist()  # an x implies nothing
+        return [place for place in spelled if self._tokenizer.spellings[place]]
 
 
 def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
     return LLTokenizer(
-        TokenizerWrapper(_TokenizerAdapter(tokenizer)), n_vocab=tokenizer.vocab_size, eos_token=tokenizer.end
+        TokenizerWrapper(_TokenizerAdapter(tokenizer)),
+        n_vocab=len(tokenizer.spellings),
+        eos_token=tokenizer.end,
     )
 
 

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rung.generation.settings import Sampling
 from rung.text.tokenizers import Tokenizer, utf8
 
+AllOfState = tuple[np.ndarray, list[Any]]
+
 
 class Constraint(ABC):
-    """Says of R rows which of the V tokens may come next."""
+    """Says of R rows which of the V tokens may come next.
+
+    `by_spelling`: it speaks of the places in `Tokenizer.spellings` instead, as what a token spells may depend on the
+    one before it; `AllOf` knows which it is.
+    """
+
+    by_spelling: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, rows: int) -> Any:
@@ -37,24 +45,46 @@ class Constraint(ABC):
 
 
 class AllOf(Constraint):
-    """Several constraints at once; none is one too, and costs nothing."""
+    """Several constraints at once; none is one too, and costs nothing.
 
-    def __init__(self, parts: Sequence[Constraint]) -> None:
+    A state is the last token of every row, (R,), and the states of the parts.
+    """
+
+    def __init__(self, parts: Sequence[Constraint], tokenizer: Tokenizer) -> None:
         self.parts = list(parts)
+        self._tokenizer = tokenizer
+        self._ids = np.arange(tokenizer.vocab_size)
 
-    def start(self, rows: int) -> list[Any]:
-        return [part.start(rows) for part in self.parts]
+    def start(self, rows: int, prompts: Sequence[np.ndarray] = ()) -> AllOfState:
+        """`prompts`: the ids of each row's, without the mark; none = all are empty."""
+        last = np.full(rows, self._tokenizer.end)
+        for row, prompt in enumerate(prompts):
+            if len(prompt):
+                last[row] = prompt[-1]
+        return last, [part.start(rows) for part in self.parts]
 
-    def allowed(self, state: list[Any]) -> np.ndarray | None:
-        masks = [part.allowed(own) for part, own in zip(self.parts, state, strict=True)]
-        some = [mask for mask in masks if mask is not None]
+    def allowed(self, state: AllOfState) -> np.ndarray | None:
+        last, states = state
+        some = []
+        for part, own in zip(self.parts, states, strict=True):
+            mask = part.allowed(own)
+            if mask is not None and part.by_spelling and self._tokenizer.implies_any:
+                mask = np.take_along_axis(mask, self._tokenizer.spelled(self._ids, last[:, None]), axis=1)
+            if mask is not None:
+                some.append(mask)
         return np.logical_and.reduce(some) if some else None
 
-    def advance(self, state: list[Any], tokens: np.ndarray) -> list[Any]:
-        return [part.advance(own, tokens) for part, own in zip(self.parts, state, strict=True)]
+    def advance(self, state: AllOfState, tokens: np.ndarray) -> AllOfState:
+        last, states = state
+        spelled = self._tokenizer.spelled(tokens, last) if self._tokenizer.implies_any else tokens
+        return tokens, [
+            part.advance(own, spelled if part.by_spelling else tokens)
+            for part, own in zip(self.parts, states, strict=True)
+        ]
 
-    def select(self, state: list[Any], rows: np.ndarray) -> list[Any]:
-        return [part.select(own, rows) for part, own in zip(self.parts, state, strict=True)]
+    def select(self, state: AllOfState, rows: np.ndarray) -> AllOfState:
+        last, states = state
+        return last[rows], [part.select(own, rows) for part, own in zip(self.parts, states, strict=True)]
 
 
 class BannedText(Constraint):
@@ -63,10 +93,12 @@ class BannedText(Constraint):
     The state is how many bytes of it, from its beginning, the row's text ends with (Knuth, Morris and Pratt 1977).
     """
 
+    by_spelling = True
+
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
         self._text = utf8(text)
-        self._token_bytes = tokenizer.token_bytes
-        shape = (len(self._text), tokenizer.vocab_size)
+        self._spellings = tokenizer.spellings
+        shape = (len(self._text), len(self._spellings))
         # The state after each token, -1 where the text would be complete.
         self._after = np.zeros(shape, np.int32)
         self._allowed = np.zeros(shape, bool)
@@ -77,7 +109,7 @@ class BannedText(Constraint):
 
     def allowed(self, state: np.ndarray) -> np.ndarray:
         for matched in set(state.tolist()) - self._known:
-            self._after[matched] = [self._matched(matched, token) for token in self._token_bytes]
+            self._after[matched] = [self._matched(matched, token) for token in self._spellings]
             self._allowed[matched] = self._after[matched] >= 0
             self._known.add(matched)
         return self._allowed[state]
@@ -108,4 +140,4 @@ def is_complete(constraint: Constraint, token_ids: Sequence[int], end: int) -> b
 def constraints_of(sampling: Sampling, tokenizer: Tokenizer, other: Constraint | None = None) -> AllOf:
     """All that the settings ask for, and another."""
     banned = [BannedText(text, tokenizer) for text in sampling.ban]
-    return AllOf(banned if other is None else [*banned, other])
+    return AllOf(banned if other is None else [*banned, other], tokenizer)

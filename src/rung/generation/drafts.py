@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rung.errors import UserError
-from rung.generation.constraint import AllOf
+from rung.generation.constraint import AllOf, AllOfState
 from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
 from rung.models.base import LanguageModel, State
 from rung.models.counting.backoff_trie import ROOT, BackoffTrie
@@ -108,7 +108,7 @@ class ModelDraft(Draft):
         k: int,
         past: TokenHistory,
         constraints: AllOf,
-        constraint_state: list,
+        constraint_state: AllOfState,
         generator: np.random.Generator,
     ) -> Proposal:
         """At most k tokens, each drawn after those before it, and the distributions they were drawn from."""

@@ -27,7 +27,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel, State
-from rung.text.tokenizers import Tokenizer
+from rung.text.tokenizers import Tokenizer, text_of
 
 MASK = "[MASK]"
 ROWS_AT_ONCE = 256
@@ -94,11 +94,13 @@ def fill(
     candidates, with_space = _whole_tokens(tokenizer), _space_prefixed_tokens(tokenizer)
     pieces: list[np.ndarray] = []  # the tokens before, between and after the masks
     choices: list[np.ndarray] = []  # the candidates of each mask
-    for part in parts[:-1]:
-        spaced = part.endswith(" ") and len(with_space) > 0
-        pieces.append(tokenizer.encode(part[:-1] if spaced else part))
+    for number, part in enumerate(parts):
+        encode = tokenizer.encode if number == 0 else tokenizer.encode_rest
+        spaced = part.endswith(" ") and len(with_space) > 0 and number < len(parts) - 1
+        pieces.append(encode(part[:-1] if spaced else part))
         choices.append(with_space if spaced else candidates)
-    pieces.append(np.append(tokenizer.encode(parts[-1]), tokenizer.end))
+    pieces[-1] = np.append(pieces[-1], tokenizer.end)
+    choices.pop()
     before = np.concatenate([[model.end], pieces[0]])
     log_probs, state = model.advance(model.start(1), before[None])
     totals = np.array([_log_prob(model, pieces[0])])
@@ -115,7 +117,7 @@ def fill(
             log_probs, state = model.advance(model.select(state, rows), taken)
     return [
         MaskFilling(
-            tuple(tokenizer.decode([token]) for token in row),
+            tuple(text_of(tokenizer.token_bytes[token]) for token in row),
             _filled_in(tokenizer, pieces, row),
             float(total),
         )

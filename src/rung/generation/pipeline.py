@@ -38,11 +38,13 @@ class TokenHistory:
     n_made: (R,) how many tokens each has made.
     counts: (R, V) how often each token was made.
     seen: (R, V) whether a token stands in the prompt or was made.
+    begins: (R,) whether the text is to go on where a blank is implied, as at the beginning of a document.
     """
 
     n_made: np.ndarray
     counts: np.ndarray | None
     seen: np.ndarray | None
+    begins: np.ndarray | None = None
 
     def after(self, tokens: np.ndarray, rows: np.ndarray | None = None) -> TokenHistory:
         """One token more, (R,); if `rows` (n,) are given, only those have made theirs."""
@@ -55,7 +57,7 @@ class TokenHistory:
         if seen is not None:
             seen = seen.copy()
             seen[at, tokens[at]] = True
-        return TokenHistory(n_made, counts, seen)
+        return TokenHistory(n_made, counts, seen, self.begins)
 
     def select(self, rows: np.ndarray) -> TokenHistory:
         """The past whose row i is row `rows[i]` of this."""
@@ -64,6 +66,7 @@ class TokenHistory:
             self.n_made[rows],
             None if counts is None else counts[rows],
             None if seen is None else seen[rows],
+            None if self.begins is None else self.begins[rows],
         )
 
 
@@ -72,7 +75,6 @@ class Pipeline:
 
     Attributes:
         sampling: the settings.
-        forced: (F,) the ids that a text begins with.
         needs_history: whether the past matters; where not, any past will do.
 
     Raises UserError when a setting doesn't go with the vocabulary.
@@ -89,20 +91,28 @@ class Pipeline:
         self._vocab_size = vocab_size
         self._end = tokenizer.end
         self._bias = _bias(sampling, tokenizer)
-        self.forced = tokenizer.encode(sampling.force)
+        self._implies_blank = tokenizer.implies_blank
+        # Where a blank is implied, and where not.
+        self._forced = {True: tokenizer.encode(sampling.force), False: tokenizer.encode_rest(sampling.force)}
         self._counts = sampling.presence_penalty != 0 or sampling.frequency_penalty != 0
         self._seen = sampling.repetition_penalty != 1
-        self.needs_history = self._counts or self._seen or sampling.min_tokens > 0 or len(self.forced) > 0
+        self.needs_history = self._counts or self._seen or sampling.min_tokens > 0 or sampling.force != ""
 
     def start(self, prompts: Sequence[np.ndarray]) -> TokenHistory:
         """The past of rows that have made nothing; the ids of their prompts come without the mark."""
         shape = (len(prompts), self._vocab_size)
         seen = np.zeros(shape, bool) if self._seen else None
+        begins = None
+        if self.sampling.force:
+            begins = self._implies_blank[[prompt[-1] if len(prompt) else self._end for prompt in prompts]]
         if seen is not None:
             for row, prompt in enumerate(prompts):
                 seen[row, prompt] = True
         return TokenHistory(
-            np.zeros(len(prompts), np.int64), np.zeros(shape, np.int32) if self._counts else None, seen
+            np.zeros(len(prompts), np.int64),
+            np.zeros(shape, np.int32) if self._counts else None,
+            seen,
+            begins,
         )
 
     def adjusted(
@@ -125,8 +135,10 @@ class Pipeline:
             log_probs = mask(log_probs, allowed)
         if sampling.min_tokens > 0:
             log_probs = mask_early_end(log_probs, past.n_made, sampling.min_tokens, self._end)
-        if len(self.forced):
-            log_probs = force_prefix(log_probs, past.n_made, self.forced)
+        if past.begins is not None:
+            for begins, forced in self._forced.items():
+                n_made = np.where(past.begins == begins, past.n_made, len(forced))
+                log_probs = force_prefix(log_probs, n_made, forced)
         return log_probs
 
     def process(
@@ -348,7 +360,8 @@ def _bias(sampling: Sampling, tokenizer: Tokenizer) -> np.ndarray | None:
         return None
     bias = np.zeros(tokenizer.vocab_size)
     for text, value in sampling.biases():
-        ids = tokenizer.encode(text)
+        # A word is meant with the blank that is implied before it; "," is meant as it stands after a word.
+        ids = tokenizer.encode(text) if text[0].isalnum() else tokenizer.encode_rest(text)
         if len(ids) != 1:
             raise UserError(f"--bias {text!r} is {len(ids)} tokens of this run: give a text that is one")
         bias[ids[0]] += value

@@ -90,6 +90,7 @@ class Step(NamedTuple):
     """One token more in each of R rows.
 
     rows: (R,) which row, prompt * samples + sample.
+    before: (R,) the token that stands before.
     tokens: (R,) what was drawn.
     log_probs: (R,) what the model gave it.
     top_ids, top_log_probs: (R, N) the model's N likeliest, likeliest first.
@@ -98,6 +99,7 @@ class Step(NamedTuple):
     """
 
     rows: np.ndarray
+    before: np.ndarray
     tokens: np.ndarray
     log_probs: np.ndarray
     top_ids: np.ndarray
@@ -130,7 +132,8 @@ def text_pieces(steps: Iterable[Step], tokenizer: Tokenizer, sampling: Sampling)
         are_last, end = step.last.tolist(), tokenizer.end
         for i, row in enumerate(rows):
             if row not in texts:
-                texts[row], pending_by_row[row] = TextStream(tokenizer, sampling.stop), []
+                texts[row] = TextStream(tokenizer, sampling.stop, int(step.before[i]))
+                pending_by_row[row] = []
             top = ()
             if sampling.top_logprobs:
                 top = tuple(zip(step.top_ids[i].tolist(), step.top_log_probs[i].tolist(), strict=True))
@@ -242,7 +245,7 @@ def _sample_rows(
 ) -> Iterator[Step]:
     """Draw for some rows until all have ended. The first `n_read` tokens of each prompt are in `state`."""
     sampling = pipeline.sampling
-    past, constraint_state = pipeline.start(prompts), constraints.start(len(rows))
+    past, constraint_state = pipeline.start(prompts), constraints.start(len(rows), prompts)
     n_unread = np.array([len(prompt) - n_read for prompt in prompts])  # of the prompt, for each row to read
     unread = np.zeros((len(rows), int(n_unread.max())), np.int64)
     for row, prompt in enumerate(prompts):
@@ -251,6 +254,7 @@ def _sample_rows(
     if sampling.temperature > 0:
         uniforms = _Uniforms(sampling.seed, (rows % sampling.samples).tolist())
     at, t = np.arange(len(rows)), -1
+    newest = np.array([prompt[n_read - 1] if n_read else model.end for prompt in prompts])
     while True:
         t += 1
         if t >= unread.shape[1]:
@@ -264,6 +268,7 @@ def _sample_rows(
         last = t - n_unread[drawing] == sampling.max_tokens - 1
         step = Step(
             rows[drawing],
+            newest[drawing],
             drawn,
             now[np.arange(len(drawing)), drawn],
             *pipeline.top(now),
@@ -300,6 +305,7 @@ def _sample_rows(
             if uniforms is not None:
                 uniforms.select(keep)
         constraint_state = constraints.advance(constraint_state, tokens)
+        newest = tokens
         log_probs, state = model.advance(state, tokens)
 
 
@@ -334,14 +340,17 @@ def _collect_without_stops(steps: list[Step], tokenizer: Tokenizer) -> list[Samp
     rows = np.concatenate([step.rows for step in steps])
     order = np.argsort(rows, kind="stable")
     borders = np.cumsum(np.bincount(rows))[:-1]
+    before = np.concatenate([step.before for step in steps])[order[np.append(0, borders)]].tolist()
     tokens = np.concatenate([step.tokens for step in steps])[order]
     log_probs = np.concatenate([step.log_probs for step in steps])[order]
     samples = []
-    for ids, scores in zip(np.split(tokens, borders), np.split(log_probs, borders), strict=True):
+    for after, ids, scores in zip(
+        before, np.split(tokens, borders), np.split(log_probs, borders), strict=True
+    ):
         token_ids, token_log_probs = ids.tolist(), scores.tolist()
         samples.append(
             Sample(
-                text=tokenizer.decode_bytes(token_ids).decode("utf-8", "replace"),
+                text=tokenizer.decode_bytes(token_ids, after).decode("utf-8", "replace"),
                 tokens=len(token_ids),
                 log_prob=sum(token_log_probs),
                 finish_reason="end" if token_ids[-1] == tokenizer.end else "length",

@@ -135,7 +135,7 @@ class _SpeculativeText:
         self._model, self._pipeline, self._constraints = model, pipeline, constraints
         self._draft, self._state, self._report = draft, state, report
         self._row = np.array([sample])
-        self._past, self._constraint_state = pipeline.start([prompt]), constraints.start(1)
+        self._past, self._constraint_state = pipeline.start([prompt]), constraints.start(1, [prompt])
         self._generator = np.random.default_rng([pipeline.sampling.seed, sample])
 
     def steps(self, last: int) -> Iterator[Step]:
@@ -160,7 +160,10 @@ class _SpeculativeText:
             for place, token in enumerate(tokens):
                 n_made += 1
                 report.tokens += 1
-                step = self._step(token, log_probs[:, place], n_made == sampling.max_tokens, token == end)
+                before = tokens[place - 1] if place else last
+                step = self._step(
+                    before, token, log_probs[:, place], n_made == sampling.max_tokens, token == end
+                )
                 yield step
                 if step.over[0]:
                     return
@@ -223,10 +226,18 @@ class _SpeculativeText:
                 break
         return tokens
 
-    def _step(self, token: int, log_probs: np.ndarray, last: bool, mark: bool) -> Step:
+    def _step(self, before: int, token: int, log_probs: np.ndarray, last: bool, mark: bool) -> Step:
         top = self._pipeline.top(log_probs)
         over = np.array([last or mark])  # whoever reads the step may write to it
-        return Step(self._row, np.array([token]), log_probs[:, token], *top, np.array([last]), over)
+        return Step(
+            self._row,
+            np.array([before]),
+            np.array([token]),
+            log_probs[:, token],
+            *top,
+            np.array([last]),
+            over,
+        )
 
 
 def _seconds_per_token(model: LanguageModel, pipeline: Pipeline, state: State, read: list[int]) -> float:
@@ -250,7 +261,7 @@ def open_draft(name: str, run: Run) -> Draft | LanguageModel:
     if name == LOOKUP:
         return PromptLookupDraft()
     other = load_language_model(name)
-    if other.tokenizer.token_bytes != run.tokenizer.token_bytes:
+    if not other.tokenizer.spells_like(run.tokenizer):
         raise UserError(
             f"--draft {name} has another tokeniser than {run.folder}; a draft must be trained on the same text with "
             f"the same --tokenizer; --draft {LOOKUP} goes with every run"

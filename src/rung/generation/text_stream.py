@@ -25,8 +25,9 @@ class Settled(NamedTuple):
 class TextStream:
     """One text as it grows."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
-        self._decoder = TextDecoder(tokenizer)
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), after: int | None = None) -> None:
+        """`after`: the token that the text goes on after; None = it begins a document."""
+        self._decoder = TextDecoder(tokenizer, after)
         self._stops = stops
         self._first_characters = frozenset(stop[0] for stop in stops)
         self._held = ""

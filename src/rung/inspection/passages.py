@@ -285,8 +285,9 @@ def _training_bytes(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     n_bytes = 0
     for begin in range(0, len(ids), TOKENS_AT_ONCE):
         chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
-        n = lengths[chunk]
-        pieces.append(letters[concatenated_ranges(at[chunk], n)[0]])
+        implied = corpus.tokenizer.unwritten(np.append(ids[max(begin, 1) - 1], chunk))
+        n = lengths[chunk] - implied
+        pieces.append(letters[concatenated_ranges(at[chunk] + implied, n)[0]])
         ends.append(n_bytes + np.cumsum(n))
         n_bytes += len(pieces[-1])
     return np.concatenate(pieces), np.concatenate(ends)[corpus.train.starts - 1]

@@ -197,7 +197,8 @@ class LanguageModeling(Task[Corpus]):
         )
 
     def pieces(self, dataset: Corpus, split: str) -> Pieces:
-        cut = blocks(dataset.stream(split), dataset.tokenizer.byte_lengths)
+        stream = dataset.stream(split)
+        cut = blocks(stream, dataset.tokenizer.byte_counts(stream.ids))
         return Pieces(cut.bytes, cut.nats)
 
 
@@ -271,7 +272,7 @@ def _columns(
     if np.isnan(log_prob).any():
         raise UserError(NO_NUMBERS)
     if tokenizer.lossless:
-        n_bytes = np.add.reduceat(tokenizer.byte_lengths[stream.ids[1:]], first)
+        n_bytes = np.add.reduceat(tokenizer.byte_counts(stream.ids), first)
     else:
         n_bytes = np.array([len(utf8(text)) for text in texts])
     n_tokens = np.diff(stream.starts)

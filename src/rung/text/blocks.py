@@ -48,7 +48,7 @@ class Blocks:
 
 def blocks(
     stream: TokenStream,
-    byte_lengths: np.ndarray,
+    byte_counts: np.ndarray,
     *,
     many_documents: int = MANY_DOCUMENTS,
     block_bytes: int = BLOCK_BYTES,
@@ -61,17 +61,16 @@ def blocks(
 
     Args:
         stream: the tokens of the held-out split.
-        byte_lengths: (V,) how many bytes each id spells, as in `Tokenizer.byte_lengths`.
+        byte_counts: (N,) how many bytes each of its tokens spells, as from `Tokenizer.byte_counts`.
         many_documents: from how many documents on they are the blocks.
         block_bytes: the size of a stretch where they are not.
     """
-    lengths = byte_lengths[stream.ids[1:]]  # (N,)
     if stream.n_documents >= many_documents:
         step = -(-stream.n_documents // MAX_BLOCKS)
         boundaries = np.append(stream.starts[:-1:step], stream.starts[-1]) - 1
     else:
-        boundaries = _cut_by_bytes(lengths, block_bytes)
-    return Blocks(boundaries.astype(np.int64), _sums(lengths, boundaries, np.int64))
+        boundaries = _cut_by_bytes(byte_counts, block_bytes)
+    return Blocks(boundaries.astype(np.int64), _sums(byte_counts, boundaries, np.int64))
 
 
 def _cut_by_bytes(lengths: np.ndarray, block_bytes: int) -> np.ndarray:

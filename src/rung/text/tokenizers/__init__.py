@@ -3,6 +3,7 @@
     base            the contract, and ids back to characters one by one
     characters      char, byte
     words           word, and the words of a model made elsewhere; word_scan does the same compiled
+    implied_blanks  what makes a word one token wherever it stands
     subwords        bpe, wordpiece, unigram
     byte_fallback   what has no id of its own is spelled in bytes
     chunks          long text, cut where no token crosses

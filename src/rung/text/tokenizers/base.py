@@ -6,6 +6,7 @@ import codecs
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +23,10 @@ class Tokenizer(ABC):
         token_bytes: the bytes each id spells, by id; the mark's, last, are empty.
         vocab_size: how many ids there are, the mark included.
         end: the id of the document mark.
-        byte_lengths: (V,) how many UTF-8 bytes each id spells.
+        byte_lengths: (V,) how many UTF-8 bytes each id has in `token_bytes`.
+        implies_blank: (V,) after which ids a blank that the next begins with is not written; none, save where `word`
+            is. So what an id spells depends on the one before it: see `spelling` and `byte_counts`.
+        begins_with_blank: (V,) which ids have such a blank.
         lossless: whether the ids of a text spell its bytes; of Rung's own tokenisers all are.
         unknown: the id of all words without one of their own; Rung's own tokenisers have none.
     """
@@ -31,11 +35,18 @@ class Tokenizer(ABC):
     lossless: bool = True
     unknown: int | None = None
 
-    def __init__(self, token_bytes: list[bytes]) -> None:
+    def __init__(self, token_bytes: list[bytes], implies_blank: Sequence[bool] = ()) -> None:
+        """`implies_blank`: of each of `token_bytes`; the mark implies one if any does."""
         self.token_bytes = [*token_bytes, b""]
         self.vocab_size = len(self.token_bytes)
         self.end = self.vocab_size - 1
         self.byte_lengths = np.array([len(token) for token in self.token_bytes], np.int64)
+        self.implies_blank = np.zeros(self.vocab_size, bool)
+        self.begins_with_blank = np.zeros(self.vocab_size, bool)
+        self.implies_any = any(implies_blank)
+        if self.implies_any:
+            self.implies_blank[:] = [*implies_blank, True]
+            self.begins_with_blank[:] = [token.startswith(b" ") for token in self.token_bytes]
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -45,13 +56,52 @@ class Tokenizer(ABC):
         """Every text as a document: what `encode` gives for each, marks between them, but faster for many."""
         return TokenStream.of([self.encode(text) for text in texts], self.end)
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that `ids` spell, in order; marks spell nothing."""
-        return b"".join([self.token_bytes[i] for i in ids])
+    def encode_rest(self, text: str) -> np.ndarray:
+        """The ids of `text` where it goes on after a word."""
+        return self.encode(text)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def unwritten(self, ids: np.ndarray) -> np.ndarray:
+        """(N,) booleans of N + 1 ids: whether the first blank of each but the first is implied, not written."""
+        return self.implies_blank[ids[:-1]] & self.begins_with_blank[ids[1:]]
+
+    def byte_counts(self, ids: np.ndarray) -> np.ndarray:
+        """(N,) of N + 1 ids: how many UTF-8 bytes each but the first spells, where it stands."""
+        lengths = self.byte_lengths[ids[1:]]
+        return lengths - self.unwritten(ids) if self.implies_any else lengths
+
+    def spelling(self, token: int, after: int | None = None) -> bytes:
+        """The bytes that `token` spells after another, or at the beginning of a document."""
+        implied = self.implies_blank[self.end if after is None else after] and self.begins_with_blank[token]
+        return self.token_bytes[token][1:] if implied else self.token_bytes[token]
+
+    @cached_property
+    def spellings(self) -> list[bytes]:
+        """`token_bytes`, and after them what each id that begins with a blank spells where that is implied."""
+        return [*self.token_bytes, *[self.token_bytes[i][1:] for i in np.flatnonzero(self.begins_with_blank)]]
+
+    def spelled(self, tokens: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """The place (R,) in `spellings` of each token, by the one before it."""
+        implied = self.implies_blank[before] & self.begins_with_blank[tokens]
+        return np.where(implied, self.end + np.cumsum(self.begins_with_blank)[tokens], tokens)
+
+    def decode_bytes(self, ids: Iterable[int], after: int | None = None) -> bytes:
+        """The bytes that `ids` spell, in order, after another or at the beginning; marks spell nothing."""
+        if not self.implies_any:
+            return b"".join([self.token_bytes[i] for i in ids])
+        own = ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
+        row = np.append(self.end if after is None else after, own)
+        pairs = zip(row[1:].tolist(), self.unwritten(row).tolist(), strict=True)
+        return b"".join([self.token_bytes[i][implied:] for i, implied in pairs])
+
+    def decode(self, ids: Iterable[int], after: int | None = None) -> str:
         """The text that `ids` spell; bytes that are no UTF-8 (a model may write such) become U+FFFD."""
-        return text_of(self.decode_bytes(ids))
+        return text_of(self.decode_bytes(ids, after))
+
+    def spells_like(self, other: Tokenizer) -> bool:
+        """Whether the same ids always spell the same."""
+        return self.token_bytes == other.token_bytes and np.array_equal(
+            self.implies_blank, other.implies_blank
+        )
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -85,13 +135,16 @@ class TrainableTokenizer(Tokenizer):
 class TextDecoder:
     """Ids in, whole characters out: bytes of a character that isn't finished yet are held back."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._token_bytes = tokenizer.token_bytes
+    def __init__(self, tokenizer: Tokenizer, after: int | None = None) -> None:
+        """`after`: the token that the text goes on after; None = it begins a document."""
+        self._spelling, self._before = tokenizer.spelling, after
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
         """The characters that `token` completes, perhaps none."""
-        return self._decoder.decode(self._token_bytes[token])
+        spelled = self._spelling(token, self._before)
+        self._before = token
+        return self._decoder.decode(spelled)
 
     def finish(self) -> str:
         """What is left: U+FFFD when the last character was never completed."""

@@ -9,12 +9,15 @@ CHUNK_CHARACTERS = 1 << 16
 
 
 def chunks(text: str, border: re.Pattern[str]) -> Iterator[str]:
-    """`text` cut at matches of `border`, an empty match where no token can cross, into parts of about that length."""
+    """`text` cut at matches of `border`, where no token can cross, into parts of about that length.
+
+    What `border` matches, if it isn't empty, is in no part.
+    """
     begin = 0
     while len(text) - begin > 2 * CHUNK_CHARACTERS:
         found = border.search(text, begin + CHUNK_CHARACTERS)
         if found is None:
             break
         yield text[begin : found.start()]
-        begin = found.start()
+        begin = found.end()
     yield text[begin:]

@@ -6,7 +6,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from rung.text.tokenizers.chunks import chunks
 DEFAULT_VOCAB_SIZE = 4096
 CONTINUING_PREFIX = "▁"
 LONGEST_WORD = 256
+# Longer words of letters, digits or signs, as ByteLevel's expression has them.
+LONG_WORD = re.compile(
+    "|".join(rf"(?:{kind}){{{LONGEST_WORD + 1},}}" for kind in (r"[^\W\d_]", r"\d", r"[^\w\s]|_"))
+)
 AFTER_LINE_END = re.compile(r"(?<=\S\n)(?=\S)")
 
 
@@ -29,6 +33,8 @@ class SubwordTokenizer(TrainableTokenizer):
     """
 
     min_vocab_size = 257
+    most_of_long_words: ClassVar[int | None] = None
+    """How many bytes of words too long to be taken whole are learned from; None = all."""
 
     def __init__(self, library_json: str) -> None:
         from tokenizers import Tokenizer as LibraryTokenizer
@@ -94,7 +100,7 @@ class SubwordTokenizer(TrainableTokenizer):
         short = pre_tokenizers.Split(Regex(f".{{1,{LONGEST_WORD}}}"), "isolated")
         library.pre_tokenizer = pre_tokenizers.Sequence([words, short])
         parts = (part for text in texts for part in chunks(_scalars(text), AFTER_LINE_END))
-        library.train_from_iterator(parts, trainer)
+        library.train_from_iterator(_without_more(parts, cls.most_of_long_words), trainer)
         return cls(json.dumps(cls._finish(json.loads(library.to_str()), n_pieces)))
 
     @staticmethod
@@ -124,6 +130,8 @@ class UnigramTokenizer(SubwordTokenizer):
     """Unigram language-model pieces (Kudo 2018) over bytes."""
 
     kind = "unigram"
+    # The library's trainer takes time that grows with the square of such text, however it is cut.
+    most_of_long_words = 1 << 16
 
     @staticmethod
     def _model_and_trainer(options: dict[str, Any]) -> tuple[Any, Any]:
@@ -182,6 +190,20 @@ class WordPieceTokenizer(SubwordTokenizer):
 
 def _whole(text: str, _border: re.Pattern[str]) -> Iterator[str]:
     yield text
+
+
+def _without_more(parts: Iterable[str], most: int | None) -> Iterator[str]:
+    """The parts, less what stands in long words after the first `most` bytes of such."""
+    room = most or 0
+
+    def kept(found: re.Match[str]) -> str:
+        nonlocal room
+        word = found[0].encode()[:room]
+        room -= len(word)
+        return word.decode(errors="ignore")
+
+    for part in parts:
+        yield part if most is None else LONG_WORD.sub(kept, part)
 
 
 def _scalars(text: str) -> str:

@@ -30,7 +30,7 @@ Encode = Callable[..., Integer]
 FillTable = Callable[..., None]
 Count = Callable[..., tuple[Integer, Integer]]
 
-CJK, LETTER, DIGIT, PUNCTUATION, BLANK, NEWLINE, APOSTROPHE = 1, 2, 4, 8, 16, 32, 64
+CJK, LETTER, DIGIT, PUNCTUATION, BLANK, NEWLINE, APOSTROPHE, OPENING = 1, 2, 4, 8, 16, 32, 64, 128
 SPACE = 32
 EMPTY = -1
 FNV_BASIS, FNV_PRIME, LOW_32_BITS = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
@@ -230,18 +230,19 @@ def find_slot(text: np.ndarray, begin: int, end: int, value: Integer, table: Wor
 @cache
 def compiled_encode() -> tuple[Encode, FillTable] | None:
     """`encode` and `fill` as machine code, or None where numba is not installed."""
-    machine_code = _compiler()
+    machine_code = compiler()
     return None if machine_code is None else (machine_code(encode), machine_code(fill))
 
 
 @cache
 def compiled_count() -> tuple[Count, FillTable] | None:
     """`count` and `fill` as machine code, or None where numba is not installed."""
-    machine_code = _compiler()
+    machine_code = compiler()
     return None if machine_code is None else (machine_code(count), machine_code(fill))
 
 
-def _compiler() -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+def compiler() -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+    """What makes machine code of a function that makes no arrays, or None where numba is not installed."""
     try:
         import numba
         from numba.extending import register_jitable
@@ -275,10 +276,8 @@ class WordCounter:
         points, starts = np.zeros(8 * capacity, np.uint32), np.zeros(capacity + 1, np.int64)
         self._table = WordTable(points, starts, *_slots(4 * capacity))
 
-    def add(self, texts: Sequence[str]) -> None:
-        """Count the pieces of each text by itself."""
-        text = code_points("".join(texts))
-        stops = np.cumsum([0, *map(len, texts)])[1:]
+    def add(self, text: np.ndarray, stops: np.ndarray) -> None:
+        """Count the pieces of each of many texts by itself; `text` and `stops` as in `count`."""
         at = 0
         while True:
             at, self._n = self._count(text, stops, at, self._classes, self._table, self._counts, self._n)

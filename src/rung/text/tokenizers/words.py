@@ -15,32 +15,55 @@ from rung.text.stream import TokenStream
 from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, check_different, utf8
 from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
 from rung.text.tokenizers.chunks import chunks
+from rung.text.tokenizers.implied_blanks import (
+    BREAKS,
+    CJK,
+    QUOTES,
+    Insert,
+    class_table,
+    compiled_insert,
+    implies_blank,
+    spread,
+    with_blanks,
+)
 from rung.text.whitespace import MARK, cut_and_mark
 
 MAX_WORDS = 50_000
 
-# A word carries the one space before it, so that "the cows eat" is three tokens and still joins up without loss.
-CJK = r"぀-ヿ㐀-䶿一-鿿豈-﫿\uac00-\ud7af"
-WORD_PATTERN = re.compile(
-    rf" ?[{CJK}]"  # scripts written without spaces: a character is a token
-    rf"| ?(?:(?![{CJK}])[^\W\d_])+(?:['’](?:(?![{CJK}])[^\W\d_])+)*"  # a word, contractions whole
-    r"| ?\d+"
-    r"| ?(?:[^\w\s]|_)+"  # punctuation, emoji
-    r"|\n+"
-    r"|[^\S\n]+(?=\s|\Z)"  # blanks, less the one that the next word carries
-    r"|\s"
-)
-CHARACTER_CLASSES = (  # those of that expression, one character each
-    (word_scan.CJK, rf"[{CJK}]"),
-    (word_scan.LETTER, rf"(?![{CJK}])[^\W\d_]"),
-    (word_scan.DIGIT, r"\d"),
-    (word_scan.PUNCTUATION, r"[^\w\s]|_"),
-    (word_scan.BLANK, r"[^\S\n]"),
-    (word_scan.NEWLINE, r"\n"),
-    (word_scan.APOSTROPHE, r"['’]"),
-)
-# Of `WORD_PATTERN` none goes on from something else to a blank, and what comes after looks at nothing before.
-BEFORE_BLANK = re.compile(r"(?<=\S)(?=\s)")
+
+def _pattern(breaks: str) -> re.Pattern[str]:
+    """A word carries the space before it, so that "the cows eat" is three tokens and still joins up without loss."""
+    return re.compile(
+        rf" ?[{CJK}]"  # scripts written without spaces: a character is a token
+        rf"| ?(?:(?![{CJK}])[^\W\d_])+(?:['’](?:(?![{CJK}])[^\W\d_])+)*"  # a word, contractions whole
+        r"| ?\d+"
+        r"| ?(?:[^\w\s]|_)+"  # punctuation, emoji
+        rf"|[{breaks}]+"
+        rf"|[^\S{breaks}]+(?=\s|\Z)"  # blanks, less the one that the next word carries
+        r"|\s"
+    )
+
+
+def _character_classes(breaks: str) -> tuple[tuple[int, str], ...]:
+    """Those of that expression, one character each."""
+    return (
+        (word_scan.CJK, rf"[{CJK}]"),
+        (word_scan.LETTER, rf"(?![{CJK}])[^\W\d_]"),
+        (word_scan.DIGIT, r"\d"),
+        (word_scan.PUNCTUATION, r"[^\w\s]|_"),
+        (word_scan.BLANK, rf"[^\S{breaks}]"),
+        (word_scan.NEWLINE, rf"[{breaks}]"),
+        (word_scan.APOSTROPHE, r"['’]"),
+    )
+
+
+WORD_PATTERN, CHARACTER_CLASSES = _pattern(BREAKS), _character_classes(BREAKS)
+# Tokenisers trained before blanks were implied: of white space only line feeds stand apart.
+WRITTEN_PATTERN, WRITTEN_CLASSES = _pattern("\n"), _character_classes("\n")
+
+# Where no piece crosses and what comes after is cut as if it began a text: a blank between two words, which is left
+# out there because it is implied at a beginning, and the place before a break.
+BETWEEN_WORDS = re.compile(rf"(?<=[^\W\d_]) (?=(?![{CJK}])[^\W\d_])|(?<=\S)(?=[{BREAKS}])")
 
 COMPILE_AFTER = 1 << 22
 """Characters; below it, loading numba takes longer than the expression."""
@@ -51,16 +74,27 @@ SCAN_FROM = 1 << 14
 class WordTokenizer(TrainableTokenizer):
     """One id a word, with the space before it; punctuation, numbers and line breaks are tokens of their own.
 
-    A piece that occurs once in training, or not among the most frequent, is spelled in byte ids, so that a model
-    learns what spelling-out looks like.
+    Where a line, a bracket or a quotation begins, the space is implied (`implied_blanks`), so a word has the same id
+    wherever it stands. A piece that occurs once in training, or not among the most frequent, is spelled in byte ids,
+    so that a model learns what spelling-out looks like.
     """
 
     kind = "word"
     min_vocab_size = MIN_VOCAB_SIZE
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str], *, implied_blanks: bool = True) -> None:
+        """`implied_blanks` = False for what was trained before there were any."""
         self.words = list(words)
-        super().__init__(UTF8_BYTES + [utf8(word) for word in self.words])
+        self.implied_blanks = implied_blanks
+        # A quotation mark whose token there isn't would be spelled, and a byte doesn't tell what stood before it.
+        known = set(self.words)
+        self.quotes = "".join(quote for quote in QUOTES if " " + quote in known)
+        pieces = [*map(bytes.decode, UTF8_BYTES[:128]), *[""] * (len(UTF8_BYTES) - 128), *self.words]
+        super().__init__(
+            UTF8_BYTES + [utf8(word) for word in self.words],
+            [implied_blanks and implies_blank(piece, self.quotes) for piece in pieces],
+        )
+        self._pattern = WORD_PATTERN if implied_blanks else WRITTEN_PATTERN
         self._byte_ids = BYTE_IDS.tolist()
         # A one-byte piece is its byte; the constructor is never handed such words.
         self._ids = {chr(b): self._byte_ids[b] for b in range(128)}
@@ -76,9 +110,18 @@ class WordTokenizer(TrainableTokenizer):
         scanner = self._scanner_after(len(text))
         if scanner is not None and len(text) >= SCAN_FROM:
             return scanner.encode([text]).ids[1:-1]
+        return self._encode(with_blanks(text, self.quotes) if self.implied_blanks else text)
+
+    def encode_rest(self, text: str) -> np.ndarray:
+        if not self.implied_blanks:
+            return self._encode(text)
+        before = "一"  # goes together with nothing, and implies nothing
+        return self._encode(with_blanks(before + text, self.quotes).removeprefix(before))
+
+    def _encode(self, text: str) -> np.ndarray:
         known = self._ids
         ids: list[int] = []
-        for piece in WORD_PATTERN.findall(text):
+        for piece in self._pattern.findall(text):
             found = known.get(piece)
             if found is None:
                 ids += [self._byte_ids[b] for b in utf8(piece)]
@@ -94,37 +137,49 @@ class WordTokenizer(TrainableTokenizer):
         """Short work goes by the expression; once there is much of it, numba is worth loading."""
         self._n_encoded += n
         if self._scanner is None and self._n_encoded >= COMPILE_AFTER:
-            functions = word_scan.compiled_encode()
-            self._scanner = None if functions is None else WordScanner(self.words, self.end, *functions)
+            functions, insert = word_scan.compiled_encode(), compiled_insert()
+            if functions is not None and insert is not None:
+                self._scanner = WordScanner(self, *functions, insert)
         return self._scanner
 
     def to_json(self) -> dict[str, Any]:
-        return {"words": self.words}
+        return {"words": self.words, "implied_blanks": self.implied_blanks}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> WordTokenizer:
-        return cls(_words_of(value))
+        implied = value.get("implied_blanks", False)
+        check_kind("implied_blanks", implied, bool)
+        return cls(_words_of(value), implied_blanks=implied)
 
 
 class WordScanner:
     """What `WordTokenizer` encodes, by `word_scan`."""
 
     def __init__(
-        self, words: list[str], end: int, encode: word_scan.Encode, fill: word_scan.FillTable
+        self,
+        tokenizer: WordTokenizer,
+        encode: word_scan.Encode,
+        fill: word_scan.FillTable,
+        insert: Insert,
     ) -> None:
-        self._table = word_scan.word_table(words, fill)
-        self._end = end
+        self._table = word_scan.word_table(tokenizer.words, fill)
+        self._end = tokenizer.end
         self._encode = encode
+        if tokenizer.implied_blanks:
+            self._classes, self._insert = class_table(CHARACTER_CLASSES, tokenizer.quotes), insert
+        else:
+            self._classes, self._insert = word_scan.class_table(WRITTEN_CLASSES), None
 
     def encode(self, texts: Sequence[str]) -> TokenStream:
-        text = "".join(texts)
-        ids = np.empty(1 + len(texts) + len(text) * (1 if text.isascii() else 4), np.int64)
+        text, stops = spread(texts, self._classes, self._insert)
+        is_ascii = all(map(str.isascii, texts))
+        ids = np.empty(1 + len(texts) + len(text) * (1 if is_ascii else 4), np.int64)
         starts = np.empty(len(texts) + 1, np.int64)
         ids[0] = self._end
         n = self._encode(
-            word_scan.code_points(text),
-            np.cumsum([0, *map(len, texts)])[1:],
-            word_scan.class_table(CHARACTER_CLASSES),
+            text,
+            stops,
+            self._classes,
             self._table,
             BYTE_IDS,
             len(UTF8_BYTES),
@@ -140,17 +195,19 @@ def count_words(texts: Iterable[str]) -> Counter[str]:
     """Little text goes by the expression; for much of it, numba is worth loading."""
     counts: Counter[str] = Counter()
     counter: word_scan.WordCounter | None = None
-    parts = (part for text in texts for part in chunks(text, BEFORE_BLANK))
+    classes, insert = None, None
+    parts = (part for text in texts for part in chunks(text, BETWEEN_WORDS))
     for batch in _batches(parts, COMPILE_AFTER):
         if counter is None and sum(map(len, batch)) >= COMPILE_AFTER:
-            functions = word_scan.compiled_count()
-            if functions is not None:
-                counter = word_scan.WordCounter(word_scan.class_table(CHARACTER_CLASSES), *functions)
-        if counter is not None:
-            counter.add(batch)
+            functions, insert = word_scan.compiled_count(), compiled_insert()
+            if functions is not None and insert is not None:
+                classes = class_table(CHARACTER_CLASSES, QUOTES)
+                counter = word_scan.WordCounter(classes, *functions)
+        if counter is not None and classes is not None:
+            counter.add(*spread(batch, classes, insert))
         else:
             for text in batch:
-                counts.update(WORD_PATTERN.findall(text))
+                counts.update(WORD_PATTERN.findall(with_blanks(text)))
     return counts if counter is None else Counter(counter.counts())
 
 
