@@ -322,6 +322,8 @@ def test_numbers_as_people_write_them_and_prompts_that_look_like_options(rung: S
     assert made[0] == 0
     assert len(made[1]) == len("--novely") + 4
     assert rung("count", "r", "- the")[1] == "0 times\n"
+    rung("train", "bigram", text, "--out", "none", "--vocab-size", "none")
+    assert Path("none", "run.json").exists()
 
 
 @pytest.mark.parametrize(

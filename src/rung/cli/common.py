@@ -32,13 +32,14 @@ def read_value(kind: Any, tokens: Any) -> Any:
     if not isinstance(tokens, tuple | list):
         return convert(kind, tokens)
     choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    if type(None) in choices and tokens[-1].value.lower() == "none":
-        return None
     for choice in choices:
-        if choice in READERS:
-            return READERS[choice](tokens[-1].value, tokens[-1].keyword)
-        if get_origin(choice) is tuple and get_args(choice)[0] in READERS:
-            return tuple(READERS[get_args(choice)[0]](token.value, token.keyword) for token in tokens)
+        read = READERS.get(get_args(choice)[0] if get_origin(choice) is tuple else choice)
+        if read is None:
+            continue
+        if type(None) in choices and tokens[-1].value.lower() == "none":  # which a text or a path may be called
+            return None
+        values = [read(token.value, token.keyword) for token in tokens]
+        return values[-1] if choice in READERS else tuple(values)
     return convert(kind, tokens)
 
 
