@@ -36,8 +36,8 @@ def read_value(kind: Any, tokens: Any) -> Any:
         read = READERS.get(get_args(choice)[0] if get_origin(choice) is tuple else choice)
         if read is None:
             continue
-        if type(None) in choices and tokens[-1].value.lower() == "none":  # which a text or a path may be called
-            return None
+        if type(None) in choices and tokens[-1].value.lower() == "none":
+            return None  # a text or a path may be called so
         values = [read(token.value, token.keyword) for token in tokens]
         return values[-1] if choice in READERS else tuple(values)
     return convert(kind, tokens)
