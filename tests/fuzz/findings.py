@@ -105,6 +105,7 @@ FINDINGS = (
     ),
     Finding("IndexError", "ngram", numbers("first_child", fill(slice(-9, None), 2**31 - 1))),
     Finding("IndexError", "ngram", numbers("suffix", fill(END, -1))),
+    Finding("hang", "words", numbers("words", fill(slice(1, 400), 0)), (*SAMPLE, "--beams", "2")),
     Finding("IndexError", "bpe", numbers("words", fill(END, 60000)), SAMPLE),
     Finding("IndexError", "ngram", numbers("level_start", fill(slice(2, -1), 1 << 40))),
     Finding("ZeroDivisionError", "ngram", numbers("level_start", lambda starts: starts.fill(0))),

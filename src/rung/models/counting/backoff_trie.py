@@ -78,6 +78,8 @@ class BackoffTrie:
         n_nodes, n_inner = int(starts[-1]), int(starts[-2])
         check_array("words", self.words, "u1 u2 u4", [n_nodes])
         check_below("words", self.words, vocab_size)
+        if (self.words[1 : 1 + vocab_size] != np.arange(vocab_size)).any():
+            raise ValueError("words does not begin with every token")
         check_array("log_prob", self.log_prob, "f4", [n_nodes])
         check_at_most("log_prob", self.log_prob, MAX_LOG_PROB)
         check_array("log_backoff", self.log_backoff, "f4", [n_inner])
