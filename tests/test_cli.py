@@ -75,6 +75,8 @@ def test_what_cows_eat_counted_as_on_paper(rung: Shell, tmp_path: Path, monkeypa
         top = sampled["samples"][0]["top_logprobs"][0]["top"]
         shares = {one["text"]: round(11 * math.exp(one["log_prob"]), 4) for one in top}
         assert shares == {" corn": 4, " grass": 3, " hay": 2, " if": 1, " which": 1}
+    begun = rung.json("sample", "runs/ngram", "", "--max-tokens", "4", "--top-logprobs", "1")["samples"][0]
+    assert "".join(token["text"] for token in begun["top_logprobs"]) == begun["text"]
 
 
 def test_train_evaluate_score_sample(rung: Shell, text: Path, tmp_path: Path):

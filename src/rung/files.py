@@ -97,11 +97,12 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """`value` as JSON, which has no nan and no infinities: null stands for them."""
+    """`value` as JSON, which has no nan and no infinities: null stands for them. A lone surrogate is an escape."""
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _finite(value: Any) -> Any:

@@ -343,8 +343,8 @@ def show_samples(
     from rung.inspection.novelty import describe
     from rung.text.tokenizers import text_of
 
-    def named(token: int, log_prob: float) -> str:
-        name = "end" if token == tokenizer.end else repr(text_of(tokenizer.token_bytes[token]))
+    def named(token: int, log_prob: float, before: int) -> str:
+        name = "end" if token == tokenizer.end else repr(text_of(tokenizer.spelling(token, before)))
         return f"{name} {math.exp(log_prob):.1%}"
 
     for place, sample in enumerate(samples):
@@ -354,6 +354,8 @@ def show_samples(
         if not any(sample.top):
             continue
         sys.stdout.write("\n")
-        made = zip(sample.token_ids, sample.token_log_probs, sample.top, strict=True)
-        for token, log_prob, top in made:
-            sys.stdout.write(f"{named(token, log_prob):<16} of {', '.join(named(*other) for other in top)}\n")
+        before = [tokenizer.last(prompt), *sample.token_ids[:-1]]
+        made = zip(sample.token_ids, sample.token_log_probs, sample.top, before, strict=True)
+        for token, log_prob, top, after in made:
+            likeliest = ", ".join(named(*other, after) for other in top)
+            sys.stdout.write(f"{named(token, log_prob, after):<16} of {likeliest}\n")

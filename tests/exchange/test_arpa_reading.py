@@ -11,6 +11,7 @@ import pytest
 
 from rung.errors import UserError
 from rung.exchange.arpa_reading import read_arpa
+from rung.models.counting.ngram import NGram
 from rung.text.tokenizers import WhitespaceTokenizer
 
 FOREIGN = """\
@@ -65,13 +66,17 @@ def test_a_file_from_elsewhere_scores_as_kenlm_does(tmp_path: Path) -> None:
     check_kenlm_agrees(path, LINES)
 
 
-def test_gaps_that_other_pruners_leave_are_filled_as_kenlm_fills_them(tmp_path: Path) -> None:
-    """The trigram "a b é" stands there without the bigram "b é" that it ends in."""
+@pytest.mark.parametrize("weight", ["-0.5", "1.2"])
+def test_gaps_that_other_pruners_leave_are_filled_as_kenlm_fills_them(tmp_path: Path, weight: str) -> None:
+    """The trigram "a b é" stands there without the bigram "b é" that it ends in; that may come to more than 1, and is
+    no damage."""
     path = tmp_path / "gap.arpa"
     more = "".join(f"-0.9\t{pair}\n" for pair in ("a a", "b a", "é a", "b b", "é é", "a é", "<s> b", "<s> é"))
     text = FOREIGN.replace("-0.6\tb é\t-0.3\n", more).replace("ngram 2=4", "ngram 2=11")
-    path.write_text(text, encoding="utf-8")
-    check_kenlm_agrees(path, LINES)
+    path.write_text(text.replace("b\t-0.5\n", f"b\t{weight}\n"), encoding="utf-8")
+    check_kenlm_agrees(path, [line for line in LINES if weight == "-0.5" or "b é" not in line])
+    model, _ = read_arpa(path)
+    NGram.from_tensors(model.config, model.vocab_size, model.end, model.tensors())
 
 
 @pytest.mark.parametrize(
@@ -193,11 +198,12 @@ def test_what_kenlm_refuses_is_refused_in_one_line(tmp_path: Path, find: str, pu
             "line 12 has 'b', which was among the 1-grams before",
         ),
         (b"<unk>\n", b"<unk>\n-2\t<UNK>\n", "line 8 has '<UNK>', which was among the 1-grams before"),
+        (b"-0.8\tb\t-0.5\n", b"-0.8\tb\t30\n", "line 11 has a backoff weight above 10^17, which no"),
         ("é".encode(), "é".encode("latin-1"), r"line 12 has the word '\xe9', which is no UTF-8; convert"),
     ],
 )
 def test_what_kenlm_takes_and_we_refuse(tmp_path: Path, find: bytes, put: bytes, message: str) -> None:
-    """The same n-gram twice, of which one would be lost; bytes that no text of ours has."""
+    """The same n-gram twice, of which one would be lost; weights that are none; bytes that no text of ours has."""
     text = FOREIGN.encode().replace(find, put)
     if put.count(b"\n") > 1:
         order = b"ngram 2=" if b"a b" in put else b"ngram 1="

@@ -128,6 +128,17 @@ def test_words_added_to_their_tokeniser_are_found_as_there(
     assert [ours.lossless for _, ours, _ in added] == [True, False]
 
 
+def test_added_words_go_out_and_come_in_again(
+    added: list[tuple[PreTrainedTokenizerFast, Tokenizer, np.ndarray]], tmp_path: Path
+) -> None:
+    for _, ours, _ in added:
+        (tmp_path / "tokenizer.json").write_text(to_tokenizer_json(ours), encoding="utf-8")
+        again = read_tokenizer(tmp_path, ours.end, ours.vocab_size)
+        assert not isinstance(again, str), again
+        text = "".join(str(word) + "the cows " for word in ADDED)
+        assert again[0].encode(text).tolist() == ours.encode(text).tolist()
+
+
 def test_added_words_do_not_end_where_long_texts_are_cut(
     added: list[tuple[PreTrainedTokenizerFast, Tokenizer, np.ndarray]],
 ) -> None:

@@ -172,6 +172,11 @@ def test_a_text_that_only_looks_finished_is_told(shell: Shell, runs: dict[str, s
         code, _, err = shell("sample", runs["char"], "--choices", "yes|yea", "--max-tokens", tokens)
         assert code == 0
         assert (words in err) if words else err == ""
+    begins = score_text(rung.load(runs["word"]), "the")["steps"][0]["text"]
+    code, out, err = shell(
+        "sample", runs["word"], "--choices", f"{begins}|{begins}{begins}", "--max-tokens", "1"
+    )
+    assert (code, out, err) == (0, f"{begins}\n", "")
     code, out, err = shell("sample", runs["char"], "--regex", "ab", "--min-tokens", "5")
     assert (code, out) == (0, "ab\n")
     assert "after 2 tokens, below --min-tokens 5" in err

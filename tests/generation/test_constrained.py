@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rung.errors import UserError
 from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.constrained import choice_constraint, json_constraint, regex_constraint
-from rung.generation.constraint import Constraint
+from rung.generation.constraint import AllOf, Constraint
 from rung.generation.constraint_settings import ConstraintSettings, constraint_from
 from rung.generation.sampling import Sample, generate
 from rung.generation.settings import Sampling
@@ -167,6 +167,19 @@ def test_all_tokens_allowed_are_those_that_can_go_on() -> None:
     done = constraint.allowed(both)
     assert done is not None
     assert [np.flatnonzero(row).tolist() for row in done] == [[tokenizer.end]] * 2
+
+
+@pytest.mark.parametrize("text", ["The cat", "cat", "(The\nThe cat", " The cat"])
+def test_where_only_one_text_is_possible_words_may_spell_it(text: str) -> None:
+    tokenizer = TOKENIZERS["word"]
+    for constraint in (regex_constraint(re.escape(text), tokenizer), choice_constraint([text], tokenizer)):
+        alone = AllOf([constraint], tokenizer)
+        state = alone.start(1)
+        for token in [*tokenizer.encode(text).tolist(), tokenizer.end]:  # some words are spelled in bytes
+            allowed = alone.allowed(state)
+            assert allowed is not None
+            assert allowed[0, token]
+            state = alone.advance(state, np.array([token]))
 
 
 def test_beams_and_drafts_keep_to_it_too() -> None:

@@ -165,3 +165,16 @@ def test_what_cannot_be_done_is_told_in_one_line() -> None:
         accuracy(model, ABC, ["ab"], mask_rate=0)
     with pytest.raises(UserError, match="nothing was masked"):
         accuracy(model, ABC, [""])
+
+
+def test_the_text_around_the_masks_stays_as_it_is() -> None:
+    texts = ["cows (red cows) eat", "(cows\n eat) grass", 'a "cow" eats (grass)'] * 5
+    tokenizer = train_tokenizer("word", texts)
+    model = fitted(
+        NGram.fit(NGramConfig(order=3), tokenizer.encode_many(texts), tokenizer.vocab_size, tokenizer.end)
+    )
+    for text in ("[MASK] eat", "cows ( [MASK] cows", "(cows\n [MASK])", "the [MASK] eat", "([MASK]) eat"):
+        before, after = text.split("[MASK]")
+        for filling in fill(model, tokenizer, text, n_best=400):
+            assert filling.text.startswith(before)
+            assert filling.text.endswith(filling.tokens[0] + after)

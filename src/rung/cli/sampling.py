@@ -15,6 +15,7 @@ from rung.errors import UserError
 if TYPE_CHECKING:
     from rung.generation.constraint import Constraint
     from rung.generation.sampling import Piece, Sample
+    from rung.text.tokenizers import Tokenizer
 
 
 def sample(
@@ -69,7 +70,7 @@ def sample(
         texts, again = (iter([prompt]), iter([prompt])) if prompts is None else tee(read_prompts(prompts))
         made = generate_each(model, tokenizer, texts, how, search, constraint, guesser, report)
         for samples, begin in zip(made, again, strict=True):
-            records = [sample_record(one, tokenizer) for one in samples]
+            records = [sample_record(one, tokenizer, begin) for one in samples]
             if known is not None:
                 for one, found in zip(records, known.novelties(begin, samples), strict=True):
                     one["novelty"] = asdict(found)
@@ -80,7 +81,7 @@ def sample(
         for samples in generate_each(model, tokenizer, [prompt], how, search, constraint, guesser, report):
             novelties = [] if known is None else known.novelties(prompt, samples)
             terminal.show_samples(tokenizer, prompt, samples, novelties)
-            _tell_ends(samples, how.min_tokens, constraint, tokenizer.end)
+            _tell_ends(samples, how.min_tokens, constraint, tokenizer, prompt)
     else:
         if guesser is None:
             steps = sample_steps(model, tokenizer, prompt, how, constraint)
@@ -88,7 +89,7 @@ def sample(
             steps = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
         made = [Sample() for _ in range(how.samples)]
         terminal.stream_samples(_gathered(text_pieces(steps, tokenizer, how), made), prompt, how.samples)
-        _tell_ends(made, how.min_tokens, constraint, tokenizer.end)
+        _tell_ends(made, how.min_tokens, constraint, tokenizer, prompt)
     if guesser is not None and prompts is None and not json:
         print_draft(report)
     return 0
@@ -103,7 +104,9 @@ def _gathered(pieces: Iterable[Piece], samples: list[Sample]) -> Iterator[Piece]
         yield piece
 
 
-def _tell_ends(samples: list[Sample], least: int, constraint: Constraint | None, end: int) -> None:
+def _tell_ends(
+    samples: list[Sample], least: int, constraint: Constraint | None, tokenizer: Tokenizer, prompt: str
+) -> None:
     """Say on stderr which texts look finished and are not, and which ended before they should."""
     from rung.generation.constraint import is_complete
 
@@ -118,6 +121,6 @@ def _tell_ends(samples: list[Sample], least: int, constraint: Constraint | None,
         elif (
             made.finish_reason == "length"
             and constraint is not None
-            and not is_complete(constraint, made.token_ids, end)
+            and not is_complete(constraint, tokenizer, prompt, made.token_ids)
         ):
             print(f"rung: {which} is not finished: --max-tokens cut it at {n_tokens}", file=sys.stderr)

@@ -22,7 +22,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.exchange.arpa_format import BOS, EOS, LN10, UNK
-from rung.models.counting.backoff_trie import MISSING, build_trie
+from rung.models.counting.backoff_trie import MAX_LOG_BACKOFF, MISSING, build_trie
 from rung.models.counting.ngram import IMPORTED, NGram, NGramConfig
 from rung.models.counting.ngram_counts import Grams
 from rung.models.counting.workspace import Workspace
@@ -169,6 +169,11 @@ class _Parser:
         self._refuse_first(
             ~np.isfinite(found.log10_backoff), found, "has a backoff weight that is no finite number"
         )
+        self._refuse_first(
+            found.log10_backoff * LN10 > MAX_LOG_BACKOFF,
+            found,
+            f"has a backoff weight above 10^{MAX_LOG_BACKOFF / LN10:.0f}, which no probabilities lead to",
+        )
         if last and order > 1:
             why = "has a backoff weight, which the longest n-grams can't have"
             self._refuse_first(found.log10_backoff != 0, found, why)
@@ -303,7 +308,9 @@ def _to_model(path: Path, names: list[str], sections: list[_Section]) -> NGram:
     below = levels[0].words[:, None]
     for order, level in enumerate(grams, start=2):
         parent, suffix = _find(below, level.words[:, :-1]), _find(below, level.words[:, 1:])
-        backed_off = log_backoff[-1][parent] + log_prob[-1][suffix]
+        backed_off = np.minimum(
+            log_backoff[-1][parent] + log_prob[-1][suffix], 0
+        )  # weights can say more than 1
         log_prob.append(np.where(np.isnan(level.log10_prob), backed_off, level.log10_prob))
         log_backoff.append(np.where(level.words[:, -1] == end, 0, level.log10_backoff))
         levels.append(_grams(order, len(below), level.words[:, -1], parent, suffix))

@@ -24,7 +24,7 @@ from rung.files import read_json
 from rung.text import tokenizers as ours
 from rung.text.tokenizers import BPETokenizer, Tokenizer, WordTokenizer
 from rung.text.tokenizers.implied_blanks import BRACKETS, BREAKS, CJK
-from rung.text.tokenizers.subwords import BYTE_TO_UNICODE
+from rung.text.tokenizers.subwords import BYTE_TO_UNICODE, UNICODE_TO_BYTE
 
 MARK = "<|endoftext|>"
 
@@ -116,10 +116,13 @@ def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETo
     order = np.arange(vocab_size)
     order[[mark, -1]] = vocab_size - 1, mark
     vocabulary: dict[str, int] = {}
+    merged = {"".join(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]}
     for place, theirs in enumerate(order[:-1].tolist()):
         if theirs in words:
             word = words[theirs]["content"]
-            if word in model["vocab"] and word != _byte_level_name(word.encode()):
+            # As in what we write, a name of its own may stand among the pieces that nothing is merged to.
+            is_piece = model["vocab"].get(word, theirs) != theirs or word in UNICODE_TO_BYTE or word in merged
+            if is_piece and word != _byte_level_name(word.encode()):
                 return f"tokenizer.json adds a word {word!r} that is a piece of other bytes already"
             vocabulary[word] = place
         elif theirs in names and theirs not in added:

@@ -79,14 +79,15 @@ class Grammar(Constraint):
                 f"{shown} needs a tokeniser whose tokens spell the text; {tokenizer.kind} does not"
             )
         self._n_spellings, self._end = len(tokenizer.spellings), tokenizer.end
-        # A blank where one is implied spells nothing; a written one can follow.
+        # A blank where one is implied spells nothing; anything can follow.
         self._silent = [
             place
             for place, spelled in enumerate(tokenizer.spellings)
             if not spelled and place != tokenizer.end
         ]
-        self._blanks = np.flatnonzero(tokenizer.begins_with_blank)
         self._shown = shown
+        if tokenizer.implies_any:
+            grammar = _without_forcing(grammar)
         matcher = LLMatcher(_llguidance_tokenizer(tokenizer), grammar, log_level=0)
         if matcher.is_error():
             raise UserError(f"{shown} is not possible: {_reason(matcher.get_error())}")
@@ -123,7 +124,7 @@ class Grammar(Constraint):
                 if "too complex" in matcher.get_error().lower() or "TooComplex" in matcher.stop_reason():
                     raise UserError(f"{self._shown} is too complex: {_reason(matcher.get_error())}")
                 mask[:] = False
-            mask[self._silent] = mask[self._blanks].any()
+            mask[self._silent] = mask.sum() > mask[self._end]
             match.mask = mask
         return match.mask
 
@@ -154,9 +155,20 @@ def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
     )
 
 
+def _without_forcing(grammar: str) -> str:
+    """The same, but where only one text is possible llguidance doesn't choose the tokens for it, as it can't know
+    which of them have an implied blank."""
+    whole = json.loads(grammar)
+    for part in whole["grammars"]:
+        schema = part.pop("json_schema", None)
+        rules = part["lark_grammar"] if schema is None else f"start: %json {json.dumps(schema)}"
+        part["lark_grammar"] = rules + '\n%llguidance {"no_forcing": true}'
+    return json.dumps(whole)
+
+
 def _reason(error: str) -> str:
     """What is wrong, without the picture of where."""
-    error = error.split("<state>")[0]
+    error = error.split("<state>")[0].removeprefix("failed to compile JSON schema: ")
     named = re.findall(r"error: (.*)", error)
     if named:
         return named[-1]

@@ -128,13 +128,14 @@ class BannedText(Constraint):
         return next((n for n in range(longest, 0, -1) if text.endswith(self._text[:n])), 0)
 
 
-def is_complete(constraint: Constraint, token_ids: Sequence[int], end: int) -> bool:
-    """Whether a text of these tokens, which the constraint admitted, may end here."""
-    state = constraint.start(1)
+def is_complete(constraint: Constraint, tokenizer: Tokenizer, prompt: str, token_ids: Sequence[int]) -> bool:
+    """Whether a text of these tokens after the prompt, which the constraint admitted, may end here."""
+    alone = AllOf([constraint], tokenizer)
+    state = alone.start(1, [tokenizer.encode(prompt)])
     for token in token_ids:
-        state = constraint.advance(state, np.array([token]))
-    allowed = constraint.allowed(state)
-    return allowed is None or bool(allowed[0, end])
+        state = alone.advance(state, np.array([token]))
+    allowed = alone.allowed(state)
+    return allowed is None or bool(allowed[0, tokenizer.end])
 
 
 def constraints_of(sampling: Sampling, tokenizer: Tokenizer, other: Constraint | None = None) -> AllOf:

@@ -27,7 +27,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel, State
-from rung.text.tokenizers import Tokenizer, text_of
+from rung.text.tokenizers import Tokenizer
 
 MASK = "[MASK]"
 ROWS_AT_ONCE = 256
@@ -97,8 +97,18 @@ def fill(
     for number, part in enumerate(parts):
         encode = tokenizer.encode if number == 0 else tokenizer.encode_rest
         spaced = part.endswith(" ") and len(with_space) > 0 and number < len(parts) - 1
-        pieces.append(encode(part[:-1] if spaced else part))
-        choices.append(with_space if spaced else candidates)
+        piece = encode(part[:-1] if spaced else part)
+        own = with_space if spaced else candidates
+        if (
+            spaced
+            and (len(piece) or number == 0)
+            and tokenizer.implies_blank[piece[-1] if len(piece) else tokenizer.end]
+        ):
+            piece = np.append(piece, tokenizer.encode_rest(" "))  # it is written
+        if number < len(parts) - 1 and parts[number + 1].startswith(" "):
+            own = own[~tokenizer.implies_blank[own]]
+        pieces.append(piece)
+        choices.append(own)
     pieces[-1] = np.append(pieces[-1], tokenizer.end)
     choices.pop()
     before = np.concatenate([[model.end], pieces[0]])
@@ -117,8 +127,7 @@ def fill(
             log_probs, state = model.advance(model.select(state, rows), taken)
     return [
         MaskFilling(
-            tuple(text_of(tokenizer.token_bytes[token]) for token in row),
-            _filled_in(tokenizer, pieces, row),
+            *_filled_in(tokenizer, pieces, row),
             float(total),
         )
         for row, total in zip(filled.tolist(), totals, strict=True)
@@ -352,11 +361,16 @@ def _is_text(token: bytes) -> bool:
     return True
 
 
-def _filled_in(tokenizer: Tokenizer, pieces: list[np.ndarray], filled: list[int]) -> str:
+def _filled_in(
+    tokenizer: Tokenizer, pieces: list[np.ndarray], filled: list[int]
+) -> tuple[tuple[str, ...], str]:
+    """What stands in place of each mask, and the whole text."""
     ids: list[int] = pieces[0].tolist()
+    tokens = []
     for token, piece in zip(filled, pieces[1:], strict=True):
+        tokens.append(tokenizer.decode([token], after=ids[-1] if ids else None))
         ids += [token, *piece.tolist()]
-    return tokenizer.decode(ids)
+    return tuple(tokens), tokenizer.decode(ids)
 
 
 def _by_total(item: tuple[float, int]) -> tuple[float, int]:

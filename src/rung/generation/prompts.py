@@ -67,15 +67,15 @@ def generate_each(
     yield from generate_many(model, tokenizer, waiting, sampling, constraint)
 
 
-def sample_record(sample: Sample, tokenizer: Tokenizer) -> dict[str, Any]:
+def sample_record(sample: Sample, tokenizer: Tokenizer, prompt: str) -> dict[str, Any]:
     """What JSON says of a text: `text`, `tokens`, `log_prob`, `finish_reason`; `score` of a beam; `top_logprobs`.
 
     The last, if asked for, is a list with, for each token, {"id", "text", "log_prob", "top": [the same of each of the
     likeliest]}. Bytes of a character that a token doesn't complete are shown as U+FFFD.
     """
 
-    def named(token: int, log_prob: float) -> dict[str, Any]:
-        return {"id": token, "text": text_of(tokenizer.token_bytes[token]), "log_prob": log_prob}
+    def named(token: int, log_prob: float, before: int) -> dict[str, Any]:
+        return {"id": token, "text": text_of(tokenizer.spelling(token, before)), "log_prob": log_prob}
 
     out: dict[str, Any] = {
         "text": sample.text,
@@ -86,9 +86,10 @@ def sample_record(sample: Sample, tokenizer: Tokenizer) -> dict[str, Any]:
     if sample.score is not None:
         out["score"] = sample.score
     if any(sample.top):
-        made = zip(sample.token_ids, sample.token_log_probs, sample.top, strict=True)
+        before = [tokenizer.last(prompt), *sample.token_ids[:-1]]
+        made = zip(sample.token_ids, sample.token_log_probs, sample.top, before, strict=True)
         out["top_logprobs"] = [
-            {**named(token, log_prob), "top": [named(*other) for other in top]}
-            for token, log_prob, top in made
+            {**named(token, log_prob, after), "top": [named(*other, after) for other in top]}
+            for token, log_prob, top, after in made
         ]
     return out

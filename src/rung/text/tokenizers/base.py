@@ -60,6 +60,11 @@ class Tokenizer(ABC):
         """The ids of `text` where it goes on after a word."""
         return self.encode(text)
 
+    def last(self, text: str) -> int:
+        """The token that what comes after `text` stands after; the mark where that is empty."""
+        ids = self.encode(text)
+        return int(ids[-1]) if len(ids) else self.end
+
     def unwritten(self, ids: np.ndarray) -> np.ndarray:
         """(N,) booleans of N + 1 ids: whether the first blank of each but the first is implied, not written."""
         return self.implies_blank[ids[:-1]] & self.begins_with_blank[ids[1:]]
