@@ -6,6 +6,7 @@ import glob
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -97,11 +98,18 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """`value` as JSON, which has no nan and no infinities: null stands for them."""
+    """`value` as JSON, which has no nan and no infinities: null stands for them.
+
+    Half a character, as which Python reads each byte of a file's name that is no UTF-8, is written as an escape.
+    """
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else _HALF.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def _finite(value: Any) -> Any:

@@ -54,6 +54,7 @@ VERBS: dict[str, Callable[..., int]] = {
 
 TEXT_VERBS = ("sample", "fill", "count", "graph")
 """Those that take any text as an argument."""
+OPTION_CUTOFF = 0.6
 
 
 def app_for(arguments: list[str]) -> App:
@@ -137,13 +138,14 @@ def check_options(app: App, arguments: list[str]) -> None:
         apps[-1].assemble_argument_collection(parse_docstring=False) if apps[-1].default_command else ()
     )
     known = {name for argument in arguments_of for name in argument.names} | {"--help", "--version"}
+    known = {name for name in known if not name.startswith("--no-")}  # cyclopts' own; ours have none
     for option in typed:
         if option not in known:
+            # The dashes, which all have, would make any short name near to any other.
+            near = nearest(option[2:], [name[2:] for name in known], OPTION_CUTOFF).replace("'", "'--", 1)
             verb = " ".join(["rung", *arguments[: len(apps) - 1]])
             text = "; a text that begins so goes last, behind --" if apps[-1].name[0] in TEXT_VERBS else ""
-            raise UserError(
-                f"unknown option {option}{nearest(option, known)} ({verb} --help lists them{text})"
-            )
+            raise UserError(f"unknown option {option}{near} ({verb} --help lists them{text})")
 
 
 def task_typed(arguments: list[str]) -> Task[Any]:
