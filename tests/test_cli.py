@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -531,6 +532,17 @@ def test_help_has_an_example_a_verb(rung: Shell):
     assert "None" not in out
     assert re.search("fill +Which token stands behind", rung("--help")[1])
     assert "Example: rung fill" in rung("fill", "--help")[1]
+
+
+@pytest.mark.parametrize("verb", [["score"], ["fill"], ["train", "gpt"], ["scratch", "graph"]])
+def test_help_fills_its_lines(rung: Shell, monkeypatch: pytest.MonkeyPatch, verb: list[str]):
+    """No line ends, within a paragraph, where the first word of the next would have found room."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip("│").rstrip() for line in rung(*verb, "--help")[1].splitlines()]
+    for line, after in pairwise(lines):
+        goes_on = len(after) - len(after.lstrip()) == len(line) - len(line.lstrip()) == 0 and line and after
+        if goes_on and not after.startswith(("╭", "Example")):
+            assert len(line) + 1 + len(after.split()[0]) > 80, line
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(text: Path, tmp_path: Path):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from rung.cli.common import flatten, read_value, worded
+from rung.cli.common import flatten, flowing, read_value, worded
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
@@ -110,10 +110,14 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(train_best, name=name)
         else:
             trainer.command(train_command(name, task_typed(arguments).name), name=name)
+    flowing(*VERBS.values())
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     if arguments[:1] == ["fill"]:
-        app.command("rung.cli.filling:fill", name="fill")
+        from rung.cli.filling import fill
+
+        flowing(fill)
+        app.command(fill, name="fill")
     else:  # help shows its line without loading it
         app.command(
             _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found again?"

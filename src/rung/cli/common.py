@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -79,8 +80,23 @@ OPTIMISER = (
 )
 
 
+def flowing(*documented: Any) -> None:
+    """Join the lines of each paragraph, and of each argument, of docstrings: help breaks them to fit the terminal."""
+    for one in documented:
+        lines: list[str] = []
+        for line in inspect.cleandoc(one.__doc__ or "").splitlines():
+            depth = len(line) - len(line.lstrip())
+            begun = lines and lines[-1] and not lines[-1].endswith(("Args:", "Attributes:"))
+            if line and begun and depth in (0, 8):  # 4: another argument begins
+                lines[-1] += f" {line.strip()}"
+            else:
+                lines.append(line)
+        one.__doc__ = "\n".join(lines)
+
+
 def flatten(function: Callable[..., Any], **classes: type) -> None:
     """Make each named parameter a configuration whose fields are flags of their own, under a heading of their own."""
+    flowing(function, *classes.values())
     for parameter, cls in classes.items():
         # A configuration without fields would be a flag itself.
         how = (

@@ -271,7 +271,8 @@ def train_command(name: str, task: str) -> Callable[..., int]:
             show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
         )
 
-    command.__doc__ = f"""{RUNGS[task][name][1].capitalize()}.
+    summary = RUNGS[task][name][1]
+    command.__doc__ = f"""{summary[0].upper() + summary[1:]}.
 
     Example: rung train {name} {task_of(task).example}
 
