@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_scores_of_the_lines_add_up_to_the_measure(rung: Shell, text: Path, tmp_
 
 def test_all_for_training_measures_nothing(rung: Shell, text: Path):
     code, out, _ = rung("train", "ngram", text, "--split", "100/0/0", "--out", "r")
-    assert (code, out.splitlines()[0]) == (0, "ngram: not measured, as no text was held out")
+    assert (code, out.splitlines()[0]) == (0, "ngram: not measured, as no validation text was held out")
     again = rung.json("train", "neural-bigram", text, "--split", "100/0/0", "--steps", "2", "--out", "n")
     assert again["validation"] is None
     assert "no part 'test' (it has: train)" in rung.refused("evaluate", "r")
@@ -312,6 +313,17 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
         (["train", "ngram", "text.txt", "--steps", "-1"], "--steps -1"),
         (["count", "r", "the", "--places", "-1"], "--places -1"),
         (["train", "gtp"], "rungs of classification: majority"),
+        (["trace", "r", "--foo"], "unknown option --foo (rung trace --help lists them)"),
+        (["trace", "r", "text.txt", "--no-json"], "did you mean '--json'"),
+        (["train", "--resume"], "--resume needs a value"),
+        (["train", "ngram", "text.txt", "--out", ""], "--out is empty"),
+        (["export", "r", "--format", "arpa", "--out="], "--out is empty"),
+        (["recipes", "--markdown", ""], "--markdown is empty"),
+        (["train", "gpt", "text.txt", "--l2", "1e300"], "--l2 1e+300 is not possible: give from 0 to 1e+30"),
+        (["train", "gpt", "text.txt", "--lr", "1e300"], "at most 1e+30"),
+        (["train", "ngram", "text.txt", "--tokenizer", "bpe", "--vocab-size", "1e9"], "at most 10,000,000"),
+        (["sample", "r", "--beams", "1e9"], "--beams 1000000000 is not possible: give 1 to 10,000"),
+        (["sample", "r", "--samples", "1e9"], "give 1 to 1,000,000"),
     ],
 )
 def test_a_misread_option_is_told_with_what_was_meant(rung: Shell, text: Path, arguments, says):
@@ -355,6 +367,18 @@ def test_output_of_any_encoding_says_everything(
         outputs.append(pipe.getvalue())
     assert json.loads(outputs[1].decode(encoding if set_by_user else "utf-8"))["prompt"] == "牛 😀é"
     assert outputs[2].startswith(shown)
+
+
+def test_a_file_name_that_is_no_utf8_is_a_name_and_a_text_that_is_none_is_refused(rung: Shell, text: Path):
+    name = os.fsdecode(b"caf\xe9.txt")  # as old archives have them
+    Path(name).write_text(text.read_text())
+    assert rung("climb", name, "--rungs", "bigram", "--out", "c")[0] == 0
+    data = Path("c/bigram/run.json").read_bytes()
+    assert json.loads(data.decode("utf-8"))["data"]["source"]["data"] == name
+    assert json.loads(Path("c/report.json").read_bytes().decode("utf-8"))["data"]["name"] == name
+    assert "caf" in Path("c/report.html").read_bytes().decode("utf-8")
+    for arguments in (("count", "\udce9"), ("fill", "\udce9[MASK]"), ("sample", "--ban=\udce9")):
+        assert "not UTF-8" in rung.refused(arguments[0], "c/bigram", *arguments[1:])
 
 
 def test_standard_input_is_a_text(text: Path):
@@ -510,6 +534,17 @@ def test_help_has_an_example_a_verb(rung: Shell):
     assert "None" not in out
     assert re.search("fill +Which token stands behind", rung("--help")[1])
     assert "Example: rung fill" in rung("fill", "--help")[1]
+
+
+@pytest.mark.parametrize("verb", [["score"], ["fill"], ["train", "gpt"], ["scratch", "graph"]])
+def test_help_fills_its_lines(rung: Shell, monkeypatch: pytest.MonkeyPatch, verb: list[str]):
+    """No line ends, within a paragraph, where the first word of the next would have found room."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip("│").rstrip() for line in rung(*verb, "--help")[1].splitlines()]
+    for line, after in pairwise(lines):
+        goes_on = len(after) - len(after.lstrip()) == len(line) - len(line.lstrip()) == 0 and line and after
+        if goes_on and not after.startswith(("╭", "Example")):
+            assert len(line) + 1 + len(after.split()[0]) > 80, line
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(text: Path, tmp_path: Path):

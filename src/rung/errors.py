@@ -14,7 +14,7 @@ class Stopped(UserError):
     """The user stopped the work before there was anything to show. Exit code 130."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """`"; did you mean 'gpt'?"` when one of `known` is close to `word`, otherwise an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -97,7 +97,10 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """`value` as JSON, which has no nan and no infinities: null stands for them. A lone surrogate is an escape."""
+    """`value` as JSON, which has no nan and no infinities: null stands for them.
+
+    Half a character, as which Python reads each byte of a file's name that is no UTF-8, is written as an escape.
+    """
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:

@@ -15,6 +15,7 @@ import tracemalloc
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -192,6 +193,45 @@ def test_bad_json_lines_keep_their_places(run: Run, tmp_path: Path) -> None:
     assert found[-1]["bytes"] == len("half \ufffd of one".encode())
     kept = scores(run, path, keep="bytes > 0")
     assert kept == [entry for entry in found if "error" not in entry]
+
+
+def test_numbers_that_json_has_not_come_out_as_null(run: Run, tmp_path: Path) -> None:
+    """Python writes and reads NaN; jq and most other readers refuse a file that holds it."""
+    rows = [
+        '{"text": "hay", "x": NaN}',
+        '{"text": "NaN", "y": [-Infinity,  1.50]}',
+        '{"text": "Infinity, NaN"}',
+    ]
+    for name, data in (("x.jsonl", "\n".join(rows)), ("x.json", f"[{', '.join(rows)}]")):
+        out = tmp_path / f"out-of-{name}.jsonl"
+        list(Scoring(run, str(write(tmp_path / name, data.encode())), out=out).parts())
+        found = [json.loads(line, parse_constant=pytest.fail) for line in out.read_text().splitlines()]
+        assert [row.get("x", row.get("y")) for row in found] == [None, [None, 1.5], None]
+        assert [row["text"] for row in found] == ["hay", "NaN", "Infinity, NaN"]
+
+
+class Chunks(io.RawIOBase):
+    """A pipe that gives what was written into it piece by piece."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.pieces.pop(0) if self.pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def test_a_byte_order_mark_may_come_through_a_pipe_by_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pieces in ((b"\xef\xbb\xbf", b"hay\n"), (b"\xef", b"\xbb\xbfhay\n", b"x\n"), (b"\xef\xbb\xbf",)):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Chunks(*pieces))))
+        found = [json.loads(line) for part in Scoring(run, "-").parts() for line in part.output.splitlines()]
+        assert [row["bytes"] for row in found] == [3, 1][: len(pieces) - 1]
 
 
 def test_whole_records_come_out_as_they_were_spelled(run: Run, tmp_path: Path) -> None:
@@ -449,6 +489,8 @@ def test_a_file_cut_short_is_refused_and_leaves_nothing(run: Run, tmp_path: Path
         ("many.jsonl", {"field": "txt"}, "all of the first 20 records are bad"),
         ("many.jsonl", {"field": "txt"}, "no field 'txt' (there are: id, text)"),
         ("binary.bin", {}, "binary.bin is binary, not text (byte 1 is 0x00)"),
+        ("wide.csv", {}, "wide.csv is UTF-16"),
+        ("latin.csv", {"out": "scores.jsonl"}, "latin.csv is not UTF-8 (its header)"),
     ],
 )
 def test_mistakes_get_one_line_and_leave_no_file(
@@ -470,6 +512,8 @@ def test_mistakes_get_one_line_and_leave_no_file(
     Path("broken.parquet").write_bytes(b"PAR1 not really")
     Path("many.jsonl").write_text('{"id": 1, "text": "hay"}\n' * 20)
     Path("binary.bin").write_bytes(b"\xff\x00\n" * 50)
+    Path("wide.csv").write_bytes("text\nhay\n".encode("utf-16"))
+    Path("latin.csv").write_bytes(b"text,caf\xe9\nhay,1\n")
     before = sorted(Path().iterdir())
     flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
     with pytest.raises(SystemExit) as exit_:

@@ -215,6 +215,13 @@ def test_an_expression_that_cannot_be_is_told_in_one_line(regex: str, message: s
     assert str(caught.value).startswith("--regex ")
 
 
+def test_an_expression_beyond_the_engine_is_not_called_a_dead_end() -> None:
+    constraint = constraint_from(ConstraintSettings(regex="a{1000000}"), TOKENIZERS["char"])
+    assert constraint is not None
+    with pytest.raises(UserError, match=r"--regex .* is too complex: too many expressions"):
+        made("char", constraint)
+
+
 @pytest.mark.parametrize(
     ("schema", "message"),
     [

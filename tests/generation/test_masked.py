@@ -148,6 +148,13 @@ def test_only_words_of_a_word_tokeniser_are_masked() -> None:
     assert accuracy(model, tokenizer, ["the cows eat, and eat!"], mask_rate=1.0).masked == 5
 
 
+def test_what_has_probability_zero_ranks_last() -> None:
+    stream = TokenStream.of([np.array([0, 1])] * 3, ABC.end)  # "ab" and nothing else
+    model = fitted(NGram.fit(NGramConfig(order=2, smoothing="none"), stream, 7, 6))
+    assert accuracy(model, ABC, ["ab"], mask_rate=1.0).mean_rank == 1
+    assert accuracy(model, ABC, ["cd"], mask_rate=1.0).mean_rank == 6
+
+
 def test_wilson_s_interval() -> None:
     # Wilson 1927, by hand for z = 1.96: 0 of 10, 5 of 10, 81 of 263 (Newcombe 1998, table I).
     assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
@@ -161,6 +168,8 @@ def test_what_cannot_be_done_is_told_in_one_line() -> None:
         fill(model, ABC, "abc")
     with pytest.raises(UserError, match="--n-best 0"):
         fill(model, ABC, "[MASK]", n_best=0)
+    with pytest.raises(UserError, match="--beams 1000000000 is not possible: give 1 to 10,000"):
+        fill(model, ABC, "[MASK]", beams=10**9)
     with pytest.raises(UserError, match="--mask-rate 0"):
         accuracy(model, ABC, ["ab"], mask_rate=0)
     with pytest.raises(UserError, match="nothing was masked"):

@@ -164,6 +164,8 @@ def test_labels_may_be_numbers_and_truths(tmp_path: Path):
     assert prepare_labelled(path, tmp_path / "a", LabelOptions()).labels == ["false", "true"]
     path.write_text("".join(json.dumps({"text": f"word {i}", "label": i % 3}) + "\n" for i in range(60)))
     assert prepare_labelled(path, tmp_path / "b", LabelOptions()).labels == ["0", "1", "2"]
+    path.write_text('{"text": "a", "label": "\\ud800"}\n{"text": "b", "label": "x"}\n')  # half a character
+    assert prepare_labelled(path, tmp_path / "c", LabelOptions()).labels == ["x", "\ufffd"]
 
 
 def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path):
@@ -234,6 +236,11 @@ def test_one_batch_is_memorised_and_told(rows: Path, tmp_path: Path):
         ("text,stars\n", {"label": "stars"}, "no rows"),
         ("text,stars\na,1\nb, \n", {"label": "stars"}, "record 2 has no 'stars'"),
         ("text,stars\na,1\nb,c,2\n", {"label": "stars"}, "rows.csv:3: 3 columns, but the header has 2"),
+        (
+            "text,stars\na,1\nb,2\n",
+            {"label": "stars", "split": "1/1/98"},
+            "2 texts are too few for --split 1/1/98: train would be empty",
+        ),
         ("text,stars\na,1\nb,2\n", {"label": "text"}, "--label text is the column of the text itself"),
     ],
 )

@@ -295,6 +295,21 @@ def test_a_built_in_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("latin.jsonl", b'{"text": "x"}\n{"text": "\xe9"}', "latin.jsonl is not UTF-8 (byte 24 is 0xe9)"),
         ("bom.txt", b"\xef\xbb\xbfab\xff", "bom.txt is not UTF-8 (byte 5 is 0xff)"),
         ("wide.txt", "text".encode("utf-16"), "wide.txt is UTF-16; convert it: iconv"),
+        ("wider.txt", "text".encode("utf-32"), "wider.txt is UTF-32; convert it: iconv"),
+        ("wide.csv", "text".encode("utf-16"), "-f UTF-16 wide.csv > wide.utf8.csv"),
+        ("my file.tsv", b"text\n\xe9\n", "-f latin1 'my file.tsv' > 'my file.utf8.tsv'"),
+        (
+            "packed.csv.gz",
+            "text".encode("utf-16"),
+            "gzip -dc packed.csv.gz | iconv -t utf-8 -f UTF-16 > packed.utf8",
+        ),
+        ("zero.jsonl", b'{"text": "a\0"}', "zero.jsonl:1: not JSON: Invalid control character at column 12"),
+        ("half.jsonl", b'{"text":\n{"text": "a"}\n', "half.jsonl:1: not JSON: Expecting value at column 9"),
+        (
+            "digits.jsonl",
+            b'{"text": "a", "n": 1' + b"0" * 5000 + b"}",
+            "read: a number of thousands of digits",
+        ),
         ("bad.jsonl", b'{"text": "a"}\n{"text": }', "bad.jsonl:2: not JSON: Expecting value at column 10"),
         ("deep.jsonl", b"[" * 100_000, "deep.jsonl:1: not JSON that can be read"),
         ("list.jsonl", b'["a"]', "list.jsonl:1: an object with a field 'text' is needed, not list"),
@@ -343,6 +358,8 @@ def test_a_wrong_kind_of_column() -> None:
     assert "column 'text' is not text (there are: body); choose one with --field" in complaint(
         "a.parquet", field="text"
     )
+    put_parquet("b.parquet", {"text": [1, 2]})
+    assert complaint("b.parquet").endswith("column 'text' is not text, and no other is")
 
 
 def test_names_that_lead_nowhere() -> None:

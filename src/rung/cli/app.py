@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from rung.cli.common import flatten, read_value, worded
+from rung.cli.common import flatten, flowing, read_value, worded
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
@@ -54,6 +54,7 @@ VERBS: dict[str, Callable[..., int]] = {
 
 TEXT_VERBS = ("sample", "fill", "count", "graph")
 """Those that take any text as an argument."""
+OPTION_CUTOFF = 0.6
 
 
 def app_for(arguments: list[str]) -> App:
@@ -109,10 +110,14 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(train_best, name=name)
         else:
             trainer.command(train_command(name, task_typed(arguments).name), name=name)
+    flowing(*VERBS.values())
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     if arguments[:1] == ["fill"]:
-        app.command("rung.cli.filling:fill", name="fill")
+        from rung.cli.filling import fill
+
+        flowing(fill)
+        app.command(fill, name="fill")
     else:  # help shows its line without loading it
         app.command(
             _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found again?"
@@ -137,13 +142,14 @@ def check_options(app: App, arguments: list[str]) -> None:
         apps[-1].assemble_argument_collection(parse_docstring=False) if apps[-1].default_command else ()
     )
     known = {name for argument in arguments_of for name in argument.names} | {"--help", "--version"}
+    known = {name for name in known if not name.startswith("--no-")}  # cyclopts' own; ours have none
     for option in typed:
         if option not in known:
+            # The dashes, which all have, would make any short name near to any other.
+            near = nearest(option[2:], [name[2:] for name in known], OPTION_CUTOFF).replace("'", "'--", 1)
             verb = " ".join(["rung", *arguments[: len(apps) - 1]])
             text = "; a text that begins so goes last, behind --" if apps[-1].name[0] in TEXT_VERBS else ""
-            raise UserError(
-                f"unknown option {option}{nearest(option, known)} ({verb} --help lists them{text})"
-            )
+            raise UserError(f"unknown option {option}{near} ({verb} --help lists them{text})")
 
 
 def task_typed(arguments: list[str]) -> Task[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -32,6 +34,8 @@ def read_value(kind: Any, tokens: Any) -> Any:
     if not isinstance(tokens, tuple | list):
         return convert(kind, tokens)
     choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if Path in choices and not tokens[-1].value:  # it would be the folder we stand in
+        raise UserError(f"{tokens[-1].keyword or 'a path'} is empty: name a file or folder")
     for choice in choices:
         read = READERS.get(get_args(choice)[0] if get_origin(choice) is tuple else choice)
         if read is None:
@@ -76,8 +80,23 @@ OPTIMISER = (
 )
 
 
+def flowing(*documented: Any) -> None:
+    """Join the lines of each paragraph, and of each argument, of docstrings: help breaks them to fit the terminal."""
+    for one in documented:
+        lines: list[str] = []
+        for line in inspect.cleandoc(one.__doc__ or "").splitlines():
+            depth = len(line) - len(line.lstrip())
+            begun = lines and lines[-1] and not lines[-1].endswith(("Args:", "Attributes:"))
+            if line and begun and depth in (0, 8):  # 4: another argument begins
+                lines[-1] += f" {line.strip()}"
+            else:
+                lines.append(line)
+        one.__doc__ = "\n".join(lines)
+
+
 def flatten(function: Callable[..., Any], **classes: type) -> None:
     """Make each named parameter a configuration whose fields are flags of their own, under a heading of their own."""
+    flowing(function, *classes.values())
     for parameter, cls in classes.items():
         # A configuration without fields would be a flag itself.
         how = (
@@ -102,6 +121,15 @@ def no_option(data: str) -> None:
     """Refuse an unknown option that stands where a text is expected."""
     if data.startswith("-") and data != "-":
         raise UserError(f"unknown option {data}; --help lists them (a file of that name is ./{data})")
+
+
+def require_utf8(name: str, *texts: str | None) -> None:
+    """Refuse text of an argument whose bytes are no UTF-8: no model has seen what Python reads them as."""
+    for text in texts:
+        try:
+            (text or "").encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(f"{name} is not UTF-8 at character {error.start + 1}") from None
 
 
 def stopped(how_to_go_on: str) -> int:

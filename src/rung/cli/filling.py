@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.cli.common import Dashed, show_json
+from rung.cli.common import Dashed, require_utf8, show_json
 from rung.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def fill(
             'give one text with [MASK], or --file: rung fill RUN "the cows [MASK] grass", or '
             "rung fill RUN --file test.txt"
         )
+    require_utf8("the text", text)
     opened = load_language_model(run)
     if text is not None:
         found = masked.fill(opened.model, opened.tokenizer, text, n_best=n_best, beams=beams)

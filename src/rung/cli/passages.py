@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from rung.cli.common import Text, ascii_lines, no_option, show_json
+from rung.cli.common import Text, ascii_lines, no_option, require_utf8, show_json
 from rung.errors import UserError
 
 
@@ -25,6 +25,7 @@ def count(run: Path, text: Text, *, places: int = 5, json: bool = False) -> int:
     from rung.inspection.passages import open_index
     from rung.runs import load_language_model
 
+    require_utf8("the text", text)
     if places < 0:
         raise UserError(f"--places {places} is not possible: give 0 or more")
     found = open_index(load_language_model(run)).count(text, places=places)

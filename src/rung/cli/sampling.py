@@ -9,7 +9,7 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.cli.common import Dashed, Text, show_json
+from rung.cli.common import Dashed, Text, require_utf8, show_json
 from rung.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def sample(
 
     if prompts is not None and prompt:
         raise UserError("--prompts does not go with a PROMPT: put it in the file")
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UserError("the prompt is not UTF-8") from None
+    require_utf8("the prompt", prompt)
+    require_utf8("--regex or --choices", form.regex, form.choices)
+    for name in ("stop", "bias", "ban", "force"):
+        value = getattr(how, name)
+        require_utf8(f"--{name}", *((value,) if isinstance(value, str) else value))
     opened = load_language_model(run)
     model, tokenizer = opened.model, opened.tokenizer
     constraint = constraint_from(form, tokenizer)

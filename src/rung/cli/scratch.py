@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from cyclopts import App, Parameter
 
-from rung.cli.common import Text, read_value, show_json
+from rung.cli.common import Text, flowing, read_value, show_json
 from rung.cli.scratch_classifiers import check_seed, logistic, network, perceptron, picture_folder
 from rung.files import atomic_path
 from rung.inspection.expression import expression_graph
@@ -92,3 +92,6 @@ def graph(what: Text, *, out: Path | None = None, force: bool = False, json: boo
     print(as_text(nodes))
     print(f"picture: {folder / SVG}")
     return 0
+
+
+flowing(perceptron, logistic, network, check, graph)

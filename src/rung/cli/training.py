@@ -128,6 +128,8 @@ def check_resumed(arguments: list[str]) -> None:
     place = next(i for i, part in enumerate(arguments) if part.partition("=")[0] == "--resume")
     _, given, value = arguments[place].partition("=")
     path = value if given else next(iter(arguments[place + 1 : place + 2]), "")
+    if not path:
+        raise UserError("--resume needs a value: the run to go on with")
     run = runs.load(path)
     configs = (TrainingConfig, RunOptions, run.task.options_class, run.model_class.config_class)
     known = {"recipe", "find_lr", *(name for config in configs for name in setting_names(config))}
@@ -269,7 +271,8 @@ def train_command(name: str, task: str) -> Callable[..., int]:
             show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
         )
 
-    command.__doc__ = f"""{RUNGS[task][name][1].capitalize()}.
+    summary = RUNGS[task][name][1]
+    command.__doc__ = f"""{summary[0].upper() + summary[1:]}.
 
     Example: rung train {name} {task_of(task).example}
 
@@ -339,7 +342,7 @@ def show_run(run: Run, json: bool) -> int:
     if measured is not None:
         print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
     elif "validation" not in run.recipe["data"]["parts"]:
-        print(f"{run.rung}: not measured, as no text was held out")
+        print(f"{run.rung}: not measured, as no validation text was held out")
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities

@@ -149,7 +149,7 @@ def _climb(
     }
     write_json(place / REPORT, report)
     with atomic_path(place / "report.html") as temporary:
-        temporary.write_text(render(report), encoding="utf-8")
+        temporary.write_text(render(report), encoding="utf-8", errors="replace")
     place.stand()
     return report
 

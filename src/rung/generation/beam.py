@@ -29,7 +29,7 @@ from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
 from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
-from rung.generation.settings import LARGEST_PENALTY, Sampling, check_settings
+from rung.generation.settings import LARGEST_PENALTY, MOST_BEAMS, Sampling, check_settings
 from rung.generation.text_stream import TextStream
 from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel
@@ -70,7 +70,7 @@ class BeamSettings:
         grouped = self.diversity_penalty == 0 or self.beam_groups > 1
         check_settings(
             self,
-            beams=(beams >= 1, "1 or more"),
+            beams=(1 <= beams <= MOST_BEAMS, f"1 to {MOST_BEAMS:,}"),
             n_best=(1 <= self.n_best <= beams, f"1 to --beams, {beams}"),
             length_penalty=(abs(self.length_penalty) <= 10, "a number from -10 to 10"),
             early_stopping=(

@@ -112,6 +112,8 @@ class Grammar(Constraint):
             return match
         matcher = match.matcher.deep_copy()
         matcher.consume_token(token)
+        if matcher.is_error():  # an admitted token can always be taken: a limit of llguidance is reached
+            raise UserError(f"{self._shown} is too complex: {_reason(matcher.get_error())}")
         return MatcherState(matcher)
 
     def _mask(self, match: MatcherState) -> np.ndarray:

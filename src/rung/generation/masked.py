@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
+from rung.generation.settings import MOST_BEAMS
 from rung.measure import NO_NUMBERS
 from rung.models.base import LanguageModel, State
 from rung.text.tokenizers import Tokenizer
@@ -86,8 +87,8 @@ def fill(
     Raises UserError when there is no mask, or a number is not possible.
     """
     for flag, value in (("--n-best", n_best), ("--beams", beams)):
-        if value < 1:
-            raise UserError(f"{flag} {value} is not possible: give 1 or more")
+        if not 1 <= value <= MOST_BEAMS:
+            raise UserError(f"{flag} {value} is not possible: give 1 to {MOST_BEAMS:,}")
     parts = text.split(MASK)
     if len(parts) == 1:
         raise UserError(f"there is no {MASK} in the text: put one where a token is to be found")
@@ -262,6 +263,9 @@ def _ranks(
         first = log_probs[0].astype(np.float64)
         one = np.zeros(1, np.int64)
         _, total = _score_candidates(model, state, one, np.array([right]), first[[right]], read, -math.inf)
+        if not len(total):  # of probability zero: no better than any
+            yield len(candidates)
+            continue
         rivals = candidates[(first[candidates] > total[0]) & (candidates != right)]
         better = 0
         for begin in range(0, len(rivals), ROWS_AT_ONCE):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LARGEST_PENALTY = 1e6
+MOST_SAMPLES, MOST_BEAMS = 1_000_000, 10_000  # what is made side by side is held in memory
 """Of a bias in nats: far beyond any difference of log-probabilities, which still tell beside it."""
 
 
@@ -71,7 +72,7 @@ class Sampling:
             max_tokens=(self.max_tokens >= 1, "1 or more"),
             min_tokens=(0 <= self.min_tokens <= self.max_tokens, f"0 to --max-tokens, {self.max_tokens}"),
             stop=(all(self.stop), "text; an empty string would stop everything"),
-            samples=(self.samples >= 1, "1 or more"),
+            samples=(1 <= self.samples <= MOST_SAMPLES, f"1 to {MOST_SAMPLES:,}"),
             seed=(self.seed >= 0, "0 or more"),
             temperature=(0 <= self.temperature < math.inf, "0 (greedy) or more"),
             top_k=(self.top_k is None or self.top_k >= 1, "1 or more; leave it out for no limit"),

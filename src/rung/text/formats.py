@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 from rung.errors import UserError
@@ -28,6 +29,8 @@ ROW_FORMATS = {
     ".parquet": "parquet",
 }
 COMPRESSED = (".gz", ".zst")
+STDIN = "standard input"
+"""What messages call it."""
 ACCEPTED = "UTF-8 text, .jsonl, .json, .csv, .tsv or .parquet, each also as .gz or .zst"
 
 
@@ -135,8 +138,9 @@ def refuse_binary(name: str, head: bytes) -> None:
 
     Text may hold control characters that no text needs, zero bytes too, but few: MOST_CONTROLS, or one byte in 100.
     """
-    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise UserError(f"{name} is UTF-16; convert it: {_convert('utf-16', name)}")
+    for mark, encoding in MARKS.items():
+        if head.startswith(mark):
+            raise UserError(f"{name} is {encoding}; convert it: {_convert(encoding, name)}")
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls > max(MOST_CONTROLS, len(head) // 100):
         place = next(place for place, byte in enumerate(head) if byte in _CONTROLS)
@@ -160,11 +164,15 @@ def _refuse_encoding(file: File) -> NoReturn:
                 around = data[max(place - HEAD, 0) : place + HEAD]
                 if len(around) > len(around.translate(None, _CONTROLS)):
                     _refuse(file.name, where)
-                raise UserError(
-                    f"{file.name} is not UTF-8 ({where}); if it is Latin-1, convert it: "
-                    + _convert("latin1", file.name)
-                ) from None
+                refuse_encoding(file.name, where)
             offset += len(block)
+
+
+def refuse_encoding(name: str, where: str) -> NoReturn:
+    """Raise UserError for a file that is no UTF-8, and say where not."""
+    raise UserError(
+        f"{name} is not UTF-8 ({where}); if it is Latin-1, convert it: {_convert('latin1', name)}"
+    ) from None
 
 
 def _refuse(name: str, where: str) -> NoReturn:
@@ -172,9 +180,26 @@ def _refuse(name: str, where: str) -> NoReturn:
 
 
 def _convert(encoding: str, name: str) -> str:
-    return f"iconv -t utf-8 -f {encoding} {name} > {name}.utf8"
+    """The command that writes a file as UTF-8 beside itself, under a name that says the same of what it holds."""
+    if name == STDIN:
+        return f"iconv -t utf-8 -f {encoding}"
+    path = Path(name)
+    suffix, compression = split_suffixes(path)
+    stem = path.name[: len(path.name) - len(suffix + compression)]
+    unpack = {"": "", ".gz": f"gzip -dc {quote(name)} | ", ".zst": f"zstd -dc {quote(name)} | "}[compression]
+    source = "" if unpack else f" {quote(name)}"
+    return (
+        f"{unpack}iconv -t utf-8 -f {encoding}{source} > {quote(str(path.with_name(f'{stem}.utf8{suffix}')))}"
+    )
 
 
 HEAD = 8192
+# The first of UTF-32's begins as one of UTF-16's does.
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 MOST_CONTROLS = 8
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b")

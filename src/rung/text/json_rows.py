@@ -52,10 +52,10 @@ def array_items(file: File, text: io.TextIOBase) -> Iterator[tuple[str, Any, str
             value, end = decoder.raw_decode(array, at)
         except json.JSONDecodeError as error:
             raise UserError(
-                f"{file.name}:{error.lineno}: not JSON: {error.msg} at column {error.colno}"
+                f"{file.name}:{error.lineno}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
             ) from None
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{file.name}: item {number}: not JSON that can be read: {error}") from None
+            raise UserError(f"{file.name}: item {number}: {_unreadable(error)}") from None
         yield f"{file.name}: item {number}", value, re.sub(r"[ \t\r]*\n[ \t\r]*", " ", array[at:end])
         at = _after_space(array, end)
         closed = array[at : at + 1] == "]"
@@ -73,9 +73,15 @@ def parse_json(line: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON that can be read: {error}") from None
+        raise ValueError(_unreadable(error)) from None
+
+
+def _unreadable(error: ValueError | RecursionError) -> str:
+    """What is wrong with JSON that Python's reader gives up on."""
+    deep = isinstance(error, RecursionError)
+    return f"not JSON that can be read: {'nested too deeply' if deep else 'a number of thousands of digits'}"
 
 
 def _after_space(text: str, at: int) -> int:

@@ -25,7 +25,7 @@ from rung.opening import check_below, check_kind, damaged, opening
 from rung.text.corpus import install, link_files, read_facts, workshop
 from rung.text.formats import reading
 from rung.text.options import LabelOptions
-from rung.text.records import read_rows
+from rung.text.records import read_rows, whole_characters
 from rung.text.sources import Source, open_source
 from rung.text.splits import PARTS, SEED, parse_split
 from rung.text.stream import LabelledStream, TokenStream, load_array
@@ -121,7 +121,7 @@ def _label_text(value: Any, where: str, column: str) -> str:
         raise UserError(
             f"{where}: {column!r} is {type(value).__name__}; a label is a word, a number, true or false"
         )
-    return str(value)
+    return whole_characters(str(value))
 
 
 def prepare_labelled(
@@ -141,6 +141,10 @@ def prepare_labelled(
     number = {name: i for i, name in enumerate(names)}
     numbers = np.array([number[label] for label in labels], np.int64)
     rows = _stratified(numbers, {part: getattr(shares, part) for part in PARTS})
+    if "train" not in rows:
+        raise UserError(
+            f"{len(texts)} texts are too few for --split {shares}: train would be empty; give more, or another --split"
+        )
     if tokenizer is None:
         tokenizer = train_tokenizer(
             options.tokenizer, [texts[row] for row in rows["train"]], options.vocab_size

@@ -30,11 +30,13 @@ from rung.errors import UserError, nearest
 from rung.text.formats import (
     HEAD,
     ROW_FORMATS,
+    STDIN,
     File,
     decompressed,
     open_text,
     reading,
     refuse_binary,
+    refuse_encoding,
     split_suffixes,
 )
 from rung.text.json_rows import array_items, is_array, parse_json
@@ -137,6 +139,7 @@ class Records:
                 if not (line := line.strip()) and i not in errors:
                     continue
                 row, why = (None, errors[i]) if i in errors else _json_object(line)
+                line = self._strict(line, row)
                 self._add(batch, row, line, self._name, f"{self.file.name}:{number}", why)
             yield batch
 
@@ -145,6 +148,7 @@ class Records:
             batch, weight = RecordBatch(rows=[]), 0
             for where, value, written in array_items(self.file, text):
                 row, why = _as_object(value)
+                written = self._strict(written, row)
                 self._add(batch, row, written, self._name, where, why)
                 weight += len(written)
                 if weight >= n_bytes:
@@ -154,9 +158,12 @@ class Records:
 
     def _table(self, n_bytes: int) -> Iterator[RecordBatch]:
         with self._open() as stream:
+            refuse_binary(self.file.name, stream.peek(HEAD)[:HEAD])
             # Bytes that are no UTF-8 come through as lone surrogates, which UTF-8 itself can't hold.
             text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
             table = Table(self.file.name, self.file.format, text)
+            if is_broken("".join(table.header)):
+                refuse_encoding(self.file.name, "its header")
             name = self._column(table.header)
             for column in table.header if self._whole else ():
                 refuse_doubled(self.file.name, table.header, column)
@@ -217,7 +224,7 @@ class Records:
         batch.rows.append(as_json if row is not None else "")
 
     def _as_json(self, row: dict[str, Any] | None) -> str:
-        """A row of a table, if it is wanted: what JSON lacks (dates, decimals) as Python writes it, NaN as null."""
+        """A row, if it is wanted: what JSON lacks (dates, decimals) as Python writes it, NaN as null."""
         if row is None or not self._whole:
             return ""
         try:
@@ -225,11 +232,19 @@ class Records:
         except ValueError:
             return json.dumps(_finite(row), default=str, ensure_ascii=False)
 
+    def _strict(self, written: str, row: dict[str, Any] | None) -> str:
+        """An object as it was written, but for NaN and the infinities, which Python reads and JSON has not."""
+        named = row is not None and self._whole and ("NaN" in written or "Infinity" in written)
+        return self._as_json(row) if named else written
+
     def _decoded(self, n_bytes: int) -> Iterator[tuple[list[str], dict[int, str]]]:
         """Lines without their ends, and what is wrong with those that are no UTF-8, which are ""."""
         with self._open() as stream:
             read = stream.read1 if self.size is None else stream.read  # what a pipe has now, not a megabyte
-            block = read(n_bytes).removeprefix(codecs.BOM_UTF8)
+            block = read(n_bytes)
+            while block and codecs.BOM_UTF8.startswith(block) and (more := read(n_bytes)):
+                block += more  # a pipe may give the mark alone
+            block = block.removeprefix(codecs.BOM_UTF8)
             refuse_binary(self.file.name, block[:HEAD])
             begun: list[bytes] = []
             while block:
@@ -276,7 +291,7 @@ def open_records(
     Raises UserError when there is no such file, or its format does not fit.
     """
     if file == "-":
-        stdin = File("standard input", None, "text" if field is None else "jsonl", "")
+        stdin = File(STDIN, None, "text" if field is None else "jsonl", "")
         return Records(stdin, field, whole, reserved)
     path = Path(file).expanduser()
     try:

@@ -65,7 +65,7 @@ def _objects(file: File, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
             continue
         where = f"{file.name}:{number}"
         try:
-            yield where, parse_json(line)
+            yield where, parse_json(line.rstrip())
         except ValueError as error:
             raise UserError(f"{where}: {error}") from None
 
@@ -146,7 +146,8 @@ def choose_columns(
             chosen[key] = among[0]
         elif name not in among:
             what = f"column {name!r} is not text" if name in header else f"no column {name!r}"
-            raise UserError(f"{source}: {what}{_hint(key, name, among, n_shown)}")
+            hint = _hint(key, name, among, n_shown) if among or not header else ", and no other is"
+            raise UserError(f"{source}: {what}{hint}")
         refuse_doubled(source, header, chosen[key])
     return chosen
 

@@ -39,6 +39,7 @@ from rung.text.formats import (
     ACCEPTED,
     BUFFER,
     ROW_FORMATS,
+    STDIN,
     File,
     open_file,
     plain_documents,
@@ -235,7 +236,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], list[Path], Path 
     if spec == "-":
         _no_hash("standard input", sha256)
         path = _spool(sys.stdin.buffer)
-        return [File("standard input", path, "text", "")], [], path
+        return [File(STDIN, path, "text", "")], [], path
     if spec.lower().startswith("https://"):
         if sha256 is None:
             raise UserError(

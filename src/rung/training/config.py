@@ -18,6 +18,8 @@ gradient of norm 1 or less over all weights; momentum 0.9 makes ten times of eac
 OPTIMIZERS = tuple(LR_FACTORS)
 """The names; the functions are in `rung.training.optimizers`, which needs torch."""
 
+LARGEST = 1e30
+"""The most that a number may be: weights are float32, which ends at 3.4e38, and some of these are multiplied."""
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -94,9 +96,9 @@ class TrainingConfig:
         ):
             _check(self, name, lambda value: value >= 1, "a whole number from 1 up")
         for name in ("minutes", "lr"):
-            _check(self, name, lambda value: 0 < value < float("inf"), "a number above 0")
+            _check(self, name, lambda value: 0 < value <= LARGEST, f"a number above 0, at most {LARGEST:g}")
         for name in ("weight_decay", "l1", "l2", "clip"):
-            _check(self, name, lambda value: 0 <= value < float("inf"), "0 or more")
+            _check(self, name, lambda value: 0 <= value <= LARGEST, f"from 0 to {LARGEST:g}")
         for name in ("warmup", "min_lr"):
             _check(self, name, lambda value: 0 <= value <= 1, "a share from 0 to 1")
         for name in ("beta2", "average"):

@@ -52,8 +52,7 @@ class NGramConfig:
     smoothing: str = "kneser-ney"
     """One of kneser-ney, absolute, witten-bell, add-k, stupid-backoff, none. (imported: read from a file)"""
     prune: tuple[int, ...] = ()
-    """For each order, leave out n-grams that occur this often or less; the last holds for all orders above.
-    (0, 1, 1) keeps every token and the longer n-grams that occur twice."""
+    """For each order, leave out n-grams that occur this often or less: 0 1 drops all longer than 1 that occur once."""
     add_k: float | None = None
     """For add-k smoothing: added to every count; by default the k that makes the training text likeliest."""
     memory: str | None = None

@@ -46,8 +46,7 @@ class GPTConfig:
     bias: bool | None = None
     """Whether linear layers and LayerNorms add a bias; by default yes. On the command line --bias=false."""
     preset: str | None = None
-    """rung (the default), plain (GPT-2's manner), or a published shape: gpt1, gpt2, llama-7b, and so on; llama is the
-    manner alone. Other flags go before it."""
+    """rung (the default), plain (GPT-2's manner), llama (its manner), or a published shape: gpt2, llama-7b, ..."""
     size: str | None = None
     """small, medium, large or xl: layers, heads and width in one word, where neither flag nor preset gives them."""
     norm: str | None = None

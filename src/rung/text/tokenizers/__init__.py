@@ -64,6 +64,8 @@ TRAINABLE: dict[str, type[TrainableTokenizer]] = {
     "unigram": UnigramTokenizer,
 }
 KINDS = tuple(TRAINABLE)
+LARGEST_VOCABULARY = 10_000_000
+"""Trainers make room for all of it at once."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -96,4 +98,6 @@ def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int | None = No
         raise UserError(
             f"--vocab-size {vocab_size} is too small: {kind} needs at least {smallest}, to spell every byte"
         )
+    if vocab_size is not None and vocab_size > LARGEST_VOCABULARY:
+        raise UserError(f"--vocab-size {vocab_size} is too large: give at most {LARGEST_VOCABULARY:,}")
     return TRAINABLE[kind].train(texts, vocab_size)
