@@ -1,23 +1,25 @@
 """The folder of a run while it is written: an older run in it goes only when its successor stands.
 
 Where nothing of worth is there, the new run is written in place, and a start that fails removes it again. Where an
-older run is, the new one is written into `.next` inside. When its first checkpoint stands, or what is counted is
+older run is, the new one is written into `.rung-next` inside. When its first checkpoint stands, or what is counted is
 complete, it takes the old one's place:
 
-    .next  ->  .next-ready     from here on the new run is the one that counts
-               .next-moving    what it replaces is gone; its files are moved up, run.json last
+    .rung-next  ->  .rung-ready     from here on the new run is the one that counts
+                    .rung-moving    what it replaces is gone; its files are moved up, run.json last
 
-Whoever comes after a process that was killed finishes the last two steps, and drops a `.next`. A folder is written to
-by one process at a time, which holds a lock on it; the system drops the lock of a process that is no more.
+Whoever comes after a process that was killed finishes the last two steps, and drops a `.rung-next`. A folder is written
+to by one process at a time, which holds a lock on it; the system drops the lock of a process that is no more.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from rung.errors import UserError
@@ -37,9 +39,9 @@ OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, "report.html", REPORT, "r
 
 SAYING = (RECIPE, "config.json")
 
-NEXT = ".next"
-READY = ".next-ready"
-MOVING = ".next-moving"
+NEXT = ".rung-next"
+READY = ".rung-ready"
+MOVING = ".rung-moving"
 WAIT_SECONDS = 5.0
 
 
@@ -106,6 +108,7 @@ def new_run(
     check_apart(folder, inputs, (*OURS, *parts))
     with held(folder):
         _check_free(folder, force=force)
+        _check_parts(folder, parts)
         try:
             if not resumable or _holds_work(folder):
                 (folder / NEXT).mkdir()
@@ -161,9 +164,11 @@ def held(folder: Path) -> Iterator[None]:
     """
     with made_folder(folder), locked(folder) as ours:
         if ours is False:
-            raise UserError(
-                f"another process is writing into {folder}; wait until it has finished, or choose another --out"
-            )
+            raise _taken(folder)
+        for place in _around(folder):
+            with locked(place, shared=True) as free:
+                if free is False:
+                    raise _taken(place)
         try:
             _settle(folder)
             _clear_passing(folder)
@@ -172,17 +177,27 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def _taken(folder: Path) -> UserError:
+    return UserError(
+        f"another process is writing into {folder}; wait until it has finished, or choose another --out"
+    )
+
+
 def settle(folder: Path) -> None:
-    """Before a run is read: finish the exchange that a process was killed in, or wait for one that is at it."""
+    """Before a run is read: finish the exchange that a process was killed in, or wait for one that is at it.
+
+    It may be that of a climb, of which the run is a part.
+    """
     until = time.monotonic() + WAIT_SECONDS
-    while ((folder / READY).is_dir() or (folder / MOVING).is_dir()) and time.monotonic() < until:
-        with locked(folder) as ours:
-            if ours is not False:
-                try:
-                    _settle(folder)
-                except OSError as error:
-                    raise cannot_write(folder, error) from error
-        time.sleep(0.01)
+    for place in (*_around(folder), folder):
+        while ((place / READY).is_dir() or (place / MOVING).is_dir()) and time.monotonic() < until:
+            with locked(place) as ours:
+                if ours is not False:
+                    try:
+                        _settle(place)
+                    except OSError as error:
+                        raise cannot_write(place, error) from error
+            time.sleep(0.01)
 
 
 def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = OURS) -> None:
@@ -197,18 +212,27 @@ def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = 
                 )
 
 
-def check_no_run(out: Path, run: Path) -> None:
-    """Raise UserError when `out`, a file, is one of the files of a run."""
-    place, folder = out.resolve(), run.resolve()
-    if place == folder or (place.is_relative_to(folder) and place.relative_to(folder).parts[0] in OURS):
-        raise UserError(f"--out {out} would overwrite a part of the run {run}; choose another --out")
+def check_no_run(out: Path) -> None:
+    """Raise UserError when `out`, a file or a folder, is one of those of a run."""
+    place = out.resolve()
+    for run in (place, *_around(place)):
+        if is_run(run) and (run == place or place.relative_to(run).parts[0] in OURS):
+            raise UserError(f"--out {out} would overwrite a part of the run {run.name}; choose another --out")
 
 
 def is_run(folder: Path) -> bool:
     """Whether a run or a climb is, or was begun, in `folder`."""
     marks = (RECIPE, REPORT, *(f"{DATA}/{name}" for name in ("corpus.json", "labelled.json", ".corpus.part")))
-    data = folder / DATA
-    return any((folder / name).exists() for name in marks) or (data.is_dir() and not any(data.iterdir()))
+    if any((folder / name).exists() for name in marks):
+        return True
+    # The folder for the data is made first; where there is more beside it, empty, it is somebody else's.
+    inside = [path for path in folder.iterdir() if not _is_passing(path.name)] if folder.is_dir() else []
+    return inside == [folder / DATA] and inside[0].is_dir() and not any(inside[0].iterdir())
+
+
+def _around(folder: Path) -> list[Path]:
+    """The folders that `folder` may be a part of: a climb's, or those of what best has tried."""
+    return list(islice(folder.parents, 2))
 
 
 def free_folder(name: str) -> Path:
@@ -245,6 +269,15 @@ def _check_free(folder: Path, *, force: bool) -> None:
         raise UserError(
             f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
         )
+
+
+def _check_parts(folder: Path, parts: Sequence[str]) -> None:
+    """Raise UserError when what is no folder stands where a run of the new ones is to go."""
+    for part in parts:
+        path = folder / part
+        if path.is_symlink() or path.is_file():
+            kind = "link" if path.is_symlink() else "file"
+            raise UserError(f"{path} is a {kind}, where a run is to go; move it, or choose another --out")
 
 
 def _is_passing(name: str) -> bool:
@@ -329,6 +362,7 @@ def _settle(folder: Path) -> None:
 
 def _clear_for(new: Path, old: Path) -> None:
     """Clear the run in `old`, and those inside it that `new` has too."""
+    _clear_passing(old)
     clear(old)
     for part in new.iterdir():
         if part.name not in OURS and part.is_dir() and (old / part.name).is_dir():
@@ -360,10 +394,7 @@ def _runs_in(folder: Path, names: Iterable[str]) -> list[Path]:
 
 def _existing(given: str | Path) -> list[Path]:
     """The files and folders that an input names."""
-    path = Path(given).expanduser()
-    try:
-        if path.exists():
-            return [path]
-    except OSError:  # too long for a name: a text, perhaps
-        return []
-    return [Path(name) for name in glob.glob(str(path), recursive=True)] if glob.has_magic(str(path)) else []
+    path = os.path.expanduser(given)
+    if os.path.exists(path):  # not so when it is too long for a name: a text, perhaps
+        return [Path(path)]
+    return [Path(name) for name in glob.glob(path, recursive=True)] if glob.has_magic(path) else []

@@ -93,7 +93,7 @@ class Trial:
             "train ngram t.txt --order 3 --out n",
             "train bigram t.txt --out b",
             "train ngram t.txt --order 3 --tokenizer word --documents lines --out w",
-            "train gpt t.txt --steps 2 --n-layer 1 --n-embd 16 --n-head 2 --context 16 --out g",
+            "train gpt t.txt --steps 2 --preset plain --n-layer 1 --n-embd 16 --n-head 2 --context 16 --out g",
             "export w --format arpa --out m.arpa",
         ):
             done = rung(command)
