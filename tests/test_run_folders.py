@@ -229,15 +229,30 @@ def test_what_is_no_runs_survives_with_and_without_force(here: Path):
     rung.train("bigram", "t.txt", out="empty")
 
 
+def test_an_old_folder_that_can_not_be_removed_stops_no_exchange(here: Path, monkeypatch: pytest.MonkeyPatch):
+    remove = os.unlink
+
+    def refused(path: Any, **how: Any) -> None:
+        if str(path).endswith("train.npy"):
+            raise PermissionError(13, os.strerror(13))
+        remove(path, **how)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    for add_k in (2.0, 3.0):
+        run = rung.train("bigram", "t.txt", out="a", add_k=add_k, force=True)
+        assert run.config.add_k == add_k
+        assert run.corpus.train.n_tokens
+
+
 def test_a_climb_does_not_begin_where_it_could_not_take_its_place(here: Path):
     rung.climb("t.txt", rungs=["bigram"], out="c")
     Path("c/ngram").write_text("mine")
     Path("c/mix").symlink_to("../a")
     before = contents(here)
-    with pytest.raises(UserError, match="c/ngram is a file, where a run is to go"):
+    with pytest.raises(UserError, match="c/ngram is no folder"):
         rung.climb("t.txt", rungs=["bigram", "ngram"], out="c", force=True)
     Path("c/ngram").unlink()
-    with pytest.raises(UserError, match="c/mix is a link, where a run is to go"):
+    with pytest.raises(UserError, match="c/mix is no folder"):
         rung.climb("t.txt", rungs=["bigram", "ngram"], out="c", force=True)
     before.pop("c/ngram")
     assert contents(here) == before

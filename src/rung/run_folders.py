@@ -38,7 +38,6 @@ PICTURE = "lr_finder.svg"
 OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, "report.html", REPORT, "restarts", PICTURE, DATA)
 
 SAYING = (RECIPE, "config.json")
-
 NEXT = ".rung-next"
 READY = ".rung-ready"
 MOVING = ".rung-moving"
@@ -134,6 +133,9 @@ def beside_run(folder: Path) -> Iterator[Place]:
     with held(folder):
         try:
             (folder / NEXT).mkdir()
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        try:
             yield Place(folder)
         finally:
             shutil.rmtree(folder / NEXT, ignore_errors=True)
@@ -163,12 +165,11 @@ def held(folder: Path) -> Iterator[None]:
     Folders that are made for it go again if nothing comes into them. Raises UserError when another process is writing.
     """
     with made_folder(folder), locked(folder) as ours:
-        if ours is False:
-            raise _taken(folder)
-        for place in _around(folder):
-            with locked(place, shared=True) as free:
-                if free is False:
-                    raise _taken(place)
+        taken = [folder] if ours is False else [place for place in _around(folder) if _is_written(place)]
+        if taken:
+            raise UserError(
+                f"another process is writing into {taken[0]}; wait until it has finished, or choose another --out"
+            )
         try:
             _settle(folder)
             _clear_passing(folder)
@@ -177,10 +178,9 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _taken(folder: Path) -> UserError:
-    return UserError(
-        f"another process is writing into {folder}; wait until it has finished, or choose another --out"
-    )
+def _is_written(folder: Path) -> bool:
+    with locked(folder, shared=True) as free:
+        return free is False
 
 
 def settle(folder: Path) -> None:
@@ -190,7 +190,7 @@ def settle(folder: Path) -> None:
     """
     until = time.monotonic() + WAIT_SECONDS
     for place in (*_around(folder), folder):
-        while ((place / READY).is_dir() or (place / MOVING).is_dir()) and time.monotonic() < until:
+        while any(map(os.path.isdir, (place / READY, place / MOVING))) and time.monotonic() < until:
             with locked(place) as ours:
                 if ours is not False:
                     try:
@@ -213,9 +213,9 @@ def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = 
 
 
 def check_no_run(out: Path) -> None:
-    """Raise UserError when `out`, a file or a folder, is one of those of a run."""
+    """Raise UserError when `out`, a file or a folder that is there, is one of those of a run, or a run."""
     place = out.resolve()
-    for run in (place, *_around(place)):
+    for run in (place, *_around(place)) if os.path.exists(place) else ():
         if is_run(run) and (run == place or place.relative_to(run).parts[0] in OURS):
             raise UserError(f"--out {out} would overwrite a part of the run {run.name}; choose another --out")
 
@@ -223,11 +223,13 @@ def check_no_run(out: Path) -> None:
 def is_run(folder: Path) -> bool:
     """Whether a run or a climb is, or was begun, in `folder`."""
     marks = (RECIPE, REPORT, *(f"{DATA}/{name}" for name in ("corpus.json", "labelled.json", ".corpus.part")))
-    if any((folder / name).exists() for name in marks):
+    if any(os.path.exists(folder / name) for name in marks):
         return True
     # The folder for the data is made first; where there is more beside it, empty, it is somebody else's.
-    inside = [path for path in folder.iterdir() if not _is_passing(path.name)] if folder.is_dir() else []
-    return inside == [folder / DATA] and inside[0].is_dir() and not any(inside[0].iterdir())
+    with suppress(OSError):
+        inside = [path for path in folder.iterdir() if path.name != PICTURE and not _is_passing(path.name)]
+        return inside == [folder / DATA] and not any(inside[0].iterdir())
+    return False
 
 
 def _around(folder: Path) -> list[Path]:
@@ -248,9 +250,8 @@ def _is_free(folder: Path) -> bool:
     if not folder.exists():
         return True
     try:
-        with locked(folder) as ours:
-            _check_free(folder, force=False)
-            return ours is not False
+        _check_free(folder, force=False)
+        return not _is_written(folder)
     except (OSError, UserError):
         return False
 
@@ -276,8 +277,9 @@ def _check_parts(folder: Path, parts: Sequence[str]) -> None:
     for part in parts:
         path = folder / part
         if path.is_symlink() or path.is_file():
-            kind = "link" if path.is_symlink() else "file"
-            raise UserError(f"{path} is a {kind}, where a run is to go; move it, or choose another --out")
+            raise UserError(
+                f"{path} is no folder, and a run is to go there; move it, or choose another --out"
+            )
 
 
 def _is_passing(name: str) -> bool:
@@ -330,10 +332,10 @@ def clear(folder: Path) -> None:
     for name in OURS:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
-            # Half a folder would be nobody's.
-            passing = path.with_name(f".{name}.part")
+            # Half a folder would be nobody's. What of it can't be removed is in nobody's way then.
+            passing = path.with_name(f".{name}.{time.time_ns()}.part")
             path.rename(passing)
-            shutil.rmtree(passing)
+            shutil.rmtree(passing, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
@@ -345,7 +347,7 @@ def _clear_passing(folder: Path) -> None:
     for name in OURS:
         for path in folder.glob(f".{name}.*part"):
             if path.is_dir():
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
 

@@ -19,7 +19,7 @@ from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_token
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.decoder import GPT
-from rung.run_folders import TOKENIZER, check_no_run, is_run, new_run, settle, written_into
+from rung.run_folders import TOKENIZER, check_no_run, new_run, settle, written_into
 from rung.runs import Run, load, save_model, write_imported
 from rung.tensors import save_tensors
 
@@ -41,8 +41,6 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
     config, weights = to_transformers(run.model)
     tokenizer = to_tokenizer_json(run.tokenizer)
     check_no_run(folder)
-    if is_run(folder):
-        raise UserError(f"{folder} holds a run, whose files would be overwritten; choose another --out")
     marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
     with written_into(folder, force=force) as place:
         write_json(
