@@ -11,6 +11,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,24 @@ class Shell:
 @pytest.fixture
 def rung(capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(capsys)
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_answered_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    class Pressed:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "rung.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delattr("rung.cli.app", raising=False)
+    monkeypatch.delitem(sys.modules, "rung.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Pressed, *sys.meta_path])
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "rung: stopped\n"
 
 
 def test_what_cows_eat_counted_as_on_paper(rung: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

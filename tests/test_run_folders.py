@@ -209,10 +209,77 @@ def test_an_output_that_is_an_input_is_refused(here: Path, words: Path):
         export_arpa(rung.load(words), words / "model.safetensors")
     with pytest.raises(UserError, match="part of the run a"):
         Scoring(rung.load("a"), "t.txt", out=Path("a/events.jsonl"))
+    with pytest.raises(UserError, match="part of the run a"):
+        export_arpa(rung.load(words), Path("a/model.safetensors"))
     assert contents(here) == before
 
 
+def test_what_is_no_runs_survives_with_and_without_force(here: Path):
+    mine = ("site/.next/page.js", "site/package.json", "project/checkpoints/1.pt", "project/train.py")
+    for name in mine:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("mine")
+    Path("project/data").mkdir()
+    for folder in ("site", "project"):
+        for force in (False, True):
+            with pytest.raises(UserError, match="holds files that are no run"):
+                rung.train("bigram", "t.txt", out=folder, force=force)
+    assert all(Path(name).read_text() == "mine" for name in mine)
+    Path("empty/data").mkdir(parents=True)  # what a process leaves that is killed at its first step
+    rung.train("bigram", "t.txt", out="empty")
+
+
+def test_an_old_folder_that_can_not_be_removed_stops_no_exchange(here: Path, monkeypatch: pytest.MonkeyPatch):
+    remove = os.unlink
+
+    def refused(path: Any, **how: Any) -> None:
+        if str(path).endswith("train.npy"):
+            raise PermissionError(13, os.strerror(13))
+        remove(path, **how)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    for add_k in (2.0, 3.0):
+        run = rung.train("bigram", "t.txt", out="a", add_k=add_k, force=True)
+        assert run.config.add_k == add_k
+        assert run.corpus.train.n_tokens
+
+
+def test_a_climb_does_not_begin_where_it_could_not_take_its_place(here: Path):
+    rung.climb("t.txt", rungs=["bigram"], out="c")
+    Path("c/ngram").write_text("mine")
+    Path("c/mix").symlink_to("../a")
+    before = contents(here)
+    with pytest.raises(UserError, match="c/ngram is no folder"):
+        rung.climb("t.txt", rungs=["bigram", "ngram"], out="c", force=True)
+    Path("c/ngram").unlink()
+    with pytest.raises(UserError, match="c/mix is no folder"):
+        rung.climb("t.txt", rungs=["bigram", "ngram"], out="c", force=True)
+    before.pop("c/ngram")
+    assert contents(here) == before
+
+
+def test_a_part_of_a_climb_that_was_killed_while_it_took_its_place_is_found(here: Path):
+    rung.climb("t.txt", rungs=["bigram"], out="c")
+    model = model_in("c/bigram")
+    Path("c/.rung-moving").mkdir()
+    Path("c/bigram").rename("c/.rung-moving/bigram")
+    assert model_in("c/bigram") == model
+    assert not Path("c/.rung-moving").exists()
+
+
+def test_a_run_that_was_opened_is_not_mixed_with_the_one_that_took_its_place(here: Path):
+    opened, used = rung.load("a"), rung.load("a")
+    score = used.model.score(used.tokenizer.encode("cows"))
+    rung.train("bigram", "t.txt", out="a", add_k=9.0, tokenizer="byte", force=True)
+    for part in ("model", "tokenizer", "corpus"):
+        with pytest.raises(UserError, match="a was replaced by another run after it was opened"):
+            getattr(opened, part)
+    assert (used.model.score(used.tokenizer.encode("cows")) == score).all()
+
+
 def test_one_process_at_a_time_writes_into_a_folder(here: Path):
+    with held(Path(".")), pytest.raises(UserError, match="another process is writing into"):
+        rung.train("bigram", "t.txt", out="a", force=True)  # as a part of a climb in it
     with held(Path("a")), pytest.raises(UserError, match="another process is writing into a"):
         rung.train("bigram", "t.txt", out="a", force=True)
     with held(Path("runs/bigram")):

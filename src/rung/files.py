@@ -70,8 +70,8 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool | None]:
-    """Lock a file or a folder until the block ends, or the process does.
+def locked(path: Path, *, shared: bool = False) -> Iterator[bool | None]:
+    """Lock a file or a folder until the block ends, or the process does; a shared lock shuts out only the others.
 
     Yields True, or False when another has locked it, or None when that can't be known: there are no locks here.
     """
@@ -80,7 +80,7 @@ def locked(path: Path) -> Iterator[bool | None]:
         with suppress(OSError):
             handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 ours = True
             except BlockingIOError:
                 ours = False

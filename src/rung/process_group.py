@@ -54,6 +54,9 @@ class ProcessGroup:
     @staticmethod
     def from_environment() -> ProcessGroup:
         """The group that torchrun's environment variables tell of."""
+        os.environ.setdefault(
+            "TORCH_CPP_LOG_LEVEL", "ERROR"
+        )  # else a lost process is told with its C++ stack
         import torch.distributed as dist
 
         store, rank, size = next(dist.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage]

@@ -1,23 +1,25 @@
 """The folder of a run while it is written: an older run in it goes only when its successor stands.
 
 Where nothing of worth is there, the new run is written in place, and a start that fails removes it again. Where an
-older run is, the new one is written into `.next` inside. When its first checkpoint stands, or what is counted is
+older run is, the new one is written into `.rung-next` inside. When its first checkpoint stands, or what is counted is
 complete, it takes the old one's place:
 
-    .next  ->  .next-ready     from here on the new run is the one that counts
-               .next-moving    what it replaces is gone; its files are moved up, run.json last
+    .rung-next  ->  .rung-ready     from here on the new run is the one that counts
+                    .rung-moving    what it replaces is gone; its files are moved up, run.json last
 
-Whoever comes after a process that was killed finishes the last two steps, and drops a `.next`. A folder is written to
-by one process at a time, which holds a lock on it; the system drops the lock of a process that is no more.
+Whoever comes after a process that was killed finishes the last two steps, and drops a `.rung-next`. A folder is written
+to by one process at a time, which holds a lock on it; the system drops the lock of a process that is no more.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from rung.errors import UserError
@@ -36,10 +38,9 @@ PICTURE = "lr_finder.svg"
 OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, "report.html", REPORT, "restarts", PICTURE, DATA)
 
 SAYING = (RECIPE, "config.json")
-
-NEXT = ".next"
-READY = ".next-ready"
-MOVING = ".next-moving"
+NEXT = ".rung-next"
+READY = ".rung-ready"
+MOVING = ".rung-moving"
 WAIT_SECONDS = 5.0
 
 
@@ -106,6 +107,7 @@ def new_run(
     check_apart(folder, inputs, (*OURS, *parts))
     with held(folder):
         _check_free(folder, force=force)
+        _check_parts(folder, parts)
         try:
             if not resumable or _holds_work(folder):
                 (folder / NEXT).mkdir()
@@ -131,6 +133,9 @@ def beside_run(folder: Path) -> Iterator[Place]:
     with held(folder):
         try:
             (folder / NEXT).mkdir()
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        try:
             yield Place(folder)
         finally:
             shutil.rmtree(folder / NEXT, ignore_errors=True)
@@ -160,9 +165,10 @@ def held(folder: Path) -> Iterator[None]:
     Folders that are made for it go again if nothing comes into them. Raises UserError when another process is writing.
     """
     with made_folder(folder), locked(folder) as ours:
-        if ours is False:
+        taken = [folder] if ours is False else [place for place in _around(folder) if _is_written(place)]
+        if taken:
             raise UserError(
-                f"another process is writing into {folder}; wait until it has finished, or choose another --out"
+                f"another process is writing into {taken[0]}; wait until it has finished, or choose another --out"
             )
         try:
             _settle(folder)
@@ -172,17 +178,26 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def _is_written(folder: Path) -> bool:
+    with locked(folder, shared=True) as free:
+        return free is False
+
+
 def settle(folder: Path) -> None:
-    """Before a run is read: finish the exchange that a process was killed in, or wait for one that is at it."""
+    """Before a run is read: finish the exchange that a process was killed in, or wait for one that is at it.
+
+    It may be that of a climb, of which the run is a part.
+    """
     until = time.monotonic() + WAIT_SECONDS
-    while ((folder / READY).is_dir() or (folder / MOVING).is_dir()) and time.monotonic() < until:
-        with locked(folder) as ours:
-            if ours is not False:
-                try:
-                    _settle(folder)
-                except OSError as error:
-                    raise cannot_write(folder, error) from error
-        time.sleep(0.01)
+    for place in (*_around(folder), folder):
+        while any(map(os.path.isdir, (place / READY, place / MOVING))) and time.monotonic() < until:
+            with locked(place) as ours:
+                if ours is not False:
+                    try:
+                        _settle(place)
+                    except OSError as error:
+                        raise cannot_write(place, error) from error
+            time.sleep(0.01)
 
 
 def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = OURS) -> None:
@@ -197,18 +212,29 @@ def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = 
                 )
 
 
-def check_no_run(out: Path, run: Path) -> None:
-    """Raise UserError when `out`, a file, is one of the files of a run."""
-    place, folder = out.resolve(), run.resolve()
-    if place == folder or (place.is_relative_to(folder) and place.relative_to(folder).parts[0] in OURS):
-        raise UserError(f"--out {out} would overwrite a part of the run {run}; choose another --out")
+def check_no_run(out: Path) -> None:
+    """Raise UserError when `out`, a file or a folder that is there, is one of those of a run, or a run."""
+    place = out.resolve()
+    for run in (place, *_around(place)) if os.path.exists(place) else ():
+        if is_run(run) and (run == place or place.relative_to(run).parts[0] in OURS):
+            raise UserError(f"--out {out} would overwrite a part of the run {run.name}; choose another --out")
 
 
 def is_run(folder: Path) -> bool:
     """Whether a run or a climb is, or was begun, in `folder`."""
     marks = (RECIPE, REPORT, *(f"{DATA}/{name}" for name in ("corpus.json", "labelled.json", ".corpus.part")))
-    data = folder / DATA
-    return any((folder / name).exists() for name in marks) or (data.is_dir() and not any(data.iterdir()))
+    if any(os.path.exists(folder / name) for name in marks):
+        return True
+    # The folder for the data is made first; where there is more beside it, empty, it is somebody else's.
+    with suppress(OSError):
+        inside = [path for path in folder.iterdir() if path.name != PICTURE and not _is_passing(path.name)]
+        return inside == [folder / DATA] and not any(inside[0].iterdir())
+    return False
+
+
+def _around(folder: Path) -> list[Path]:
+    """The folders that `folder` may be a part of: a climb's, or those of what best has tried."""
+    return list(islice(folder.parents, 2))
 
 
 def free_folder(name: str) -> Path:
@@ -224,9 +250,8 @@ def _is_free(folder: Path) -> bool:
     if not folder.exists():
         return True
     try:
-        with locked(folder) as ours:
-            _check_free(folder, force=False)
-            return ours is not False
+        _check_free(folder, force=False)
+        return not _is_written(folder)
     except (OSError, UserError):
         return False
 
@@ -245,6 +270,16 @@ def _check_free(folder: Path, *, force: bool) -> None:
         raise UserError(
             f"{folder} is not empty; choose another --out, or give --force to overwrite the run there"
         )
+
+
+def _check_parts(folder: Path, parts: Sequence[str]) -> None:
+    """Raise UserError when what is no folder stands where a run of the new ones is to go."""
+    for part in parts:
+        path = folder / part
+        if path.is_symlink() or path.is_file():
+            raise UserError(
+                f"{path} is no folder, and a run is to go there; move it, or choose another --out"
+            )
 
 
 def _is_passing(name: str) -> bool:
@@ -297,10 +332,10 @@ def clear(folder: Path) -> None:
     for name in OURS:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
-            # Half a folder would be nobody's.
-            passing = path.with_name(f".{name}.part")
+            # Half a folder would be nobody's. What of it can't be removed is in nobody's way then.
+            passing = path.with_name(f".{name}.{time.time_ns()}.part")
             path.rename(passing)
-            shutil.rmtree(passing)
+            shutil.rmtree(passing, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
@@ -312,7 +347,7 @@ def _clear_passing(folder: Path) -> None:
     for name in OURS:
         for path in folder.glob(f".{name}.*part"):
             if path.is_dir():
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
 
@@ -329,6 +364,7 @@ def _settle(folder: Path) -> None:
 
 def _clear_for(new: Path, old: Path) -> None:
     """Clear the run in `old`, and those inside it that `new` has too."""
+    _clear_passing(old)
     clear(old)
     for part in new.iterdir():
         if part.name not in OURS and part.is_dir() and (old / part.name).is_dir():
@@ -360,10 +396,7 @@ def _runs_in(folder: Path, names: Iterable[str]) -> list[Path]:
 
 def _existing(given: str | Path) -> list[Path]:
     """The files and folders that an input names."""
-    path = Path(given).expanduser()
-    try:
-        if path.exists():
-            return [path]
-    except OSError:  # too long for a name: a text, perhaps
-        return []
-    return [Path(name) for name in glob.glob(str(path), recursive=True)] if glob.has_magic(str(path)) else []
+    path = os.path.expanduser(given)
+    if os.path.exists(path):  # not so when it is too long for a name: a text, perhaps
+        return [Path(path)]
+    return [Path(name) for name in glob.glob(path, recursive=True)] if glob.has_magic(path) else []

@@ -77,6 +77,7 @@ class Run:
         """Raises UserError when it is missing, damaged or another model's."""
         path = self.folder / TOKENIZER
         tokenizer = load_tokenizer(path)
+        self._check_same()
         if (tokenizer.vocab_size, tokenizer.end) != (self.shape["vocab_size"], self.shape["end"]):
             raise damaged(
                 path, f"it has {tokenizer.vocab_size} ids, and the model {self.shape['vocab_size']}"
@@ -93,6 +94,7 @@ class Run:
                 f"'rung train --resume {self.folder}'"
             )
         tensors, _ = load_tensors(path)
+        self._check_same()
         config = self.config
         with opening(path):
             return self.model_class.from_tensors(config, tensors=tensors, **self.shape)
@@ -105,9 +107,15 @@ class Run:
                 f"{self.folder} came without its own text ({DATA}/); give a text: rung evaluate RUN DATA"
             )
         corpus = self.task.open(self.folder / DATA)
+        self._check_same()
         if self.task.shape(corpus) != self.shape:
             raise damaged(self.folder / DATA, "it has other tokens or labels than the model")
         return corpus
+
+    def _check_same(self) -> None:
+        """Raise UserError when another run has taken the place of this one since it was opened."""
+        if self.recipe["status"] == "finished" and read_json(self.folder / RECIPE) != self.recipe:
+            raise UserError(f"{self.folder} was replaced by another run after it was opened; open it again")
 
     def bytes_on_disk(self) -> int:
         """The size of what is needed to use the model: weights, tokeniser and recipe."""
@@ -117,11 +125,11 @@ class Run:
 def load(path: str | Path) -> Run:
     """Open a run's folder. Raises UserError when it is none."""
     folder = Path(path)
+    settle(folder)
     if not folder.is_dir():
         known = sorted(found.parent.as_posix() for found in Path("runs").glob("**/" + RECIPE))[:5]
         hint = f" (runs here: {', '.join(known)})" if known else "; make one with 'rung train RUNG DATA'"
         raise UserError(f"there is no run folder {path}{hint}")
-    settle(folder)
     if not (folder / RECIPE).exists():
         inside = sorted(found.parent.name for found in folder.glob("*/" + RECIPE))
         hint = f"; it holds these runs: {', '.join(f'{path}/{name}' for name in inside)}" if inside else ""

@@ -91,6 +91,21 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "hf" / "mine").exists()
 
 
+def test_an_export_that_was_killed_in_its_last_renames_is_whole_when_it_is_read(tmp_path: Path) -> None:
+    out, moving = tmp_path / "hf", tmp_path / "hf" / ".rung-moving"
+    run = small_run(tmp_path)
+    export_hf(run, out)
+    moving.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (out / name).rename(moving / name)
+    read = import_hf(out, tmp_path / "read")
+    ids = read.tokenizer.encode(PROMPT)
+    np.testing.assert_allclose(
+        read.model.score(ids), run.model.score(run.tokenizer.encode(PROMPT)), rtol=1e-5
+    )
+    assert not moving.exists()
+
+
 def test_no_run_is_written_over(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     before = (run.folder / "model.safetensors").read_bytes()
@@ -99,7 +114,7 @@ def test_no_run_is_written_over(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="part of the run"):
             export_hf(run, out, force=True)
     shutil.copytree(run.folder, tmp_path / "other")
-    with pytest.raises(UserError, match="holds a run"):
+    with pytest.raises(UserError, match="part of the run other"):
         export_hf(run, tmp_path / "other", force=True)
     assert (run.folder / "model.safetensors").read_bytes() == before
 

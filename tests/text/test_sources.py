@@ -366,6 +366,7 @@ def test_names_that_lead_nowhere() -> None:
     put("story.txt", "x")
     assert "stori.txt is not there; did you mean 'story.txt'?" in complaint("stori.txt")
     assert "there is no folder no" in complaint(str(Path("no/where.txt")))
+    assert "is not there" in complaint("~nobody.of.this.name/x.txt")
     assert "holds no file that Rung reads" in complaint(str(Path(put("d/x.bin", b"\xff")).parent))
     assert "empty name" in complaint("")
     assert "is not there" in complaint("a\0b")

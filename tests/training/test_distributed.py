@@ -444,6 +444,19 @@ def test_shard_without_torchrun_says_how_to_start(tmp_path: Path):
         api.train("gpt", tmp_path / "text.txt", out=tmp_path / "run", steps=2, shard=True, **SHAPE)
 
 
+def test_a_process_that_was_killed_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch):
+    def lost() -> None:
+        raise RuntimeError("[.../gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(ProcessGroup, "from_environment", lambda: ProcessGroup(0, 2))
+    monkeypatch.setattr(ProcessGroup, "first_to_fail", lambda group, code: code == 2)
+    monkeypatch.setattr("rung.training.torchrun.use_group", lambda group: None)
+    with pytest.raises(UserError, match="another of the processes is no more"):
+        run_as_one(lost)
+
+
 def test_alone_there_is_nothing_to_join():
     assert run_as_one(lambda: 7) == 7
     assert SINGLE_PROCESS.shard(5) == slice(None)

@@ -92,7 +92,7 @@ class Scoring:
         Raises UserError when a name, a suffix or the expression is wrong.
         """
         if out is not None:
-            check_no_run(out, run.folder)
+            check_no_run(out)
         self._run = run
         self._keep = None if keep is None else Keep(keep)
         self._records = open_records(file, field, whole=out is not None, reserved=RESERVED)

@@ -20,7 +20,7 @@ def export_arpa(run: Run, path: Path) -> None:
     """
     if not isinstance(run.model, NGram):
         raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
-    check_no_run(path, run.folder)
+    check_no_run(path)
     tokenizer = run.tokenizer
     imported = isinstance(tokenizer, WhitespaceTokenizer)
     names = [*tokenizer.words, EOS] if imported else arpa_names(tokenizer.token_bytes)

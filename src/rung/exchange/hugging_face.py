@@ -19,7 +19,7 @@ from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_token
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.decoder import GPT
-from rung.run_folders import TOKENIZER, check_no_run, is_run, new_run, written_into
+from rung.run_folders import TOKENIZER, check_no_run, new_run, settle, written_into
 from rung.runs import Run, load, save_model, write_imported
 from rung.tensors import save_tensors
 
@@ -40,9 +40,7 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
         raise UserError(f"{run.folder} is a {run.rung}; only gpt runs can be written for transformers")
     config, weights = to_transformers(run.model)
     tokenizer = to_tokenizer_json(run.tokenizer)
-    check_no_run(folder, run.folder)
-    if is_run(folder):
-        raise UserError(f"{folder} holds a run, whose files would be overwritten; choose another --out")
+    check_no_run(folder)
     marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
     with written_into(folder, force=force) as place:
         write_json(
@@ -73,6 +71,7 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
 
     Raises UserError when there is no such folder, its architecture is not supported or its weights don't fit.
     """
+    settle(path)
     if not path.is_dir():
         raise UserError(f"there is no folder {path}; give one with a config.json and a {WEIGHTS}")
     config = read_json(path / "config.json")

@@ -19,6 +19,7 @@ import codecs
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -293,7 +294,7 @@ def open_records(
     if file == "-":
         stdin = File(STDIN, None, "text" if field is None else "jsonl", "")
         return Records(stdin, field, whole, reserved)
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     try:
         if path.is_dir():
             raise UserError(f"{file} is a folder; give one file")

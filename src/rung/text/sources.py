@@ -246,7 +246,7 @@ def _files(spec: str, sha256: str | None) -> tuple[list[File], list[Path], Path 
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", spec):
         raise UserError(f"{spec} can't be fetched: only https:// (with --sha256) and hf:// are accepted")
 
-    path = Path(spec).expanduser()
+    path = Path(os.path.expanduser(spec))
     try:
         if path.is_dir():
             _no_hash(spec, sha256)
@@ -318,7 +318,7 @@ def _is_read(file: File) -> bool:
 def _glob(spec: str) -> list[Path]:
     import glob
 
-    found = glob.glob(str(Path(spec).expanduser()), recursive=True) if glob.has_magic(spec) else []
+    found = glob.glob(os.path.expanduser(spec), recursive=True) if glob.has_magic(spec) else []
     return sorted((Path(name) for name in found if not Path(name).is_dir()), key=lambda path: path.parts)
 
 

@@ -52,10 +52,22 @@ def run_as_one(work: Callable[[], R]) -> R | int:
         group.end(result if isinstance(result, int) else 0)
         return result
     except BaseException as error:
+        if _tells_of_a_loss(error):
+            error = UserError(
+                "another of the processes is no more: start all of them again; a run with a checkpoint goes on with "
+                "'rung train --resume RUN'"
+            )
         code = 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1
         if not group.first_to_fail(code):
             raise SystemExit(code) from error
-        raise
+        raise error
+
+
+def _tells_of_a_loss(error: BaseException) -> bool:
+    """Whether a line to another process, or to torchrun's store, is broken. Gloo has no class for it."""
+    return isinstance(error, RuntimeError) and any(
+        name in str(error) for name in ("gloo", "NCCL", "TCPStore")
+    )
 
 
 def measure_run(run: Run, split: str) -> Measure:
