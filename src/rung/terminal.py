@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, Step
 from rung.events import Sample as SampleEvent
-from rung.measure import Measure, bits_of, number
+from rung.measure import Measure, bits_of, number, unit_of
 from rung.tasks import task_of
 
 if TYPE_CHECKING:
@@ -189,9 +189,10 @@ def climb_table(report: dict[str, Any]) -> None:
     console = _console(100)
     task = task_of(report.get("task", "language"))
     columns = [column for column in task.columns if column.short]
+    unit = unit_of(report["rungs"][0]) if report["rungs"] else task.unit
     own = [column.short for column in columns]
     table = _table(
-        "rung", f"bits/{task.unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"
+        "rung", f"bits/{unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"
     )
     for row in report["rungs"]:
         interval = row["ci95"]
@@ -222,7 +223,7 @@ def climb_table(report: dict[str, Any]) -> None:
 def measured(result: Mapping[str, Any], tokenizer: str) -> str:
     """A measure in words: `2.145 bits per byte on validation text (1.487 nats per char token)`."""
     task = task_of(result.get("task", "language"))
-    bits = f"{bits_of(result):.3f} bits per {task.unit} on {result['split']} text"
+    bits = f"{bits_of(result):.3f} bits per {unit_of(result)} on {result['split']} text"
     if "nats_per_token" in result:
         return f"{bits} ({number(result['nats_per_token']):.3f} nats per {tokenizer} token)"
     columns = [column for column in task.columns if column.short]
@@ -239,17 +240,28 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
     said = measure.to_json()
     lines = [f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"]
     if measure.task == "language":
+        token = "word" if measure.unit == "word" else f"{tokenizer} token"
         lines += [
-            f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {tokenizer} token"
+            f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {token}"
         ]
+        if "words" in measure.counts:
+            lines[-1] += f"; {tokens_a_word(said):.2f} tokens a word"
         if "perplexity_of_known" in said:
-            lines[-1] += f", {said['perplexity_of_known']:,.4g} without unknown words"
+            lines[-1] += (
+                f", {said['perplexity_of_known']:,.4g} without the unknown; "
+                f"{said['unknown_rate']:.2%} of the words are unknown"
+            )
     elif measure.figures:
         names = {column.key: column.short for column in task_of(measure.task).columns}
         lines += [", ".join(f"{names[key]} {value:.4f}" for key, value in measure.figures.items())]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
     lines += [", ".join(f"{value:,} {name}" for name, value in counts.items()), *measure.notes]
     return "\n".join(lines)
+
+
+def tokens_a_word(measured: Mapping[str, Any]) -> float:
+    """How many tokens a word between white space has, by what a measure counted; closing marks are none."""
+    return (measured["tokens"] - measured["documents"]) / measured["words"]
 
 
 def next_step(run: Path | str, *, writes: bool) -> str:

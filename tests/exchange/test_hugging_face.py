@@ -50,7 +50,7 @@ def small_run(folder: Path, **chosen: Any) -> Run:
 @pytest.mark.parametrize(
     "chosen",
     [
-        {"tokenizer": "char"},
+        {"tokenizer": "char", "context": 64},
         {"tokenizer": "byte", "norm_first": False},
         {"tokenizer": "word", "tied": False, "bias": False},
         {"tokenizer": "bpe", "vocab_size": 300, "preset": "llama", "n_kv_head": 1},

@@ -84,7 +84,7 @@ def test_what_ends_matches_the_whole_expression(kind: str, regex: str) -> None:
 
 
 def test_the_limit_cuts_and_says_so() -> None:
-    for sample in made("char", regex_constraint(r"[a-z]{30}", TOKENIZERS["char"]), max_tokens=10):
+    for sample in made("byte", regex_constraint(r"[a-z]{30}", TOKENIZERS["byte"]), max_tokens=10):
         assert sample.finish_reason == "length"
         assert re.fullmatch("[a-z]{10}", sample.text)
 
@@ -151,17 +151,23 @@ def test_json_is_of_its_schema(kind: str) -> None:
 
 def test_all_tokens_allowed_are_those_that_can_go_on() -> None:
     tokenizer = TOKENIZERS["char"]
-    constraint = regex_constraint("(ab|é)c?", tokenizer)
+    constraint = AllOf([regex_constraint("(ab|é)c?", tokenizer)], tokenizer)
     state = constraint.start(1)
     allowed = constraint.allowed(state)
     assert allowed is not None
-    # "a", the character é, and the first of its two bytes.
-    spelled = {tokenizer.token_bytes[i] for i in np.flatnonzero(allowed[0])}
-    assert spelled == {b"a", "é".encode(), "é".encode()[:1]}
+    # "a" and é whole, and the first halves of their first bytes, 61 and C3.
+    assert set(np.flatnonzero(allowed[0]).tolist()) == {*tokenizer.encode("aé").tolist(), 0x6, 0xC}
+    begun = constraint.advance(state, np.array([0xC]))
+    half = constraint.allowed(begun)
+    assert half is not None
+    assert np.flatnonzero(half[0]).tolist() == [16 + 0x3]
+    second = constraint.allowed(constraint.advance(begun, np.array([16 + 0x3])))
+    assert second is not None
+    assert np.flatnonzero(second[0]).tolist() == [0xA]  # of A9
     after = constraint.advance(state, tokenizer.encode("é"))
     last = constraint.allowed(after)
     assert last is not None
-    assert set(np.flatnonzero(last[0]).tolist()) == {tokenizer.end, *tokenizer.encode("c").tolist()}
+    assert set(np.flatnonzero(last[0]).tolist()) == {tokenizer.end, *tokenizer.encode("c").tolist(), 0x6}
     assert (constraint.allowed(state) == allowed).all()  # the old state stays valid
     both = constraint.select(constraint.advance(after, tokenizer.encode("c")), np.array([0, 0]))
     done = constraint.allowed(both)

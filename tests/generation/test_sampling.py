@@ -90,7 +90,7 @@ def test_characters_are_never_broken():
 
 
 def test_the_end_mark_ends_a_text():
-    tokenizer = CharTokenizer("")
+    tokenizer = CharTokenizer("ab")
     corpus = TokenStream.of([tokenizer.encode(name) for name in ["ab"] * 20], tokenizer.end)
     model = fitted(Bigram.fit(BigramConfig(add_k=1e-6), corpus, tokenizer.vocab_size, tokenizer.end))
     samples = generate(model, tokenizer, "", Sampling(samples=4, max_tokens=50))

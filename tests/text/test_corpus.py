@@ -78,7 +78,7 @@ def test_the_streams_do_not_depend_on_the_blocks(
 
 def test_ids_take_two_bytes_until_they_do_not_fit() -> None:
     assert prepare("story.txt", Path("a")).train.ids.dtype == np.uint16
-    rare = "".join(chr(0x10000 + i) * 2 for i in range(65_600))
+    rare = "".join(chr(0x10000 + i) * 2 for i in range(65_700))
     Path("rare.txt").write_text(rare, encoding="utf-8")
     corpus = prepare("rare.txt", Path("b"), split="99.8/0.1/0.1")
     assert corpus.tokenizer.vocab_size > 1 << 16

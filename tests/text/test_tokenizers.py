@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import UserError
-from rung.text.tokenizers import KINDS, TextDecoder, Tokenizer, load_tokenizer, subwords, train_tokenizer
+from rung.text.tokenizers import (
+    KINDS,
+    NotInVocabularyError,
+    TextDecoder,
+    Tokenizer,
+    load_tokenizer,
+    subwords,
+    train_tokenizer,
+)
 
 TRAINING = [
     "The quick brown fox doesn't jump over the lazy dog. It's the dog's fault, isn't it?\n" * 20,
@@ -127,14 +136,14 @@ def test_the_vocabulary_holds_every_byte_and_one_mark(trained: dict[str, Tokeniz
     tokenizer = trained[kind]
     assert tokenizer.end == tokenizer.vocab_size - 1 == len(tokenizer.token_bytes) - 1
     assert tokenizer.token_bytes[tokenizer.end] == b""
-    assert all(tokenizer.token_bytes[:-1])
     for character in "\x00aé敏👩\U0010ffff":
-        assert set(character.encode()) <= {piece[0] for piece in tokenizer.token_bytes if len(piece) == 1}
+        assert set(character.encode()) <= {piece[0] for piece in tokenizer.spellings if len(piece) == 1}
 
 
-# Of 256 bytes 13 never occur in UTF-8 (RFC 3629), and the mark is one more id: 243 + 1, 256 + 1, 2 * 256 + 1.
+# Of 256 bytes 13 never occur in UTF-8 (RFC 3629), and the mark is one more id: 243 + 1, 256 + 1, 2 * 256 + 1. Halves
+# of bytes are 2 * 16.
 @pytest.mark.parametrize(
-    ("kind", "smallest"), [("char", 244), ("word", 244), ("bpe", 257), ("wordpiece", 513), ("unigram", 257)]
+    ("kind", "smallest"), [("char", 33), ("word", 244), ("bpe", 257), ("wordpiece", 513), ("unigram", 257)]
 )
 def test_a_vocabulary_too_small_for_the_bytes_is_refused(kind: str, smallest: int) -> None:
     with pytest.raises(UserError, match=f"--vocab-size {smallest - 1} is too small.*at least {smallest}"):
@@ -164,12 +173,71 @@ def test_a_file_that_is_no_tokeniser_is_refused(tmp_path: Path) -> None:
             load_tokenizer(path)
 
 
-def test_ascii_characters_are_their_bytes_and_seen_ones_are_single() -> None:
+def test_characters_seen_twice_are_single_and_others_are_spelled_in_halves_of_bytes() -> None:
     char = train_tokenizer("char", ["éé敏敏xx", "ü"])
+    assert char.vocab_size == 2 * 16 + 3 + 1
     assert len(char.encode("xé敏")) == 3
-    assert len(char.encode("ü")) == 2  # seen once only: spelled
-    assert len(char.encode("👩")) == 4
-    assert char.vocab_size == 243 + 2 + 1
+    assert char.encode("ü").tolist() == [0xC, 16 + 0x3, 0xB, 16 + 0xC]  # C3 BC; seen once only
+    assert len(char.encode("👩a")) == 8 + 2
+    # A half without the other: nothing, or what is no UTF-8. The text goes on.
+    x = int(char.encode("x")[0])
+    assert char.decode([0xC, x, 16 + 0x3, x, 0xC, 16 + 0x3, 0xB, 0xB, 16 + 0xC]) == "x\ufffdxü"
+
+
+def test_a_closed_vocabulary_has_the_texts_own_characters_and_refuses_others(tmp_path: Path) -> None:
+    char = train_tokenizer("char", ["anna", "éva"], vocabulary="closed")
+    assert [token.decode() for token in char.token_bytes] == ["a", "n", "v", "é", ""]
+    assert char.encode("néa").tolist() == [1, 3, 0]
+    char.save(tmp_path / "tokenizer.json")
+    for tokenizer in (char, load_tokenizer(tmp_path / "tokenizer.json")):
+        with pytest.raises(UserError, match=r"'B' \(U\+0042\) in 'aBa' is none of the 4 characters") as error:
+            tokenizer.encode_many(["an", "aBa"])
+        assert isinstance(error.value, NotInVocabularyError)
+        assert error.value.text == 1
+    with pytest.raises(UserError, match="--vocab-size 4 is too small"):
+        train_tokenizer("char", ["anna", "éva"], 4, vocabulary="closed")
+
+
+def test_a_character_tokenizer_from_before_there_were_halves_spells_in_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"format": 1, "kind": "char", "characters": "é敏"}')
+    old = load_tokenizer(path)
+    assert (old.vocab_size, old.encode("aé敏").tolist()) == (243 + 2 + 1, [97, 243, 244])
+    assert old.decode(old.encode("über")) == "über"
+    assert len(old.encode("ü")) == 2
+    old.save(tmp_path / "again.json")
+    assert load_tokenizer(tmp_path / "again.json").spells_like(old)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "bpe", "vocabulary": "closed"}, "--vocabulary closed does not go with --tokenizer bpe"),
+        ({"kind": "char", "vocabulary": "close"}, "did you mean 'closed'"),
+        ({"kind": "char", "vocabulary": "closed", "unknown": True}, "--unknown goes with --tokenizer word"),
+        ({"kind": "word", "vocabulary": "closed", "min_count": 2}, "--min-count 2 goes with --unknown"),
+    ],
+)
+def test_vocabularies_that_there_are_not_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train_tokenizer(texts=["a"], **settings)
+
+
+def test_a_closed_vocabulary_of_words_is_by_count_or_size_and_the_rest_is_one_symbol() -> None:
+    texts = ["b a a\tc", "a  b <unk> </s> d"]
+    for how, words in (
+        ({}, ["a", "b"]),
+        ({"min_count": 1}, ["a", "b", "c", "d"]),
+        ({"vocab_size": 3}, ["a"]),
+    ):
+        tokenizer = train_tokenizer("word", texts, vocabulary="closed", unknown=True, **how)
+        ids = {word: i for i, word in enumerate([*words, "<unk>"])}
+        assert tokenizer.vocab_size == len(ids) + 1
+        assert tokenizer.encode(texts[1]).tolist() == [ids.get(w, ids["<unk>"]) for w in texts[1].split()]
+    closed = train_tokenizer("word", ["b a a c"], vocabulary="closed")
+    assert closed.encode("c a").tolist() == [2, 0]
+    with pytest.raises(UserError, match="'d' is none of the 3 words"):
+        closed.encode_many(["a", "c d"])
 
 
 def test_words_contractions_and_scripts_without_spaces() -> None:

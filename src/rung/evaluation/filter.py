@@ -38,6 +38,7 @@ from rung.runs import Run
 from rung.tasks.language import Columns, score_batch
 from rung.text.formats import ROW_FORMATS, split_suffixes
 from rung.text.record_batches import BATCH_BYTES, RecordBatch, Records, open_records
+from rung.text.tokenizers import NotInVocabularyError
 
 TEXT_SUFFIXES = (".txt", ".text")
 NEURAL_BATCH_BYTES = 1 << 16
@@ -99,6 +100,7 @@ class Scoring:
         self._out = out
         self._format_lines = _score_lines if out is None else _output_format(out, self._records, self._keep)
         self.size = self._records.size
+        self._n_read = 0
 
     def parts(self) -> Generator[Part]:
         """Do it, a part at a time. Every part is written before it is given; closed early, it leaves no file."""
@@ -112,7 +114,12 @@ class Scoring:
                 yield part
 
     def _part(self, batch: RecordBatch) -> Part:
-        columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+        try:
+            columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+        except NotInVocabularyError:
+            self._mark_unknown(batch)
+            columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+        self._n_read += len(batch.texts)
         lines = self._format_lines(batch, columns)
         if self._keep is not None:
             kept = self._keep(columns).copy()
@@ -120,6 +127,16 @@ class Scoring:
             lines = [lines[i] for i in np.flatnonzero(kept).tolist()]
         errors = list(batch.errors.values())
         return Part("".join(lines), len(batch.texts), len(lines), errors, self._records.position)
+
+
+    def _mark_unknown(self, batch: RecordBatch) -> None:
+        """Records that a closed vocabulary can't hold are bad ones."""
+        for place, text in enumerate(batch.texts):
+            try:
+                self._run.tokenizer.encode(text)
+            except NotInVocabularyError as error:
+                where = f"{self._records.file.name} record {self._n_read + place + 1}"
+                batch.texts[place], batch.errors[place] = "", f"{where}: {error}"
 
 
 def _score_lines(batch: RecordBatch, columns: Columns) -> list[str]:

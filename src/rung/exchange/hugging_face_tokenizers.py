@@ -3,9 +3,11 @@
 Out: the ids are ours, the mark is `<|endoftext|>`, put before every text as our models expect it; with
 `add_special_tokens=False` the ids are exactly those of `Tokenizer.encode`. (To the library the mark's name inside a
 text is the mark; to us it is text.) Subwords are the library's anyway. Characters, bytes and words become byte-level
-BPE without merges: a piece is one token when the vocabulary has it whole (`ignore_merges`), else its bytes are.
+BPE without merges: a piece is one token when the vocabulary has it whole (`ignore_merges`), else its bytes are. Where
+characters are spelled in halves of bytes, the text's bytes become letters first, and those of characters that are not
+in the vocabulary two letters each. What a closed vocabulary refuses is left out there.
 
-In: byte-level BPE that loses nothing. Our mark has the last id; theirs may stand anywhere, so the two ids change
+In: byte-level BPE that loses nothing, and the characters that went out. Our mark has the last id; theirs may stand anywhere, so the two ids change
 places. Their other special tokens, and ids without any token, become pieces that no text is encoded to. Added words
 that are not special are text, there and here, and are found before anything else.
 """
@@ -22,7 +24,8 @@ import numpy as np
 from rung.errors import UserError
 from rung.files import read_json
 from rung.text import tokenizers as ours
-from rung.text.tokenizers import BPETokenizer, Tokenizer, WordTokenizer
+from rung.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from rung.text.tokenizers.half_bytes import N_HALVES, SECOND
 from rung.text.tokenizers.implied_blanks import BRACKETS, BREAKS, CJK
 from rung.text.tokenizers.subwords import BYTE_TO_UNICODE, UNICODE_TO_BYTE
 
@@ -45,19 +48,33 @@ def to_tokenizer_json(tokenizer: Tokenizer) -> str:
                 f"a {tokenizer.kind} tokeniser can't be written for transformers; only those that lose nothing"
                 f" can: {known}"
             )
+        in_halves = isinstance(tokenizer, CharTokenizer) and tokenizer.unseen == "halves"
         vocabulary = {
             _byte_level_name(token): i for i, token in enumerate(tokenizer.token_bytes[: tokenizer.end])
         }
+        if in_halves:
+            vocabulary = {name: i for name, i in vocabulary.items() if i >= N_HALVES}
+            vocabulary |= {letter: i for i, letter in enumerate(HALF_LETTERS)}
         library = LibraryTokenizer(models.BPE(vocabulary, [], ignore_merges=True))
         cut = _word_regex(tokenizer) if isinstance(tokenizer, WordTokenizer) else cuts[tokenizer.kind]
         if cut is None:
             library.pre_tokenizer = letters
+        elif in_halves:
+            spelling = [normalizers.Replace(Regex(found), halves) for found, halves in _spelling_out(tokenizer)]
+            library.normalizer = normalizers.Sequence([normalizers.ByteLevel(), *spelling])
+            library.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTER_IN_LETTERS), "isolated")
         else:
             split = pre_tokenizers.Split(Regex(cut), "isolated")
             library.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
     decoding: list[Any] = [decoders.ByteLevel()]
     if tokenizer.kind == "wordpiece":
         decoding.insert(0, decoders.Replace("▁", ""))  # its sign for "inside a word"; no byte is written so
+    if isinstance(tokenizer, CharTokenizer) and tokenizer.unseen == "halves":
+        joined = [decoders.Replace(_in_halves(value), BYTE_TO_UNICODE[value]) for value in range(256)]
+        # By themselves a first half spells nothing, and a second one what is no UTF-8.
+        joined.append(decoders.Replace(Regex(f"[{''.join(HALF_LETTERS[:SECOND])}]"), ""))
+        joined.append(decoders.Replace(Regex(f"[{''.join(HALF_LETTERS[SECOND:])}]"), BYTE_TO_UNICODE[0xFF]))
+        decoding = [decoders.Fuse(), *joined, *decoding]
     if isinstance(tokenizer, WordTokenizer) and tokenizer.implied_blanks:
         steps, implied = _implied_blanks_regex(tokenizer.quotes)
         putting = [normalizers.Replace(Regex(found), instead) for found, instead in steps]
@@ -75,7 +92,7 @@ def to_tokenizer_json(tokenizer: Tokenizer) -> str:
     return library.to_str(pretty=True)
 
 
-def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
+def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[Tokenizer, np.ndarray] | str:
     """The tokeniser of a folder from transformers and the order (V,) of their ids in ours; or why there is none.
 
     Args:
@@ -91,9 +108,26 @@ def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[BPETokeniz
             "there is an added_tokens.json but no tokenizer.json; save the tokeniser with transformers again"
         )
     try:
+        if (characters := _own_characters(library["model"], mark, vocab_size)) is not None:
+            return characters, np.arange(vocab_size)
         return _convert(library, mark, vocab_size)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"tokenizer.json can't be read: {error!r}"
+
+
+def _own_characters(model: dict[str, Any], mark: int, vocab_size: int) -> CharTokenizer | None:
+    """The characters that `to_tokenizer_json` wrote, or None where it is something else."""
+    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    if model["type"] != "BPE" or model["merges"] or len(pieces) != vocab_size - 1 or mark != vocab_size - 1:
+        return None
+    halves = pieces[:N_HALVES] == HALF_LETTERS
+    spelled = [
+        bytes(UNICODE_TO_BYTE.get(letter, 0xFF) for letter in piece) for piece in pieces[N_HALVES * halves :]
+    ]
+    characters = [piece.decode("utf-8", "replace") for piece in spelled]
+    if any(len(char) != 1 or char.encode() != piece for char, piece in zip(characters, spelled, strict=True)):
+        return None
+    return CharTokenizer(characters, "halves" if halves else "refused")
 
 
 def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
@@ -193,6 +227,40 @@ def _unsupported(library: dict[str, Any], model: dict[str, Any]) -> str | None:
 def _byte_level_name(token: bytes) -> str:
     """GPT-2's printable letters for bytes."""
     return "".join(BYTE_TO_UNICODE[b] for b in token)
+
+
+HALF_LETTERS = [chr(0xE000 + half) for half in range(N_HALVES)]
+"""What halves of bytes are called, between and beside GPT-2's letters, none of which is one of these."""
+
+
+def _letters(values: range) -> str:
+    return "".join(rf"\x{{{ord(BYTE_TO_UNICODE[value]):x}}}" for value in values)
+
+
+_FOLLOWING = range(0x80, 0xC0)
+_CHARACTER_IN_LETTERS = "|".join(
+    f"[{_letters(first)}][{_letters(_FOLLOWING)}]{{{n}}}"
+    for n, first in ((1, range(0xC2, 0xE0)), (2, range(0xE0, 0xF0)), (3, range(0xF0, 0xF5)))
+) + r"|[\s\S]"
+
+
+def _in_halves(value: int) -> str:
+    return HALF_LETTERS[value >> 4] + HALF_LETTERS[SECOND + (value & 15)]
+
+
+def _spelling_out(tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    """How the letters of bytes become halves in characters that are not in the vocabulary; one after the other."""
+    tails: dict[int, list[str]] = {}
+    for token in tokenizer.token_bytes[N_HALVES : tokenizer.end]:
+        tails.setdefault(token[0], []).append("".join(_letters(range(b, b + 1)) for b in token[1:]))
+    steps = []
+    for value in (*range(0x80), *range(0xC2, 0xF5)):
+        if tails.get(value) != [""]:  # the whole character is known: it is ASCII
+            known = f"(?!{'|'.join(tails[value])})" if value in tails else ""
+            steps.append((_letters(range(value, value + 1)) + known, _in_halves(value)))
+    second = f"[{''.join(HALF_LETTERS[SECOND:])}]"
+    following = [(rf"(?<={second}){_letters(range(v, v + 1))}", _in_halves(v)) for v in _FOLLOWING]
+    return steps + 3 * following
 
 
 def _word_regex(tokenizer: WordTokenizer) -> str:

@@ -24,7 +24,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from rung.errors import UserError
 from rung.generation.constraint import Constraint
-from rung.text.tokenizers import Tokenizer
+from rung.text.tokenizers import NotInVocabularyError, Tokenizer
 
 WHITE_SPACE = " ?"
 """What may stand between the parts of JSON. With more, a small model writes nothing but line ends."""
@@ -79,14 +79,9 @@ class Grammar(Constraint):
                 f"{shown} needs a tokeniser whose tokens spell the text; {tokenizer.kind} does not"
             )
         self._n_spellings, self._end = len(tokenizer.spellings), tokenizer.end
-        # A blank where one is implied spells nothing; anything can follow.
-        self._silent = [
-            place
-            for place, spelled in enumerate(tokenizer.spellings)
-            if not spelled and place != tokenizer.end
-        ]
+        self._silent = tokenizer.silent
         self._shown = shown
-        if tokenizer.implies_any:
+        if tokenizer.by_neighbour:
             grammar = _without_forcing(grammar)
         matcher = LLMatcher(_llguidance_tokenizer(tokenizer), grammar, log_level=0)
         if matcher.is_error():
@@ -126,7 +121,8 @@ class Grammar(Constraint):
                 if "too complex" in matcher.get_error().lower() or "TooComplex" in matcher.stop_reason():
                     raise UserError(f"{self._shown} is too complex: {_reason(matcher.get_error())}")
                 mask[:] = False
-            mask[self._silent] = mask.sum() > mask[self._end]
+            for place, following in self._silent.items():
+                mask[place] = mask[following].any()
             match.mask = mask
         return match.mask
 
@@ -144,9 +140,14 @@ class _TokenizerAdapter:
         self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode_rest(text)
-        spelled = self._tokenizer.spelled(ids, np.append(ord("x"), ids[:-1])).tolist()  # an x implies nothing
-        return [place for place in spelled if self._tokenizer.spellings[place]]
+        try:
+            ids = self._tokenizer.encode_rest(text)
+        except NotInVocabularyError:
+            return []
+        if self._tokenizer.by_neighbour:
+            # Before them something that nothing depends on.
+            ids = self._tokenizer.spelled(ids, np.append(self._tokenizer.encode_rest("x")[-1], ids[:-1]))
+        return [place for place in ids.tolist() if self._tokenizer.spellings[place]]
 
 
 def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
@@ -159,7 +160,7 @@ def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
 
 def _without_forcing(grammar: str) -> str:
     """The same, but where only one text is possible llguidance doesn't choose the tokens for it, as it can't know
-    which of them have an implied blank."""
+    what each of them spells after the others."""
     whole = json.loads(grammar)
     for part in whole["grammars"]:
         schema = part.pop("json_schema", None)

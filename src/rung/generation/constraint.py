@@ -68,7 +68,7 @@ class AllOf(Constraint):
         some = []
         for part, own in zip(self.parts, states, strict=True):
             mask = part.allowed(own)
-            if mask is not None and part.by_spelling and self._tokenizer.implies_any:
+            if mask is not None and part.by_spelling and self._tokenizer.by_neighbour:
                 mask = np.take_along_axis(mask, self._tokenizer.spelled(self._ids, last[:, None]), axis=1)
             if mask is not None:
                 some.append(mask)
@@ -76,7 +76,7 @@ class AllOf(Constraint):
 
     def advance(self, state: AllOfState, tokens: np.ndarray) -> AllOfState:
         last, states = state
-        spelled = self._tokenizer.spelled(tokens, last) if self._tokenizer.implies_any else tokens
+        spelled = self._tokenizer.spelled(tokens, last) if self._tokenizer.by_neighbour else tokens
         return tokens, [
             part.advance(own, spelled if part.by_spelling else tokens)
             for part, own in zip(self.parts, states, strict=True)

@@ -275,8 +275,9 @@ def build_passages(corpus: Corpus) -> PassageIndex:
 
 def _training_bytes(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """The training split's bytes with their marks, and where each document begins."""
-    spelling = list(corpus.tokenizer.token_bytes)
-    spelling[corpus.tokenizer.end] = bytes([MARK])
+    tokenizer = corpus.tokenizer
+    spelling = list(tokenizer.spellings)
+    spelling[tokenizer.end] = bytes([MARK])
     letters = np.frombuffer(b"".join(spelling), np.uint8)
     lengths = np.array([len(token) for token in spelling])
     at = np.cumsum(lengths) - lengths
@@ -285,9 +286,10 @@ def _training_bytes(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
     n_bytes = 0
     for begin in range(0, len(ids), TOKENS_AT_ONCE):
         chunk = np.asarray(ids[begin : begin + TOKENS_AT_ONCE]).astype(np.int64)
-        implied = corpus.tokenizer.unwritten(np.append(ids[max(begin, 1) - 1], chunk))
-        n = lengths[chunk] - implied
-        pieces.append(letters[concatenated_ranges(at[chunk] + implied, n)[0]])
+        if tokenizer.by_neighbour:
+            chunk = tokenizer.spelled(chunk, np.append(ids[max(begin, 1) - 1], chunk[:-1]))
+        n = lengths[chunk]
+        pieces.append(letters[concatenated_ranges(at[chunk], n)[0]])
         ends.append(n_bytes + np.cumsum(n))
         n_bytes += len(pieces[-1])
     return np.concatenate(pieces), np.concatenate(ends)[corpus.train.starts - 1]

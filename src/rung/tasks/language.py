@@ -31,7 +31,8 @@ from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
-from rung.text.tokenizers import Tokenizer, utf8
+from rung.text.tokenizers import NotInVocabularyError, Tokenizer, utf8
+from rung.text.whitespace import count_words
 from rung.text.windows import PADDING, ContiguousBatches, WindowBatches
 
 BATCH_CHARACTERS = 1 << 18
@@ -78,6 +79,9 @@ class LanguageModeling(Task[Corpus]):
             folder,
             tokenizer=options.tokenizer if tokenizer is None else tokenizer,
             vocab_size=options.vocab_size,
+            vocabulary=options.vocabulary,
+            unknown=options.unknown,
+            min_count=options.min_count,
             split=options.split,
             documents=options.documents,
             field=options.field,
@@ -114,9 +118,15 @@ class LanguageModeling(Task[Corpus]):
         return model.score_stream(dataset.stream(split))
 
     def measure_of(self, scores: np.ndarray, dataset: Corpus, split: str) -> Measure:
+        stream = dataset.stream(split)
         nats = -float(np.sum(scores, dtype=np.float64))
-        documents = dataset.stream(split).n_documents
-        return self._measure(nats, len(scores), dataset.n_bytes(split), documents, split)
+        measured = self._measure(nats, stream.n_tokens, dataset, split)
+        if dataset.tokenizer.unknown is None:
+            return measured
+        is_unknown = stream.ids[1:] == dataset.tokenizer.unknown
+        return _with_unknown(
+            measured, -float(np.sum(scores[is_unknown], dtype=np.float64)), int(is_unknown.sum())
+        )
 
     def measure(
         self,
@@ -132,9 +142,7 @@ class LanguageModeling(Task[Corpus]):
         part, skip = share(stream, group.rank, group.world_size, model.context)
         nats = -float(np.sum(model.score_stream(part)[skip:], dtype=np.float64)) if part.n_tokens else 0.0
         when_done()
-        return self._measure(
-            group.sum(nats), stream.n_tokens, dataset.n_bytes(split), stream.n_documents, split
-        )
+        return self._measure(group.sum(nats), stream.n_tokens, dataset, split)
 
     def measure_on(
         self,
@@ -148,23 +156,28 @@ class LanguageModeling(Task[Corpus]):
             raise UserError(
                 f"--label {options.label} does not fit: a language model has no labels to measure"
             )
-        # A short list of lines is cut as the list was that the model was trained on. What writes ARPA files counts
+        # A short list of lines is cut as the list was that the model was trained on. What reads ARPA files counts
         # lines, empty ones too.
-        arpa = facts.get("imported") == "arpa"
-        trained_on = "lines" if arpa else facts["source"].get("documents")
+        by_words = tokenizer.unit == "word"
+        trained_on = facts["source"].get("documents")
         source = open_source(
             data,
             documents=options.documents,
             field=options.field,
             sha256=options.sha256,
             like=trained_on if trained_on in ("lines", "paragraphs", "files") else None,
-            keep_empty=arpa,
+            keep_empty=by_words,
         )
-        nats, tokens, n_bytes, documents = [0.0], 0, 0, 0
+        nats, tokens, n_bytes, documents, words = [0.0], 0, 0, 0, 0
         unknown_nats, unknown = 0.0, 0
         for batch in _batched(source):
-            stream, log_probs = _scored(model, tokenizer, batch)
+            try:
+                stream, log_probs = _scored(model, tokenizer, batch)
+            except NotInVocabularyError as error:
+                raise UserError(f"{data}, document {documents + error.text + 1}: {error}") from None
             columns = _columns(tokenizer, batch, stream, log_probs)
+            if tokenizer.kind not in ("char", "byte"):
+                words += sum(count_words(utf8(text)) for text in batch)
             nats += (-columns["log_prob"]).tolist()
             tokens += stream.n_tokens
             n_bytes += int(columns["bytes"].sum())
@@ -173,18 +186,33 @@ class LanguageModeling(Task[Corpus]):
                 is_unknown = stream.ids[1:] == tokenizer.unknown
                 unknown_nats -= float(log_probs[is_unknown].sum(dtype=np.float64))
                 unknown += int(is_unknown.sum())
-        measured = self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
+        counts = {"bytes": n_bytes, "documents": documents} | ({"words": words} if words else {})
+        measured = self._measure_by(tokenizer.unit, math.fsum(nats), tokens, counts, str(data))
         measure = replace(measured, notes=tuple(notes({"source": source.describe()})))
-        if tokenizer.unknown is None:
-            return measure
-        known = {"perplexity_of_known": perplexity((measure.nats - unknown_nats) / (tokens - unknown))}
-        return replace(
-            measure, figures=measure.figures | known, counts={"unknown": unknown, **measure.counts}
-        )
+        return measure if tokenizer.unknown is None else _with_unknown(measure, unknown_nats, unknown)
 
-    def _measure(self, nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
+    def _measure(self, nats: float, tokens: int, dataset: Corpus, split: str) -> Measure:
+        counts = {
+            name: dataset.facts["parts"][split][name]
+            for name in ("bytes", "documents", "words")
+            if name in dataset.facts["parts"][split]
+        }
+        return self._measure_by(dataset.tokenizer.unit, nats, tokens, counts, split)
+
+    def _measure_by(
+        self, unit: str, nats: float, tokens: int, counts: dict[str, int], split: str
+    ) -> Measure:
+        """Reckoned by bytes of text; where words alone are known, by words: every one of them, and every mark.
+
+        `counts`: `bytes`, `documents` and, where they were counted, `words`, those between white space.
+        """
         figures = {"perplexity": perplexity(nats / tokens if tokens else 0.0)}
-        return self.measure_from(nats, tokens, n_bytes, split, figures, {"documents": documents})
+        counts = dict(counts)
+        if unit == "word":
+            counts.pop("words", None)
+            measured = self.measure_from(nats, tokens, tokens, split, figures, counts)
+            return replace(measured, unit=unit)
+        return self.measure_from(nats, tokens, counts.pop("bytes"), split, figures, counts)
 
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
         return f"{counts['bytes']:,} bytes of {of}text"
@@ -198,8 +226,23 @@ class LanguageModeling(Task[Corpus]):
 
     def pieces(self, dataset: Corpus, split: str) -> Pieces:
         stream = dataset.stream(split)
-        cut = blocks(stream, dataset.tokenizer.byte_counts(stream.ids))
+        by_words = dataset.tokenizer.unit == "word"
+        counts = np.ones(stream.n_tokens, np.int64) if by_words else dataset.tokenizer.byte_counts(stream.ids)
+        cut = blocks(stream, counts)
         return Pieces(cut.bytes, cut.nats)
+
+
+def _with_unknown(measure: Measure, nats: float, n: int) -> Measure:
+    """The measure, and how many words are unknown, what share that is, and the perplexity of the rest without them.
+
+    `nats`: what the `n` unknown words cost.
+    """
+    known = measure.targets - n
+    figures = {
+        "perplexity_of_known": perplexity((measure.nats - nats) / known) if known else math.inf,
+        "unknown_rate": n / max(measure.targets - measure.counts["documents"], 1),
+    }
+    return replace(measure, figures=measure.figures | figures, counts={"unknown": n, **measure.counts})
 
 
 def token_batches(

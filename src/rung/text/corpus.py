@@ -32,7 +32,14 @@ from rung.text.overlap import MOST_BYTES, lines_of, share_of_hashes, shares_of_l
 from rung.text.sources import Source, open_source
 from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
 from rung.text.stream import TokenStream
-from rung.text.tokenizers import KINDS, Tokenizer, load_tokenizer, train_tokenizer
+from rung.text.tokenizers import (
+    NotInVocabularyError,
+    Tokenizer,
+    check_vocabulary,
+    load_tokenizer,
+    train_tokenizer,
+)
+from rung.text.whitespace import count_words
 
 FORMAT = 1
 BLOCK_BYTES = 1 << 20
@@ -101,6 +108,9 @@ def prepare(
     *,
     tokenizer: str | Tokenizer = "char",
     vocab_size: int | None = None,
+    vocabulary: str = "open",
+    unknown: bool = False,
+    min_count: int | None = None,
     split: str | None = None,
     documents: str = "auto",
     field: str | None = None,
@@ -114,7 +124,8 @@ def prepare(
         data, documents, field, sha256: as in `open_source`.
         folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
         tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
-        vocab_size: as in `train_tokenizer`.
+        vocab_size, vocabulary, unknown, min_count: as in `train_tokenizer`. A document of a closed vocabulary of words
+            is a line, unless `documents` says otherwise.
         split: the shares, as in `parse_split`; None as in `shares_of`.
         validation, test: held-out text given explicitly.
 
@@ -124,8 +135,12 @@ def prepare(
     if isinstance(tokenizer, Tokenizer):
         if vocab_size is not None:
             raise UserError(f"--vocab-size {vocab_size} does not fit: the tokeniser is trained already")
-    elif tokenizer not in KINDS:
-        train_tokenizer(tokenizer, ())  # refuses the name now, not after hours of reading
+        if vocabulary != "open":
+            raise UserError(f"--vocabulary {vocabulary} does not fit: the tokeniser is trained already")
+    else:  # refused now, not after hours of reading
+        check_vocabulary(tokenizer, vocabulary, unknown=unknown, min_count=min_count)
+        if (tokenizer, vocabulary, documents) == ("word", "closed", "auto"):
+            documents = "lines"
     source = open_source(data, documents=documents, field=field, sha256=sha256)
     given = {
         part: open_source(spec, documents=documents, field=field, like=source.plain_mode)
@@ -142,7 +157,14 @@ def prepare(
                 texts[part] = _Text.of(spool, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
             in_training = _in_training(texts)
             if isinstance(tokenizer, str):
-                tokenizer = train_tokenizer(tokenizer, texts["train"], vocab_size)
+                tokenizer = train_tokenizer(
+                    tokenizer,
+                    texts["train"],
+                    vocab_size,
+                    vocabulary=vocabulary,
+                    unknown=unknown,
+                    min_count=min_count,
+                )
             tokenizer.save(work / "tokenizer.json")
             parts = {part: _write(texts[part], tokenizer, work, part) for part in PARTS if part in texts}
         facts = {
@@ -328,10 +350,17 @@ def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[s
         ids.append(np.array([tokenizer.end]))
         starts.append(np.array([1]))
         for block in text.blocks():
-            for tokens in _encoded(text.data, block, tokenizer):
-                starts.append(ids.n + 1 + np.flatnonzero(tokens == tokenizer.end))
-                ids.append(tokens)
-    return {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": text.n_bytes}
+            try:
+                for tokens in _encoded(text.data, block, tokenizer):
+                    starts.append(ids.n + 1 + np.flatnonzero(tokens == tokenizer.end))
+                    ids.append(tokens)
+            except NotInVocabularyError as error:
+                raise UserError(f"{part} document {starts.n + error.text}: {error}") from None
+    counts = {"documents": starts.n - 1, "tokens": ids.n - 1, "bytes": text.n_bytes}
+    if tokenizer.kind in ("char", "byte"):
+        return counts
+    ranges = (pair for block in text.blocks() for pair in block.tolist())
+    return {**counts, "words": sum(count_words(text.data[begin:end]) for begin, end in ranges)}
 
 
 def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterator[np.ndarray]:

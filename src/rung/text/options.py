@@ -29,7 +29,12 @@ class DataOptions:
     Attributes:
         tokenizer: char, byte, word, bpe, wordpiece or unigram.
         vocab_size: the most token ids; by default what suits the tokeniser.
-        documents: what a document is: lines, paragraphs, files, or auto (rows of tables; lines of a list; files).
+        vocabulary: open spells what was never seen; closed (of char and word) has nothing but the training text's own
+            symbols and refuses others.
+        unknown: with --tokenizer word --vocabulary closed: words without an id are all one symbol, <unk>, as in papers.
+        min_count: with --unknown: words that occur less often are unknown; by default 2.
+        documents: what a document is: lines, paragraphs, files, or auto (rows of tables; lines of a list; files). For a
+            closed vocabulary of words auto means lines.
         split: shares of train/validation/test; by default 90/5/5, with --val 100/0/0, with --test alone 95/5/0.
         field: which JSON field, CSV column or Parquet column holds the text.
         sha256: the hash that an https:// source must have.
@@ -39,6 +44,9 @@ class DataOptions:
 
     tokenizer: str = "char"
     vocab_size: int | None = None
+    vocabulary: str = "open"
+    unknown: bool = False
+    min_count: int | None = None
     documents: str = "auto"
     split: str | None = None
     field: str | None = None

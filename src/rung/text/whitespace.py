@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 SEPARATORS = "\0\t\n\r "
 MARK = b"\0"
 
+_IS_SEPARATOR = np.isin(np.arange(256), [*map(ord, SEPARATORS)])
 _WORD = re.compile(rb"[^\0\t\n\r ]+")
 _MARK_OR_WORD = re.compile(rb"\0|[^\0\t\n\r ]+")
 
@@ -23,6 +26,12 @@ def cut_each(lines: Sequence[bytes]) -> list[list[bytes]]:
     if MARK in data or not _python_agrees(data):
         return [_WORD.findall(line) for line in lines]
     return [line.split() for line in lines]
+
+
+def count_words(text: bytes) -> int:
+    """How many words there are."""
+    inside = ~_IS_SEPARATOR[np.frombuffer(text, np.uint8)]
+    return int(np.count_nonzero(inside[1:] & ~inside[:-1])) + int(inside[:1].sum())
 
 
 def cut_and_mark(texts: Sequence[bytes]) -> list[bytes]:

@@ -2,16 +2,19 @@
 
     base            the contract, and ids back to characters one by one
     characters      char, byte
-    words           word, and the words of a model made elsewhere; word_scan does the same compiled
+    half_bytes      what char spells that it has no id for
+    words           word; word_scan does the same compiled
+    whitespace_words  the words of a closed vocabulary, or of a model made elsewhere
     implied_blanks  what makes a word one token wherever it stands
     subwords        bpe, wordpiece, unigram
     byte_fallback   what has no id of its own is spelled in bytes
     chunks          long text, cut where no token crosses
 
-Every tokeniser is lossless on any string. Ids below 243 spell the bytes that can stand in UTF-8 (`char` and `word`)
-or pieces that cover all 256 bytes (`byte`, `bpe`, `wordpiece`, `unigram`), so what was never seen in training is
-spelled in bytes instead of being lost in an "unknown" token. The last id is the document mark, `end`; no text ever
-encodes to it, not even text that looks like one.
+An open vocabulary is lossless on any string. 32 ids spell half a byte each (`char`), ids below 243 the bytes that can
+stand in UTF-8 (`word`), or pieces cover all 256 bytes (`byte`, `bpe`, `wordpiece`, `unigram`), so what was never seen
+in training is spelled instead of being lost in an "unknown" token. A closed one (`char`, `word`) has nothing but the
+training text's own symbols; others are refused, or of words, if asked for, one symbol. The last id is the document
+mark, `end`; no text ever encodes to it, not even text that looks like one.
 
 A tokeniser is trained on the training split only and saved as JSON beside the model. A new kind is a file and a line
 in `TRAINABLE`.
@@ -25,7 +28,14 @@ from pathlib import Path
 from rung.errors import UserError, nearest
 from rung.files import read_json
 from rung.opening import opening
-from rung.text.tokenizers.base import TextDecoder, Tokenizer, TrainableTokenizer, text_of, utf8
+from rung.text.tokenizers.base import (
+    NotInVocabularyError,
+    TextDecoder,
+    Tokenizer,
+    TrainableTokenizer,
+    text_of,
+    utf8,
+)
 from rung.text.tokenizers.byte_fallback import UTF8_BYTES
 from rung.text.tokenizers.characters import ByteTokenizer, CharTokenizer
 from rung.text.tokenizers.subwords import (
@@ -34,7 +44,8 @@ from rung.text.tokenizers.subwords import (
     UnigramTokenizer,
     WordPieceTokenizer,
 )
-from rung.text.tokenizers.words import WhitespaceTokenizer, WordTokenizer
+from rung.text.tokenizers.whitespace_words import WhitespaceTokenizer
+from rung.text.tokenizers.words import WordTokenizer
 
 __all__ = [
     "KINDS",
@@ -42,6 +53,7 @@ __all__ = [
     "BPETokenizer",
     "ByteTokenizer",
     "CharTokenizer",
+    "NotInVocabularyError",
     "SubwordTokenizer",
     "TextDecoder",
     "Tokenizer",
@@ -66,6 +78,9 @@ TRAINABLE: dict[str, type[TrainableTokenizer]] = {
 KINDS = tuple(TRAINABLE)
 LARGEST_VOCABULARY = 10_000_000
 """Trainers make room for all of it at once."""
+VOCABULARIES = ("open", "closed")
+CLOSED = ("char", "word")
+"""The kinds that can be closed."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -81,18 +96,52 @@ def load_tokenizer(path: Path) -> Tokenizer:
     )
 
 
-def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int | None = None) -> Tokenizer:
+def check_vocabulary(kind: str, vocabulary: str, *, unknown: bool = False, min_count: int | None = None) -> None:
+    """Raise UserError unless these settings, as in `train_tokenizer`, are possible and go together."""
+    if kind not in TRAINABLE:
+        raise UserError(f"unknown tokeniser {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
+    if vocabulary not in VOCABULARIES:
+        hint = nearest(vocabulary, VOCABULARIES)
+        raise UserError(f"--vocabulary {vocabulary!r} is unknown{hint} (known: {', '.join(VOCABULARIES)})")
+    if vocabulary == "closed" and kind not in CLOSED:
+        raise UserError(
+            f"--vocabulary closed does not go with --tokenizer {kind}, which spells every byte; "
+            f"it goes with {' and '.join(CLOSED)}"
+        )
+    if unknown and (kind, vocabulary) != ("word", "closed"):
+        raise UserError("--unknown goes with --tokenizer word --vocabulary closed; others lose no word")
+    if min_count is not None and not unknown:
+        raise UserError(f"--min-count {min_count} goes with --unknown: without it no word is left out")
+    if min_count is not None and min_count < 1:
+        raise UserError(f"--min-count {min_count} is not possible: give 1 or more")
+
+
+def train_tokenizer(
+    kind: str,
+    texts: Iterable[str],
+    vocab_size: int | None = None,
+    *,
+    vocabulary: str = "open",
+    unknown: bool = False,
+    min_count: int | None = None,
+) -> Tokenizer:
     """Learn a vocabulary from `texts`, the documents of the training split.
 
     Args:
         kind: one of char, byte, word, bpe, wordpiece, unigram.
         texts: read once, in order.
         vocab_size: the most ids to have, the mark and the bytes included; None = what suits the kind and the text.
+        vocabulary: open spells what was never seen; closed (char, word) has the symbols of `texts` and no others.
+        unknown: of a closed vocabulary of words: all that have no id are one symbol; else they are refused.
+        min_count: words that occur less often are unknown; None = 2, so that there is an unknown to learn from.
 
-    Raises UserError for an unknown kind and a vocabulary too small to spell every byte.
+    Raises UserError for an unknown kind, what doesn't go together, and a vocabulary too small.
     """
-    if kind not in TRAINABLE:
-        raise UserError(f"unknown tokeniser {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
+    check_vocabulary(kind, vocabulary, unknown=unknown, min_count=min_count)
+    if vocabulary == "closed":
+        if kind == "char":
+            return CharTokenizer.train_closed(texts, vocab_size)
+        return WhitespaceTokenizer.train(texts, vocab_size, unknown=unknown, min_count=min_count)
     smallest = TRAINABLE[kind].min_vocab_size
     if vocab_size is not None and vocab_size < smallest:
         raise UserError(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rung.errors import UserError
 from rung.files import write_json
 from rung.text.stream import TokenStream
 
@@ -20,20 +21,24 @@ class Tokenizer(ABC):
     """A lossless map between text and ids.
 
     Attributes:
-        token_bytes: the bytes each id spells, by id; the mark's, last, are empty.
+        token_bytes: the bytes each id spells, by id; the mark's, last, are empty, and so are those of an id that spells
+            only together with the next one.
         vocab_size: how many ids there are, the mark included.
         end: the id of the document mark.
         byte_lengths: (V,) how many UTF-8 bytes each id has in `token_bytes`.
         implies_blank: (V,) after which ids a blank that the next begins with is not written; none, save where `word`
             is. So what an id spells depends on the one before it: see `spelling` and `byte_counts`.
         begins_with_blank: (V,) which ids have such a blank.
-        lossless: whether the ids of a text spell its bytes; of Rung's own tokenisers all are.
-        unknown: the id of all words without one of their own; Rung's own tokenisers have none.
+        by_neighbour: whether what an id spells depends on the one before it at all.
+        lossless: whether the ids of a text spell its bytes; of those that know words alone they don't.
+        unknown: the id of all words without one of their own; those that lose nothing have none.
+        unit: by what bits are reckoned: bytes of the text, or words where the text's bytes are lost.
     """
 
     kind: ClassVar[str]
     lossless: bool = True
     unknown: int | None = None
+    unit: ClassVar[str] = "byte"
 
     def __init__(self, token_bytes: list[bytes], implies_blank: Sequence[bool] = ()) -> None:
         """`implies_blank`: of each of `token_bytes`; the mark implies one if any does."""
@@ -43,7 +48,7 @@ class Tokenizer(ABC):
         self.byte_lengths = np.array([len(token) for token in self.token_bytes], np.int64)
         self.implies_blank = np.zeros(self.vocab_size, bool)
         self.begins_with_blank = np.zeros(self.vocab_size, bool)
-        self.implies_any = any(implies_blank)
+        self.by_neighbour = self.implies_any = any(implies_blank)
         if self.implies_any:
             self.implies_blank[:] = [*implies_blank, True]
             self.begins_with_blank[:] = [token.startswith(b" ") for token in self.token_bytes]
@@ -88,6 +93,16 @@ class Tokenizer(ABC):
         """The place (R,) in `spellings` of each token, by the one before it."""
         implied = self.implies_blank[before] & self.begins_with_blank[tokens]
         return np.where(implied, self.end + np.cumsum(self.begins_with_blank)[tokens], tokens)
+
+    @cached_property
+    def silent(self) -> dict[int, np.ndarray]:
+        """The places in `spellings` that spell nothing, the mark's aside; after each, one of these places follows.
+
+        A blank where one is implied spells nothing; anything can follow.
+        """
+        spell = np.flatnonzero([len(spelled) > 0 for spelled in self.spellings])
+        places = enumerate(self.spellings)
+        return {place: spell for place, spelled in places if not spelled and place != self.end}
 
     def decode_bytes(self, ids: Iterable[int], after: int | None = None) -> bytes:
         """The bytes that `ids` spell, in order, after another or at the beginning; marks spell nothing."""
@@ -135,6 +150,18 @@ class TrainableTokenizer(Tokenizer):
     @abstractmethod
     def train(cls, texts: Iterable[str], vocab_size: int | None) -> Tokenizer:
         """See `rung.text.tokenizers.train_tokenizer`, which has checked that `vocab_size` is large enough."""
+
+
+class NotInVocabularyError(UserError):
+    """Text that a closed vocabulary has no symbol for.
+
+    Attributes:
+        text: which of the texts that were encoded together, from 0.
+    """
+
+    def __init__(self, message: str, text: int) -> None:
+        super().__init__(message)
+        self.text = text
 
 
 class TextDecoder:

@@ -1,4 +1,4 @@
-"""A token a word: our own cutting, and the words of models that were made elsewhere."""
+"""A token a word, as we cut words; what is no word, and what was never seen, included."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import rung.text.tokenizers.word_scan as word_scan
-from rung.opening import check_count, check_kind
+from rung.opening import check_kind
 from rung.text.stream import TokenStream
-from rung.text.tokenizers.base import Tokenizer, TrainableTokenizer, check_different, utf8
+from rung.text.tokenizers.base import TrainableTokenizer, check_different, utf8
 from rung.text.tokenizers.byte_fallback import BYTE_IDS, MIN_VOCAB_SIZE, UTF8_BYTES, frequent_pieces
 from rung.text.tokenizers.chunks import chunks
 from rung.text.tokenizers.implied_blanks import (
@@ -26,7 +26,6 @@ from rung.text.tokenizers.implied_blanks import (
     spread,
     with_blanks,
 )
-from rung.text.whitespace import MARK, cut_and_mark
 
 MAX_WORDS = 50_000
 
@@ -149,7 +148,7 @@ class WordTokenizer(TrainableTokenizer):
     def from_json(cls, value: dict[str, Any]) -> WordTokenizer:
         implied = value.get("implied_blanks", False)
         check_kind("implied_blanks", implied, bool)
-        return cls(_words_of(value), implied_blanks=implied)
+        return cls(words_of(value), implied_blanks=implied)
 
 
 class WordScanner:
@@ -224,43 +223,8 @@ def _batches(texts: Iterable[str], n_characters: int) -> Iterator[list[str]]:
     yield batch
 
 
-class WhitespaceTokenizer(Tokenizer):
-    """The words of a model that was made elsewhere (an ARPA file): text cut as `rung.text.whitespace` says, and one id
-    for all words that the model doesn't know. It is the one tokeniser here that loses text; nothing is trained with it.
-    """
-
-    kind = "whitespace"
-    lossless = False
-
-    def __init__(self, words: Iterable[str], unknown: int) -> None:
-        self.words = list(words)
-        self.unknown = unknown
-        spelled = [utf8(word) for word in self.words]
-        super().__init__([b" " + word for word in spelled])
-        self._ids = {word: i for i, word in enumerate(spelled)} | {MARK: self.end}
-
-    def encode(self, text: str) -> np.ndarray:
-        return self.encode_many([text]).ids[1:-1]
-
-    def encode_many(self, texts: Sequence[str]) -> TokenStream:
-        find, unknown = self._ids.get, self.unknown
-        words = cut_and_mark([utf8(text) for text in texts])
-        ids = np.array([self.end, *[find(word, unknown) for word in words]], np.int64)
-        return TokenStream(ids, 1 + np.flatnonzero(ids == self.end))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"words": self.words, "unknown": self.unknown}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> WhitespaceTokenizer:
-        words = _words_of(value)
-        check_count("unknown", value["unknown"])
-        if value["unknown"] >= len(words):
-            raise ValueError(f"unknown can't be {value['unknown']}: there are {len(words)} words")
-        return cls(words, value["unknown"])
-
-
-def _words_of(value: dict[str, Any]) -> list[str]:
+def words_of(value: dict[str, Any]) -> list[str]:
+    """The words that JSON holds, each a text and no two the same."""
     words = value["words"]
     check_kind("words", words, list)
     check_kind("a list of words", words, tuple[str, ...])
