@@ -45,6 +45,7 @@ from rung.training.recipes import load_recipe
 from rung.training.trainers import Job, trainer_of
 
 if TYPE_CHECKING:
+    from rung.inspection.tokenization import Tokenization
     from rung.training.lr_finder import Sweep
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "resume",
     "score",
+    "tokenize",
     "train",
     "train_best",
     "train_recipe",
@@ -294,6 +296,26 @@ def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) 
     """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
     run = load_language_model(run)
     return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
+
+
+def tokenize(
+    run: Run | str | Path, data: str | Path | None = None, *, text: str | None = None, **how: Any
+) -> Tokenization:
+    """How `data`, or one text, is cut into tokens: `tokens_per_word`, `tokens_per_byte`, the first `pieces`.
+
+    Args:
+        run: a run or its folder; or a kind of tokeniser, which then learns from `data` (a folder so called is ./word).
+        data: any source.
+        text: cut this instead.
+        how: by name, of a kind its settings as in `rung.text.tokenizers.train_tokenizer`; `documents` and `field`: how
+            to read `data`; `show`: how many pieces to give, by default 100; `out`: a file for all of them, a document
+            a line (`rung.inspection.tokenization`).
+
+    Raises UserError when something in the input is at fault.
+    """
+    from rung.inspection.tokenization import tokenize as cut
+
+    return cut(run, data, text=text, **how)
 
 
 def climb(

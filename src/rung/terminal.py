@@ -191,9 +191,7 @@ def climb_table(report: dict[str, Any]) -> None:
     columns = [column for column in task.columns if column.short]
     unit = unit_of(report["rungs"][0]) if report["rungs"] else task.unit
     own = [column.short for column in columns]
-    table = _table(
-        "rung", f"bits/{unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"
-    )
+    table = _table("rung", f"bits/{unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk")
     for row in report["rungs"]:
         interval = row["ci95"]
         table.add_row(

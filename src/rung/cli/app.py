@@ -23,6 +23,7 @@ from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
+from rung.cli.tokenizing import tokenize
 from rung.cli.training import check_resumed, climb, recipes, train, train_best, train_command
 from rung.errors import Stopped, UserError, nearest
 from rung.models import RUNGS, tasks_with
@@ -46,6 +47,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "score": score,
     "sample": sample,
+    "tokenize": tokenize,
     "count": count,
     "trace": trace,
     "export": export,

@@ -26,9 +26,10 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
 
         export_hf(opened, out, force=force)
     else:
-        from rung.exchange.arpa import export_arpa
+        from rung.exchange.arpa import export_arpa, how_to_score
 
         export_arpa(opened, out)
+        print("\n".join(how_to_score(opened, str(run), str(out))))
     print(f"written: {out}")
     return 0
 

@@ -128,7 +128,6 @@ class Scoring:
         errors = list(batch.errors.values())
         return Part("".join(lines), len(batch.texts), len(lines), errors, self._records.position)
 
-
     def _mark_unknown(self, batch: RecordBatch) -> None:
         """Records that a closed vocabulary can't hold are bad ones."""
         for place, text in enumerate(batch.texts):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rung.errors import UserError
-from rung.exchange.arpa_format import EOS, UNK, arpa_names, write_arpa
+from rung.exchange.arpa_format import UNK, token_names, write_arpa
 from rung.exchange.arpa_reading import read_arpa
 from rung.models.counting.ngram import NGram
 from rung.run_folders import TOKENIZER, check_no_run, new_run
@@ -16,15 +17,27 @@ from rung.text.tokenizers import WhitespaceTokenizer
 def export_arpa(run: Run, path: Path) -> None:
     """Write an n-gram run as an ARPA file (.gz by suffix). A token is named by its text, a space in it as U+2581.
 
+    The file's head says how a text is cut so that other programs can score it (`how_to_score`).
+
     Raises UserError when the run is no n-gram model.
     """
     if not isinstance(run.model, NGram):
         raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
     check_no_run(path)
-    tokenizer = run.tokenizer
-    imported = isinstance(tokenizer, WhitespaceTokenizer)
-    names = [*tokenizer.words, EOS] if imported else arpa_names(tokenizer.token_bytes)
-    write_arpa(run.model, names, path)
+    write_arpa(run.model, token_names(run.tokenizer), path, how_to_score(run, run.folder.name, path.name))
+
+
+def how_to_score(run: Run, folder: str, file: str) -> list[str]:
+    """Lines that tell how KenLM scores text with an exported run; `folder` and `file` as they are to be called."""
+    query = f"query {shlex.quote(file)} <"
+    if isinstance(run.tokenizer, WhitespaceTokenizer):
+        lines = ["Its tokens are words between white space, a line is a sentence:", f"  {query} TEXT"]
+    else:
+        lines = [
+            f"Its tokens are pieces of text ({run.tokenizer.kind}), not words. Cut a text into them, then score it:",
+            f"  rung tokenize {shlex.quote(folder)} TEXT --out PIECES && {query} PIECES",
+        ]
+    return [" ".join(line.splitlines()) for line in lines]
 
 
 def import_arpa(path: Path, folder: Path, *, force: bool = False) -> Run:

@@ -27,6 +27,8 @@ import numpy as np
 from rung.errors import UserError
 from rung.files import atomic_path
 from rung.models.counting.ngram import NGram
+from rung.text.tokenizers import CharTokenizer, Tokenizer, WhitespaceTokenizer, half_bytes
+from rung.text.tokenizers.half_bytes import N_HALVES
 from rung.text.whitespace import SEPARATORS
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
@@ -51,7 +53,21 @@ def arpa_names(token_bytes: Sequence[bytes]) -> list[str]:
     return names
 
 
-def write_arpa(model: NGram, tokens: Sequence[str], path: Path) -> None:
+def token_names(tokenizer: Tokenizer) -> list[str]:
+    """The name of every token of a tokeniser, by id, the mark's last: words as they are, others as `arpa_names` has it.
+
+    Halves of bytes are `<0xC_>` and `<0x_3>`.
+    """
+    if isinstance(tokenizer, WhitespaceTokenizer):
+        return [*tokenizer.words, EOS]
+    names = arpa_names(tokenizer.token_bytes)
+    if isinstance(tokenizer, CharTokenizer) and tokenizer.unseen == "halves":
+        names[:N_HALVES] = [f"<0x{half_bytes.name(half)}>" for half in range(N_HALVES)]
+    names[tokenizer.end] = EOS
+    return names
+
+
+def write_arpa(model: NGram, tokens: Sequence[str], path: Path, head: Sequence[str] = ()) -> None:
     """Write `model` so that KenLM gives the same log10 scores to every line as ours to the document.
 
     Args:
@@ -59,6 +75,7 @@ def write_arpa(model: NGram, tokens: Sequence[str], path: Path) -> None:
         tokens: V names without white space, by id, no two the same; the mark's is not used. A token named
             <unk> becomes KenLM's unknown word; without one, unknown words have no probability (-99).
         path: ends in .gz to be compressed.
+        head: lines for who reads the file, before what programs read of it; KenLM takes those that begin with #.
 
     Raises UserError for stupid-backoff, whose scores no ARPA file can hold, and for names that don't fit.
     """
@@ -66,6 +83,7 @@ def write_arpa(model: NGram, tokens: Sequence[str], path: Path) -> None:
         raise UserError("stupid-backoff gives scores, not probabilities; an ARPA file can't hold it")
     names = _checked_names(model, tokens)
     with atomic_path(path) as temporary, _open_for_writing(temporary, compress=path.suffix == ".gz") as file:
+        file.write("".join(f"# {line}\n" for line in head))
         _write(model, names, file)
 
 

@@ -7,9 +7,9 @@ BPE without merges: a piece is one token when the vocabulary has it whole (`igno
 characters are spelled in halves of bytes, the text's bytes become letters first, and those of characters that are not
 in the vocabulary two letters each. What a closed vocabulary refuses is left out there.
 
-In: byte-level BPE that loses nothing, and the characters that went out. Our mark has the last id; theirs may stand anywhere, so the two ids change
-places. Their other special tokens, and ids without any token, become pieces that no text is encoded to. Added words
-that are not special are text, there and here, and are found before anything else.
+In: byte-level BPE that loses nothing, and the characters that went out. Our mark has the last id; theirs may stand
+anywhere, so the two ids change places. Their other special tokens, and ids without any token, become pieces that no
+text is encoded to. Added words that are not special are text, there and here, and are found before anything else.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def to_tokenizer_json(tokenizer: Tokenizer) -> str:
         if cut is None:
             library.pre_tokenizer = letters
         elif in_halves:
-            spelling = [normalizers.Replace(Regex(found), halves) for found, halves in _spelling_out(tokenizer)]
+            spelling = [
+                normalizers.Replace(Regex(found), halves) for found, halves in _spelling_out(tokenizer)
+            ]
             library.normalizer = normalizers.Sequence([normalizers.ByteLevel(), *spelling])
             library.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTER_IN_LETTERS), "isolated")
         else:
@@ -238,10 +240,13 @@ def _letters(values: range) -> str:
 
 
 _FOLLOWING = range(0x80, 0xC0)
-_CHARACTER_IN_LETTERS = "|".join(
-    f"[{_letters(first)}][{_letters(_FOLLOWING)}]{{{n}}}"
-    for n, first in ((1, range(0xC2, 0xE0)), (2, range(0xE0, 0xF0)), (3, range(0xF0, 0xF5)))
-) + r"|[\s\S]"
+_CHARACTER_IN_LETTERS = (
+    "|".join(
+        f"[{_letters(first)}][{_letters(_FOLLOWING)}]{{{n}}}"
+        for n, first in ((1, range(0xC2, 0xE0)), (2, range(0xE0, 0xF0)), (3, range(0xF0, 0xF5)))
+    )
+    + r"|[\s\S]"
+)
 
 
 def _in_halves(value: int) -> str:

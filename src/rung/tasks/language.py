@@ -119,14 +119,8 @@ class LanguageModeling(Task[Corpus]):
 
     def measure_of(self, scores: np.ndarray, dataset: Corpus, split: str) -> Measure:
         stream = dataset.stream(split)
-        nats = -float(np.sum(scores, dtype=np.float64))
-        measured = self._measure(nats, stream.n_tokens, dataset, split)
-        if dataset.tokenizer.unknown is None:
-            return measured
-        is_unknown = stream.ids[1:] == dataset.tokenizer.unknown
-        return _with_unknown(
-            measured, -float(np.sum(scores[is_unknown], dtype=np.float64)), int(is_unknown.sum())
-        )
+        unknown = _unknown(dataset.tokenizer, stream.ids[1:], scores)
+        return self._measure(-float(np.sum(scores, dtype=np.float64)), unknown, dataset, split)
 
     def measure(
         self,
@@ -140,9 +134,12 @@ class LanguageModeling(Task[Corpus]):
             return super().measure(model, dataset, split, group, when_done)
         stream = dataset.stream(split)
         part, skip = share(stream, group.rank, group.world_size, model.context)
-        nats = -float(np.sum(model.score_stream(part)[skip:], dtype=np.float64)) if part.n_tokens else 0.0
+        scores = model.score_stream(part)[skip:] if part.n_tokens else np.empty(0)
+        cost, n = _unknown(dataset.tokenizer, part.ids[1 + skip :], scores)
+        nats = -float(np.sum(scores, dtype=np.float64))
         when_done()
-        return self._measure(group.sum(nats), stream.n_tokens, dataset, split)
+        unknown = group.sum(cost), round(group.sum(float(n)))
+        return self._measure(group.sum(nats), unknown, dataset, split)
 
     def measure_on(
         self,
@@ -182,37 +179,42 @@ class LanguageModeling(Task[Corpus]):
             tokens += stream.n_tokens
             n_bytes += int(columns["bytes"].sum())
             documents += len(batch)
-            if tokenizer.unknown is not None:
-                is_unknown = stream.ids[1:] == tokenizer.unknown
-                unknown_nats -= float(log_probs[is_unknown].sum(dtype=np.float64))
-                unknown += int(is_unknown.sum())
+            more = _unknown(tokenizer, stream.ids[1:], log_probs)
+            unknown_nats, unknown = unknown_nats + more[0], unknown + more[1]
         counts = {"bytes": n_bytes, "documents": documents} | ({"words": words} if words else {})
-        measured = self._measure_by(tokenizer.unit, math.fsum(nats), tokens, counts, str(data))
-        measure = replace(measured, notes=tuple(notes({"source": source.describe()})))
-        return measure if tokenizer.unknown is None else _with_unknown(measure, unknown_nats, unknown)
+        lost = unknown_nats, unknown
+        measured = self._measure_by(tokenizer, math.fsum(nats), tokens, lost, counts, str(data))
+        return replace(measured, notes=tuple(notes({"source": source.describe()})))
 
-    def _measure(self, nats: float, tokens: int, dataset: Corpus, split: str) -> Measure:
-        counts = {
-            name: dataset.facts["parts"][split][name]
-            for name in ("bytes", "documents", "words")
-            if name in dataset.facts["parts"][split]
-        }
-        return self._measure_by(dataset.tokenizer.unit, nats, tokens, counts, split)
+    def _measure(self, nats: float, unknown: tuple[float, int], dataset: Corpus, split: str) -> Measure:
+        counts = dict(dataset.facts["parts"][split])
+        tokens = counts.pop("tokens")
+        return self._measure_by(dataset.tokenizer, nats, tokens, unknown, counts, split)
 
     def _measure_by(
-        self, unit: str, nats: float, tokens: int, counts: dict[str, int], split: str
+        self,
+        tokenizer: Tokenizer,
+        nats: float,
+        tokens: int,
+        unknown: tuple[float, int],
+        counts: dict[str, int],
+        split: str,
     ) -> Measure:
         """Reckoned by bytes of text; where words alone are known, by words: every one of them, and every mark.
 
-        `counts`: `bytes`, `documents` and, where they were counted, `words`, those between white space.
+        Args:
+            unknown: what the unknown words cost, nats, and how many there are.
+            counts: `bytes`, `documents` and, where they were counted, `words`, those between white space.
         """
         figures = {"perplexity": perplexity(nats / tokens if tokens else 0.0)}
-        counts = dict(counts)
-        if unit == "word":
-            counts.pop("words", None)
-            measured = self.measure_from(nats, tokens, tokens, split, figures, counts)
-            return replace(measured, unit=unit)
-        return self.measure_from(nats, tokens, counts.pop("bytes"), split, figures, counts)
+        if tokenizer.unit == "byte":
+            return self.measure_from(nats, tokens, counts.pop("bytes"), split, figures, counts)
+        counts.pop("words", None)
+        if tokenizer.unknown is not None and tokens:
+            figures["perplexity_of_known"] = perplexity((nats - unknown[0]) / max(tokens - unknown[1], 1))
+            figures["unknown_rate"] = unknown[1] / max(tokens - counts["documents"], 1)
+            counts = {"unknown": unknown[1], **counts}
+        return replace(self.measure_from(nats, tokens, tokens, split, figures, counts), unit=tokenizer.unit)
 
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
         return f"{counts['bytes']:,} bytes of {of}text"
@@ -232,17 +234,12 @@ class LanguageModeling(Task[Corpus]):
         return Pieces(cut.bytes, cut.nats)
 
 
-def _with_unknown(measure: Measure, nats: float, n: int) -> Measure:
-    """The measure, and how many words are unknown, what share that is, and the perplexity of the rest without them.
-
-    `nats`: what the `n` unknown words cost.
-    """
-    known = measure.targets - n
-    figures = {
-        "perplexity_of_known": perplexity((measure.nats - nats) / known) if known else math.inf,
-        "unknown_rate": n / max(measure.targets - measure.counts["documents"], 1),
-    }
-    return replace(measure, figures=measure.figures | figures, counts={"unknown": n, **measure.counts})
+def _unknown(tokenizer: Tokenizer, ids: np.ndarray, scores: np.ndarray) -> tuple[float, int]:
+    """What the unknown words among tokens (N,) cost, nats, by the log-probabilities (N,); and how many there are."""
+    if tokenizer.unknown is None:
+        return 0.0, 0
+    is_unknown = np.asarray(ids) == tokenizer.unknown
+    return -float(np.sum(scores[is_unknown], dtype=np.float64)), int(is_unknown.sum())
 
 
 def token_batches(

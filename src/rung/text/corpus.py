@@ -28,6 +28,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
 from rung.opening import check_count, check_kind, damaged, opening
+from rung.text.npy_rows import NpyRows
 from rung.text.overlap import MOST_BYTES, lines_of, share_of_hashes, shares_of_lines
 from rung.text.sources import Source, open_source
 from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
@@ -344,8 +345,8 @@ def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[s
     """Write the stream of one part, as `TokenStream.save` does but block by block; count it."""
     dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
     with (
-        _Rows(folder / f"{part}.npy", dtype) as ids,
-        _Rows(folder / f"{part}.documents.npy", np.int64) as starts,
+        NpyRows(folder / f"{part}.npy", dtype) as ids,
+        NpyRows(folder / f"{part}.documents.npy", np.int64) as starts,
     ):
         ids.append(np.array([tokenizer.end]))
         starts.append(np.array([1]))
@@ -379,35 +380,3 @@ def _encoded(data: mmap.mmap, block: np.ndarray, tokenizer: Tokenizer) -> Iterat
         yield tokenizer.encode(data[begin:end].decode("utf-8"))
         begin = end
     yield np.array([tokenizer.end])
-
-
-class _Rows:
-    """A one-dimensional .npy file that grows. Its header, of fixed length, is written again at the end."""
-
-    def __init__(self, path: Path, dtype: type[np.unsignedinteger | np.signedinteger]) -> None:
-        self._file = path.open("wb")
-        self._dtype = np.dtype(dtype)
-        self.n = 0
-        self._header()
-
-    def append(self, values: np.ndarray) -> None:
-        self._file.write(values.astype(self._dtype).tobytes())
-        self.n += len(values)
-
-    def _header(self) -> None:
-        fields = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (self.n,),
-        }
-        np.lib.format.write_array_header_1_0(self._file, fields)
-
-    def __enter__(self) -> _Rows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._file:
-            self._file.seek(0)
-            self._header()
-            self._file.flush()
-            os.fsync(self._file.fileno())

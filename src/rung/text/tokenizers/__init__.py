@@ -96,7 +96,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
     )
 
 
-def check_vocabulary(kind: str, vocabulary: str, *, unknown: bool = False, min_count: int | None = None) -> None:
+def check_vocabulary(
+    kind: str, vocabulary: str, *, unknown: bool = False, min_count: int | None = None
+) -> None:
     """Raise UserError unless these settings, as in `train_tokenizer`, are possible and go together."""
     if kind not in TRAINABLE:
         raise UserError(f"unknown tokeniser {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
