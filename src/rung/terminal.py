@@ -205,9 +205,11 @@ def climb_table(report: dict[str, Any]) -> None:
             size(row["bytes_on_disk"]),
             style="bold green" if row["name"] == report["best"] else None,
         )
+    spelled = unit == "byte" and report.get("words")
+    a_word = f" ({tokens_a_word(report):.2f} a word)" if spelled else ""
     console.print(
         f"\n{report['data']['name']}: {task.size_of(report, 'held-out ' + report['split'] + ' ')}, "
-        f"{report['tokenizer']['kind']} tokens, {report['budget']}\n",
+        f"{report['tokenizer']['kind']} tokens{a_word}, {report['budget']}\n",
         markup=False,
     )
     console.print(table)
@@ -223,7 +225,8 @@ def measured(result: Mapping[str, Any], tokenizer: str) -> str:
     task = task_of(result.get("task", "language"))
     bits = f"{bits_of(result):.3f} bits per {unit_of(result)} on {result['split']} text"
     if "nats_per_token" in result:
-        return f"{bits} ({number(result['nats_per_token']):.3f} nats per {tokenizer} token)"
+        token = "word" if unit_of(result) == "word" else f"{tokenizer} token"
+        return f"{bits} ({number(result['nats_per_token']):.3f} nats per {token})"
     columns = [column for column in task.columns if column.short]
     figures = ", ".join(
         f"{column.short} {format(number(result[column.key]), column.format)}" for column in columns

@@ -51,6 +51,22 @@ def test_the_library_gives_the_same_ids_and_the_text_back(text: str) -> None:
         assert LIBRARIES[kind].decode(ids) == text, kind
 
 
+@pytest.mark.parametrize("vocabulary", ["open", "closed"])
+def test_characters_come_back_as_they_went_out(tmp_path: Path, vocabulary: str) -> None:
+    ours = train_tokenizer("char", TEXTS, vocabulary=vocabulary)
+    (tmp_path / "tokenizer.json").write_text(to_tokenizer_json(ours), encoding="utf-8")
+    found = read_tokenizer(tmp_path, ours.end, ours.vocab_size)
+    assert not isinstance(found, str), found
+    back, order = found
+    assert back.to_json() == ours.to_json()
+    assert order.tolist() == list(range(ours.vocab_size))
+    there = library(ours)
+    assert there.encode(TEXTS[1], add_special_tokens=False).ids == ours.encode(TEXTS[1]).tolist()
+    if vocabulary == "open":
+        lone = [0xC, ours.end - 1, 16 + 0x3, 0xC, 16 + 0x3, 0xA, 16 + 0x9]
+        assert there.decode(lone) == ours.decode(lone)
+
+
 def test_a_tokenizer_that_loses_text_stays() -> None:
     with pytest.raises(UserError, match="a whitespace tokeniser can't be written"):
         to_tokenizer_json(WhitespaceTokenizer(["a", "<unk>"], 1))

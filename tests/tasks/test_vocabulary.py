@@ -63,7 +63,7 @@ def test_letters_of_names_begin_at_ln_27_and_stay_letters(names: Path, tmp_path:
     )
     assert mlp.recipe["model"]["vocab_size"] == 27
     assert mlp.model.n_parameters == 3481 == 27 * 2 + (6 + 1) * 100 + (100 + 1) * 27
-    assert [loss for loss in losses if not math.isnan(loss)][0] == pytest.approx(math.log(27), abs=0.1)
+    assert next(loss for loss in losses if not math.isnan(loss)) == pytest.approx(math.log(27), abs=0.1)
     for sample in rung.generate(mlp, samples=20, max_tokens=20, temperature=3.0):
         assert set(sample.text) <= set(LETTERS)
 

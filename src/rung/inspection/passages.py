@@ -236,13 +236,18 @@ def open_index(run: Run) -> PassageIndex:
     """The index of the run's training text, made and kept in its data folder if it isn't there.
 
     Where that folder can't be written to, the index is made anew each time: keep it, to ask it more than once.
-    Raises UserError when the run has no data.
+    Raises UserError when the run has no data, or its tokens don't spell them.
     """
     folder = run.folder / DATA
     if not (folder / "corpus.json").exists():
         raise UserError(
             f"{run.folder} has no training text to look into: its {DATA} folder is missing; bring it back or "
             "train again"
+        )
+    if not run.tokenizer.lossless:
+        raise UserError(
+            f"{run.folder} knows words alone: what of its training text was no word of its vocabulary is lost, so the "
+            "text can't be looked into"
         )
     path = folder / INDEX_FILE
     # corpus.json has the hash of the source, and how it was read and split.

@@ -140,8 +140,13 @@ def prepare(
             raise UserError(f"--vocabulary {vocabulary} does not fit: the tokeniser is trained already")
     else:  # refused now, not after hours of reading
         check_vocabulary(tokenizer, vocabulary, unknown=unknown, min_count=min_count)
-        if (tokenizer, vocabulary, documents) == ("word", "closed", "auto"):
-            documents = "lines"
+    by_words = (
+        tokenizer.unit == "word"
+        if isinstance(tokenizer, Tokenizer)
+        else (tokenizer, vocabulary) == ("word", "closed")
+    )
+    if by_words and documents == "auto":
+        documents = "lines"
     source = open_source(data, documents=documents, field=field, sha256=sha256)
     given = {
         part: open_source(spec, documents=documents, field=field, like=source.plain_mode)
