@@ -12,7 +12,7 @@ import pytest
 import rung
 from rung.errors import UserError
 from rung.exchange.arpa import export_arpa, import_arpa
-from rung.exchange.arpa_format import arpa_names
+from rung.exchange.arpa_format import token_names
 from tests.text_made import sentences
 
 THEIRS = """\
@@ -43,7 +43,7 @@ def test_kenlm_scores_an_exported_run_as_we_do(tmp_path: Path, tokenizer: str):
     run = rung.train("ngram", text, out=tmp_path / "run", order=3, tokenizer=tokenizer)
     export_arpa(run, tmp_path / "model.arpa.gz")
     theirs = kenlm.Model(str(tmp_path / "model.arpa.gz"))
-    names = arpa_names(run.tokenizer.token_bytes)
+    names = token_names(run.tokenizer)
     for line in ("the cows eat grass.", "Romeo wants a zebra"):
         ids = run.tokenizer.encode(line)
         (ours,) = rung.score(run, [line])

@@ -94,13 +94,13 @@ def test_beams_in_json_and_for_the_eye(sample: Shell, run: Path) -> None:
 
 def test_lists_bans_and_biases_as_flags(sample: Shell) -> None:
     _, out, _ = sample(
-        "the", "--ban", "e", "--ban", " t", "--bias", "z=20", "--max-tokens", "30", "--force", "ab"
+        "the", "--ban", "e", "--ban", " t", "--bias", "w=20", "--max-tokens", "30", "--force", "ab"
     )
     text = out.removeprefix("the")
     assert text.startswith("ab")
     assert "e" not in text
     assert " t" not in text
-    assert text.count("z") > 15
+    assert text.count("w") > 15
 
 
 @pytest.mark.parametrize(

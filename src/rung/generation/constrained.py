@@ -81,7 +81,7 @@ class Grammar(Constraint):
         self._n_spellings, self._end = len(tokenizer.spellings), tokenizer.end
         self._silent = tokenizer.silent
         self._shown = shown
-        if tokenizer.by_neighbour:
+        if tokenizer.implies_any:
             grammar = _without_forcing(grammar)
         matcher = LLMatcher(_llguidance_tokenizer(tokenizer), grammar, log_level=0)
         if matcher.is_error():
@@ -160,7 +160,7 @@ def _llguidance_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
 
 def _without_forcing(grammar: str) -> str:
     """The same, but where only one text is possible llguidance doesn't choose the tokens for it, as it can't know
-    what each of them spells after the others."""
+    which of them have an implied blank."""
     whole = json.loads(grammar)
     for part in whole["grammars"]:
         schema = part.pop("json_schema", None)
