@@ -31,6 +31,7 @@ from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
+from rung.numbers import numbers_checked
 from rung.process_group import launched
 from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
@@ -225,14 +226,32 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
     return None
 
 
-def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
-    """Go on with a run that was stopped, killed or crashed, from its last checkpoint.
+def resume(
+    path: str | Path,
+    *,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    finish: bool = False,
+    on_event: Watch | None = None,
+    stop: Stop = _never,
+) -> Run:
+    """Go on with a run that was stopped, killed or crashed, from its last checkpoint; or past its budget.
 
-    Raises UserError when there is no such run or it has finished.
+    Args:
+        path: the run's folder.
+        steps, tokens, minutes: a budget of the whole run, in place of the one it has: a finished run goes on to there,
+            a stopped one ends there. What becomes of the learning rate: `rung.training.going_on`.
+        finish: make no step more: the best model there is becomes the run's.
+        on_event, stop: as in `train`.
+
+    Raises UserError when there is no such run, it has finished and no budget is given, or it can't go on.
     """
     run = load(path)
+    budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
     with held(run.folder):
-        _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
+        events = restarts.resume(run, budget=budget, finish=finish, sample=_sampler(run.task.name), stop=stop)
+        _watch(events, on_event)
     return load(path)
 
 

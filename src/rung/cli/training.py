@@ -84,6 +84,10 @@ def climb(
 def train(
     *,
     resume: Path | None = None,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    finish: bool = False,
     recipe: str | None = None,
     run: Any,
     json: bool = False,
@@ -94,11 +98,21 @@ def train(
     Example: rung train ngram my.txt --order 6
 
     Args:
-        resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint.
+        resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint; with a budget,
+            which is that of the whole run, with a finished one too. The schedule is stretched over it; constant and
+            inverse-root go on as they were.
+        steps: with --resume: the whole run is to have so many steps, those made before counted.
+        tokens: with --resume: the same in training tokens.
+        minutes: with --resume: the same in minutes.
+        finish: with --resume: make no step more; the best model there is becomes the run's.
         recipe: reproduce a published result, by name; an unknown name lists them.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
+    given = {"steps": steps, "tokens": tokens, "minutes": minutes, "finish": finish or None}
+    extra = next((name for name, value in given.items() if value is not None), None)
+    if resume is None and extra is not None:
+        raise UserError(f"--{extra} goes with --resume RUN, or with a rung and a text: rung train gpt my.txt")
     if recipe is not None:
         return follow_recipe(recipe, run, json, quiet)
     if resume is None:
@@ -107,7 +121,15 @@ def train(
 
     name = runs.load(resume).rung
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-        trained = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
+        trained = api.resume(
+            resume,
+            steps=steps,
+            tokens=tokens,
+            minutes=minutes,
+            finish=finish,
+            on_event=lambda event: progress.event(name, event),
+            stop=stop,
+        )
     return show_run(trained, json)
 
 
@@ -134,7 +156,7 @@ def check_resumed(arguments: list[str]) -> None:
     configs = (TrainingConfig, RunOptions, run.task.options_class, run.model_class.config_class)
     known = {"recipe", "find_lr", *(name for config in configs for name in setting_names(config))}
     for name in names:
-        if name[2:].replace("-", "_") in known:
+        if name[2:].replace("-", "_") in known - {"steps", "tokens", "minutes"}:
             raise UserError(
                 f"{name} does not go with --resume: {keeps} ({run.folder / runs.RECIPE}); leave it out, or train anew "
                 "with another --out"
@@ -332,7 +354,9 @@ def show_run(run: Run, json: bool) -> int:
     from rung import terminal
 
     if run.recipe["status"] != "finished":
-        return stopped(f"; a checkpoint is saved, go on with: rung train --resume {run.folder}")
+        return stopped(
+            f"; a checkpoint is saved, go on with: rung train --resume {run.folder} (or close it as it is: --finish)"
+        )
     result = run.recipe["result"]
     if json:
         keys = ("validation", "train_seconds", "parameters")

@@ -13,7 +13,7 @@ from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.networks.torch_model import TorchModel
 from rung.tasks.base import Dataset, Task
-from rung.training import health, lr_finder
+from rung.training import going_on, health, lr_finder
 from rung.training.config import TrainingConfig
 from rung.training.device import pick_device
 from rung.training.loop import train_network
@@ -72,6 +72,8 @@ class TorchTrainer(Trainer):
             sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),
             stop=job.stop,
             resume=job.resume,
+            finish=job.finish,
+            continuation=going_on.last_of(job.run),
             parallel=parallel,
         )
         with health.explaining_out_of_memory(training):

@@ -35,6 +35,7 @@ from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
 from rung.training.checkpoint import load_checkpoint, save_checkpoint
 from rung.training.config import TrainingConfig
+from rung.training.going_on import Continuation, schedule_of, taken_up
 from rung.training.optimizers import add_penalties, make_optimizer
 from rung.training.parallel import DataParallel
 from rung.training.precision import computing
@@ -47,7 +48,7 @@ from rung.training.progress import (
     share_of_a_step,
     share_of_budget,
 )
-from rung.training.schedules import SCHEDULES, Schedule
+from rung.training.schedules import Schedule
 
 
 def train_network(
@@ -63,6 +64,8 @@ def train_network(
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    finish: bool = False,
+    continuation: Continuation | None = None,
     schedule: Schedule | None = None,
     parallel: DataParallel | None = None,
 ) -> Iterator[Event]:
@@ -80,6 +83,8 @@ def train_network(
         sample: writes a short text with the model as it is.
         stop: asked after every step; True saves a checkpoint and ends with reason "interrupted".
         resume: go on from `checkpoints/last.safetensors` instead of from the start.
+        finish: with `resume`, make no step more.
+        continuation: the last change of the budget (`rung.training.going_on`).
         schedule: the learning rate's, instead of the one that `config` names.
         parallel: the processes that train together; when it ends, the first one's network holds what was trained
             (sharded, `parallel.loaded` does).
@@ -100,7 +105,7 @@ def train_network(
     optimizer = make_optimizer(
         config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
-    schedule = schedule if schedule is not None else SCHEDULES[config.schedule]
+    schedule = schedule if schedule is not None else schedule_of(config, continuation)
     average = Average(network, config.average) if config.average is not None else None
     averaged = average.in_place if average is not None else nullcontext
 
@@ -115,6 +120,7 @@ def train_network(
         return found
 
     progress = restore() if resume else Progress()
+    taken_up(progress, continuation)
     nats, n_targets = progress.loss_nats, progress.loss_tokens or 1  # of the last step
     clock = _Clock(progress.seconds, group)
     saved_at = clock()
@@ -172,7 +178,7 @@ def train_network(
 
     network.train()
     step_of = _Stepper(network, optimizer, batches, config, seed, device, parallel)
-    while (share := share_of_budget(config, progress, clock())) < 1:
+    while not finish and (share := share_of_budget(config, progress, clock())) < 1:
         # The learning rate of a step is taken at its end, so that the first is above zero and the last at the floor.
         factor = schedule(
             min(1.0, share + share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr

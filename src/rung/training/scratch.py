@@ -27,8 +27,8 @@ from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
+from rung.training.going_on import Continuation, last_of, schedule_of, taken_up
 from rung.training.progress import checkpoint_is_due, diverged_note, hopeless_loss, read_progress
-from rung.training.schedules import SCHEDULES
 from rung.training.trainers import Job, Trainer
 
 
@@ -66,6 +66,8 @@ class ScratchTrainer(Trainer):
             sample=None if job.sample is None else partial(job.sample, model, dataset),
             stop=job.stop,
             resume=job.resume,
+            finish=job.finish,
+            continuation=last_of(job.run),
         )
         yield model
 
@@ -81,6 +83,8 @@ def train_model(
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    finish: bool = False,
+    continuation: Continuation | None = None,
 ) -> Iterator[Event]:
     """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
 
@@ -115,7 +119,10 @@ def train_model(
         measured = evaluate()
         return measured.nats_per_target, measured.bits_per_unit
 
-    schedule = SCHEDULES[config.schedule]
+    taken_up(progress, continuation)
+    if finish:
+        config = replace(config, steps=max(progress.step, 1), tokens=None, minutes=None)
+    schedule = schedule_of(config, continuation)
     settings = TrainingSettings(
         steps=config.steps,
         tokens=config.tokens,
