@@ -39,7 +39,7 @@ from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
-from rung.training import best, restarts, session, torchrun
+from rung.training import best, parents, restarts, session, torchrun
 from rung.training.config import TrainingConfig
 from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
 from rung.training.recipes import load_recipe
@@ -82,7 +82,8 @@ def train(
         on_event: called with every event as it happens.
         stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
         settings: by name, fields of the rung's configuration, of `TrainingConfig`, of the task's options
-            (`DataOptions`; with `label`, `LabelOptions`) and of `RunOptions`: out, seed, device, force.
+            (`DataOptions`; with `label`, `LabelOptions`), of `RunOptions`: out, seed, device, force; and of
+            `StartOptions`: from_, weight.
 
     Raises UserError when something in the input is at fault.
     """
@@ -93,7 +94,8 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
     """`train`, with its settings already sorted into configurations."""
     folder = experiment.run.folder(experiment.rung)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
-        corpus = _prepared(experiment, place / DATA)
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
         events = restarts.start(
             experiment.rung,
             corpus,
@@ -101,6 +103,8 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
             task=experiment.task,
             config=experiment.config,
             training=experiment.training,
+            parent=parent,
+            beginning=experiment.start,
             seed=experiment.run.seed,
             device=experiment.run.device,
             sample=_sampler(experiment.task),
@@ -206,7 +210,8 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
             f"{folder / PICTURE} is there already; choose another --out, or give --force to overwrite it"
         )
     with beside_run(folder) as place:
-        corpus = _prepared(experiment, place / DATA)
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
         recipe, _ = session.describe(
             rung,
             corpus,
@@ -216,6 +221,8 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
             seed=experiment.run.seed,
             device=experiment.run.device,
         )
+        if parent is not None:
+            recipe["parent"] = parents.described(parent, experiment.start)
         events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop))
         for event in _with_notes(_notes(corpus), events):
             if isinstance(event, lr_finder.Sweep):
@@ -369,8 +376,19 @@ def _sampler(task: str) -> Callable[[Any, Any], str] | None:
     return short_sample if task_of(task).writes else None
 
 
-def _prepared(experiment: Experiment, folder: Path) -> Any:
+def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
+    """The run that an experiment learns on from, and the experiment with what it has from there."""
+    parent = parents.open_parent(experiment.start, experiment.rung, experiment.task)
+    if parent is None:
+        return experiment, None
+    config = parents.inherited(parent, experiment.config)
+    return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
+
+
+def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
     """The experiment's data, read into `folder`."""
+    if parent is not None:
+        return parents.prepare(parent, experiment.data, folder, experiment.options)
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     return task_of(experiment.task).prepare(experiment.data, folder, experiment.options, tokenizer)

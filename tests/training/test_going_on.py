@@ -195,13 +195,14 @@ def test_what_cannot_go_on_says_so(text: Path, tmp_path: Path):
     with pytest.raises(UserError, match="not trained step by step"):
         api.resume(counted.folder, finish=True)
     run = api.train("gpt", text, out=tmp_path / "gpt", steps=8, **GPT)
-    for how, says in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({}, "--steps 16"),
         ({"finish": True}, "finished already"),
         ({"steps": 8}, "has spent that already: 8 steps"),
         ({"steps": 0}, "--steps 0 is not possible"),
         ({"steps": 20, "finish": True}, "leave out --steps"),
-    ):
+    ]
+    for how, says in cases:
         with pytest.raises(UserError, match=says):
             api.resume(run.folder, **how)
     shutil.rmtree(run.folder / "checkpoints")

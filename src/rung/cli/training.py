@@ -256,6 +256,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
     from rung.training.experiment import Experiment, RunOptions
+    from rung.training.parents import StartOptions
     from rung.training.trainers import trainer_of
 
     model_class = rung_class(name, task)
@@ -268,6 +269,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
         training: Any,
         options: Any,
         run: Any,
+        start: Any,
         find_lr: bool = False,
         json: bool = False,
         quiet: bool = False,
@@ -278,7 +280,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
 
         how = training if by_gradient else TrainingConfig()
         place = run.folder(f"{name}-lr" if find_lr else name)
-        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place))
+        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place), start)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
 
@@ -312,6 +314,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
         training=TrainingConfig if by_gradient else Budget,
         options=task_of(task).options_class,
         run=RunOptions,
+        start=StartOptions,
     )
     return command
 
@@ -352,6 +355,7 @@ def train_best(
 def show_run(run: Run, json: bool) -> int:
     """The result of a training; how to go on when it was stopped."""
     from rung import terminal
+    from rung.training.parents import in_words
 
     if run.recipe["status"] != "finished":
         return stopped(
@@ -359,14 +363,16 @@ def show_run(run: Run, json: bool) -> int:
         )
     result = run.recipe["result"]
     if json:
-        keys = ("validation", "train_seconds", "parameters")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys}})
+        keys = ("validation", "train_seconds", "parameters", "old_text", "new_text")
+        show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}})
         return 0
     measured = result["validation"]
     if measured is not None:
         print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
     elif "validation" not in run.recipe["data"]["parts"]:
         print(f"{run.rung}: not measured, as no validation text was held out")
+    if (forgotten := in_words(result)) is not None:
+        print(forgotten)
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities

@@ -107,11 +107,12 @@ def prepare(
     sha256: str | None = None,
     validation: str | Path | None = None,
     test: str | Path | None = None,
+    like: str | None = None,
 ) -> Corpus:
     """Read `data`, split it, train the tokeniser on the training part, write the corpus into `folder`.
 
     Args:
-        data, documents, field, sha256: as in `open_source`.
+        data, documents, field, sha256, like: as in `open_source`.
         folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
         tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
         vocab_size: as in `train_tokenizer`.
@@ -126,7 +127,7 @@ def prepare(
             raise UserError(f"--vocab-size {vocab_size} does not fit: the tokeniser is trained already")
     elif tokenizer not in KINDS:
         train_tokenizer(tokenizer, ())  # refuses the name now, not after hours of reading
-    source = open_source(data, documents=documents, field=field, sha256=sha256)
+    source = open_source(data, documents=documents, field=field, sha256=sha256, like=like)
     given = {
         part: open_source(spec, documents=documents, field=field, like=source.plain_mode)
         for part, spec in (("validation", validation), ("test", test))

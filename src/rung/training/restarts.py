@@ -21,9 +21,10 @@ from rung.run_folders import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
-from rung.training import going_on, session
+from rung.training import going_on, parents, session
 from rung.training.config import TrainingConfig
 from rung.training.journal import Journal
+from rung.training.parents import StartOptions
 from rung.training.trainers import Sampler, trainer_of, training_of
 
 RESTARTS = "restarts"
@@ -41,10 +42,13 @@ def start(
     device: str = "auto",
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    parent: Run | None = None,
+    beginning: StartOptions | None = None,
 ) -> Iterator[Event]:
     """Train `rung` on `dataset` into `place`, which holds the dataset as `data/` and nothing of an older run.
 
-    Arguments as of `session.describe` and `session.start`.
+    Arguments as of `session.describe` and `session.start`; `parent` is the run that it learns on from, as `beginning`
+    says (`rung.training.parents`).
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
@@ -58,6 +62,9 @@ def start(
     recipe, message = session.describe(
         rung, dataset, task=task, config=config, training=training, seed=seed, device=device
     )
+    if parent is not None:
+        recipe["parent"] = parents.described(parent, beginning or StartOptions())
+        yield from parents.measured_before(parent, dataset, recipe)
     if message is not None:
         yield Note(message)
     if _restarts(recipe) == 1:

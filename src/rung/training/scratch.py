@@ -28,6 +28,7 @@ from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
 from rung.training.going_on import Continuation, last_of, schedule_of, taken_up
+from rung.training.parents import weights_of
 from rung.training.progress import checkpoint_is_due, diverged_note, hopeless_loss, read_progress
 from rung.training.trainers import Job, Trainer
 
@@ -54,6 +55,9 @@ class ScratchTrainer(Trainer):
         """Everything runs on the CPU, whatever `--device` says."""
         config, task, dataset = job.training, job.task, job.dataset
         model: ScratchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+        weights = None if job.resume else weights_of(job.run)
+        if weights is not None:
+            model.load_tensors(weights)
         batches = task.batches(model, dataset, config.window, config.batch_size, job.seed)
         evaluate = partial(task.measure, model, dataset, "validation")
         yield from train_model(

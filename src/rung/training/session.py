@@ -25,7 +25,7 @@ from rung.runs import Run, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
-from rung.training import going_on
+from rung.training import going_on, parents
 from rung.training.config import TrainingConfig
 from rung.training.device import check_device
 from rung.training.diagnosis import diagnose
@@ -263,6 +263,9 @@ def _train(
         "reason": finished.reason,
         "parameters": model.n_parameters,
     }
+    if "parent" in recipe:
+        yield Phase("measuring the old and the new text, after")
+        recipe["result"] |= parents.measured_after(recipe, model, dataset)
     write_recipe(place, recipe)
     place.stand()
     if finished.reason == "diverged":
