@@ -7,7 +7,7 @@ Each field of these configurations is a flag of `rung train RUNG`, a keyword of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Experiment:
     training: TrainingConfig
     options: Any
     run: RunOptions
-    start: StartOptions = StartOptions()
+    start: StartOptions = field(default_factory=StartOptions)
 
     @property
     def model_class(self) -> Any:

@@ -66,7 +66,9 @@ class TorchTrainer(Trainer):
             job.place,
             seed=job.seed,
             evaluate=evaluate if "validation" in dataset.splits else None,
-            first_loss=lambda loss: None if learns_on else health.first_loss(loss, task.n_classes(model), task.target),
+            first_loss=lambda loss: (
+                None if learns_on else health.first_loss(loss, task.n_classes(model), task.target)
+            ),
             hopeless=hopeless_loss(task.n_classes(model)),
             # Generation reads whole weights.
             sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),

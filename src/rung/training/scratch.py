@@ -124,13 +124,11 @@ def train_model(
         return measured.nats_per_target, measured.bits_per_unit
 
     taken_up(progress, continuation)
-    if finish:
-        config = replace(config, steps=max(progress.step, 1), tokens=None, minutes=None)
     schedule = schedule_of(config, continuation)
     settings = TrainingSettings(
-        steps=config.steps,
-        tokens=config.tokens,
-        minutes=config.minutes,
+        steps=max(progress.step, 1) if finish else config.steps,
+        tokens=None if finish else config.tokens,
+        minutes=None if finish else config.minutes,
         schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
         l1=config.l1,
         l2=config.l2,
