@@ -37,7 +37,7 @@ from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, hel
 from rung.runs import Run, load, load_language_model, shared_tokenizer
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
-from rung.text.facts import notes
+from rung.text.facts import notes, summary
 from rung.text.options import DataOptions, ReadOptions
 from rung.training import best, parents, restarts, session, torchrun
 from rung.training.config import TrainingConfig
@@ -395,7 +395,7 @@ def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
 
 
 def _notes(dataset: Any) -> list[Note]:
-    return [Note(text) for text in notes(dataset.facts)]
+    return [Note(text) for text in (summary(dataset.facts), *notes(dataset.facts))]
 
 
 def _with_notes(told: Iterable[Any], events: Iterator[Any]) -> Iterator[Any]:

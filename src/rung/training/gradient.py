@@ -77,6 +77,7 @@ class TorchTrainer(Trainer):
             finish=job.finish,
             continuation=going_on.last_of(job.run),
             parallel=parallel,
+            held_out=_held_out(dataset) * batches.epoch_targets,
         )
         with health.explaining_out_of_memory(training):
             for event in events:
@@ -117,6 +118,13 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     sharding.check_shardable(model.network, job.training, job.group)
     sharding.shard(model.network, torch.device(device), job.group)
     return model, sharding.FullySharded(job.group)
+
+
+def _held_out(dataset: Dataset) -> float:
+    """How large the validation part is, as a share of the training part."""
+    if "validation" not in dataset.splits:
+        return 0.0
+    return dataset.stream("validation").n_tokens / dataset.train.n_tokens
 
 
 def _unsharded(job: Job, parallel: Any) -> Any:

@@ -42,11 +42,14 @@ from rung.training.precision import computing
 from rung.training.progress import (
     BEST,
     Progress,
+    Watch,
     checkpoint_is_due,
     diverged_note,
     evaluation_is_due,
+    fits,
     share_of_a_step,
     share_of_budget,
+    too_long_note,
 )
 from rung.training.schedules import Schedule
 
@@ -68,6 +71,7 @@ def train_network(
     continuation: Continuation | None = None,
     schedule: Schedule | None = None,
     parallel: DataParallel | None = None,
+    held_out: float = 0.0,
 ) -> Iterator[Event]:
     """Train `network` in place; when it ends, it holds the weights of the best evaluation.
 
@@ -88,6 +92,7 @@ def train_network(
         schedule: the learning rate's, instead of the one that `config` names.
         parallel: the processes that train together; when it ends, the first one's network holds what was trained
             (sharded, `parallel.loaded` does).
+        held_out: how many targets `evaluate` measures, about.
 
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is
     not finite or hopeless: it ends with reason "diverged", the best weights so far in the network and the last
@@ -125,10 +130,13 @@ def train_network(
     clock = _Clock(progress.seconds, group)
     saved_at = clock()
     writing = group.rank == 0
-    evaluation_seconds = 0.0
+    watch = Watch(held_out)
     reason = "budget"
     if config.overfit_one_batch:
-        evaluate = None  # whatever one batch teaches, validation would keep what has learnt none of it
+        evaluate, watch = (
+            None,
+            Watch(0),
+        )  # whatever one batch teaches, validation would keep what has learnt none of it
 
     def keep() -> Checkpoint:
         nonlocal saved_at
@@ -178,7 +186,7 @@ def train_network(
 
     network.train()
     step_of = _Stepper(network, optimizer, batches, config, seed, device, parallel)
-    while not finish and (share := share_of_budget(config, progress, clock())) < 1:
+    while not finish and (share := share_of_budget(config, progress, begun := clock(), watch.cost)) < 1:
         # The learning rate of a step is taken at its end, so that the first is above zero and the last at the floor.
         factor = schedule(
             min(1.0, share + share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr
@@ -188,6 +196,7 @@ def train_network(
         network.set_epochs(progress.tokens / batches.epoch_targets)
         nats, n_targets, finite = step_of(progress.step)
         clock.agree()
+        watch.step(clock() - begun, n_targets)
         if not finite:
             reason = "diverged"
             break
@@ -199,7 +208,7 @@ def train_network(
         progress.tokens += n_targets
         progress.loss_nats += nats
         progress.loss_tokens += n_targets
-        share = share_of_budget(config, progress, clock())
+        share = share_of_budget(config, progress, clock(), watch.cost)
         yield Step(
             progress.step, nats / n_targets, config.lr * factor, progress.tokens, clock(), min(1.0, share)
         )
@@ -207,12 +216,12 @@ def train_network(
             reason = "interrupted"
             yield keep()
             break
-        if evaluate is not None and evaluation_is_due(config, progress, share, clock(), evaluation_seconds):
+        if evaluate is not None and evaluation_is_due(config, progress, share, clock(), watch):
             began = clock()
             with averaged():
                 measured = evaluate()
             clock.agree()
-            evaluation_seconds += clock() - began
+            watch.evaluation(clock() - began)
             if not _is_sane(measured.nats_per_target, hopeless):
                 reason = "diverged"
                 break
@@ -223,8 +232,11 @@ def train_network(
         if checkpoint_is_due(config, progress.step, clock() - saved_at):
             yield keep()
 
+    seconds = clock()  # of training, where there is no room for the last evaluation in the budget
     if reason == "budget" and progress.evaluated_step != progress.step:
         measured = None
+        if evaluate is not None and not fits(config, watch.cost):
+            yield Note(too_long_note(config, watch.cost))
         if evaluate is not None:
             with averaged():
                 measured = evaluate()
@@ -251,7 +263,9 @@ def train_network(
             average.swap()
         if parallel.sharded:
             parallel.load_weights(network, parallel.weights(network))
-    yield Finished(progress.step, reason, clock(), progress.tokens)
+    if fits(config, watch.cost):
+        seconds = clock()
+    yield Finished(progress.step, reason, seconds, progress.tokens)
 
 
 def _is_sane(loss: float, hopeless: float) -> bool:

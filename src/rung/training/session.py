@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -232,11 +233,10 @@ def _train(
             raise Diverged(
                 f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
             )
-        message = (
-            diagnose(*loss_curves(place / EVENTS), run.task.target)
-            if finished.reason in ("budget", "patience")
-            else None
-        )
+        message = None
+        if finished.reason in ("budget", "patience"):
+            even = math.log(max(run.task.n_classes(model), 2))
+            message = diagnose(*loss_curves(place / EVENTS), run.task.target, even=even)
         if finished.reason == CLOSED:
             message = going_on.told_closed(finished.step, _best_step(place / EVENTS))
         if message is not None:
