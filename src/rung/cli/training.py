@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
+from rung.cli.learning_rate import show_learning_rate
 from rung.errors import UserError
 from rung.interrupts import interruptible
 from rung.models import RUNGS, rung_class, rungs_by_task
@@ -18,8 +19,7 @@ from rung.models import RUNGS, rung_class, rungs_by_task
 if TYPE_CHECKING:
     from rung.events import Event
     from rung.runs import Run
-    from rung.training.experiment import Experiment, RunOptions
-    from rung.training.lr_finder import Sweep
+    from rung.training.experiment import RunOptions
 
 
 def climb(
@@ -381,24 +381,5 @@ def show_run(run: Run, json: bool) -> int:
         f"next: {terminal.next_step(run.folder, writes=run.task.writes)}{more}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
-    )
-    return 0
-
-
-def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
-    """What a sweep of the learning rate found."""
-    from rung.run_folders import PICTURE
-
-    if found is None:
-        return stopped("; nothing was found out yet")
-    folder = experiment.run.folder("")
-    label = f" --label {experiment.options.label}" if experiment.task == "classification" else ""
-    if json:
-        show_json({"run": str(folder), "suggestion": found.suggestion, "picture": str(folder / PICTURE)})
-        return 0
-    print(
-        f"suggested learning rate: {found.suggestion:g}, where the smoothed loss falls fastest\n"
-        f"picture: {folder / PICTURE}\n"
-        f"next: rung train {experiment.rung} {experiment.data}{label} --lr {found.suggestion:g}"
     )
     return 0

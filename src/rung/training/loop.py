@@ -14,7 +14,6 @@ of them run this loop and come to the same decisions; the first one writes.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -34,6 +33,7 @@ from rung.run_folders import LAST, Place
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
 from rung.training.checkpoint import load_checkpoint, save_checkpoint
+from rung.training.clock import Clock
 from rung.training.config import TrainingConfig
 from rung.training.going_on import Continuation, schedule_of, taken_up
 from rung.training.optimizers import add_penalties, make_optimizer
@@ -127,7 +127,7 @@ def train_network(
     progress = restore() if resume else Progress()
     taken_up(progress, continuation)
     nats, n_targets = progress.loss_nats, progress.loss_tokens or 1  # of the last step
-    clock = _Clock(progress.seconds, group)
+    clock = Clock(progress.seconds, group)
     saved_at = clock()
     writing = group.rank == 0
     watch = Watch(held_out)
@@ -398,24 +398,3 @@ def _all_carried(network: TrainableModule, group: ProcessGroup) -> Iterator[None
     network.carried = group.all_gather(own.movedim(2, 0).contiguous()).movedim(0, 2)
     yield
     network.carried = own
-
-
-class _Clock:
-    """Seconds of training: what earlier sessions took, and the time since this one began.
-
-    Several processes go by the first one's clock, and by what it said when they last agreed: time decides what is
-    done next, and all must do the same.
-    """
-
-    def __init__(self, before: float, group: ProcessGroup) -> None:
-        self._began = time.monotonic() - before
-        self._group = group
-        self._agreed = before
-
-    def __call__(self) -> float:
-        return time.monotonic() - self._began if self._group.world_size == 1 else self._agreed
-
-    def agree(self) -> None:
-        """All processes call this; one alone has nobody to agree with."""
-        if self._group.world_size > 1:
-            self._agreed = self._group.broadcast_value(time.monotonic() - self._began)

@@ -35,7 +35,7 @@ from rung.training.config import LR_FACTORS, TrainingConfig
 from rung.training.trainers import trainer_of
 
 LR_SHARE = 0.3
-"""Of the parent's learning rate, what is taken to learn other text with: between learning and forgetting (docs/log.md)."""
+"""Of the parent's learning rate, what other text is learned with: between learning and forgetting (docs/log.md)."""
 
 FREE = ("dropout", "ngram_dropout")
 """Settings of a network that no weight depends on."""
