@@ -171,7 +171,7 @@ def test_held_out_text_that_is_the_training_text_is_told(rung: Shell, text: Path
     assert rung.json("evaluate", "r", "--split", "validation")["notes"][0].startswith(says)
     assert says in rung("evaluate", "r", "--split", "validation")[1]
     report = rung.json("climb", text, "--val", text, "--test", text, "--rungs", "bigram,ngram", "--out", "c")
-    assert report["data"]["notes"][0].startswith(f"{text}: 1 document, each a file")
+    assert report["data"]["notes"][0].startswith(f"{text}: 3 documents, each a file")
     assert report["data"]["notes"][1].startswith(says)
     assert says in Path("c/report.html").read_text()
 
