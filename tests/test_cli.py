@@ -171,7 +171,8 @@ def test_held_out_text_that_is_the_training_text_is_told(rung: Shell, text: Path
     assert rung.json("evaluate", "r", "--split", "validation")["notes"][0].startswith(says)
     assert says in rung("evaluate", "r", "--split", "validation")[1]
     report = rung.json("climb", text, "--val", text, "--test", text, "--rungs", "bigram,ngram", "--out", "c")
-    assert report["data"]["notes"][0].startswith(says)
+    assert report["data"]["notes"][0].startswith(f"{text}: 3 documents, each a file")
+    assert report["data"]["notes"][1].startswith(says)
     assert says in Path("c/report.html").read_text()
 
 
@@ -549,7 +550,7 @@ def test_help_has_an_example_a_verb(rung: Shell):
     assert "--n-layer" not in out
     code, out, _ = rung("train", "gpt", "--help")
     headings = [line.split()[1] for line in out.splitlines() if line.startswith("╭─")]
-    assert headings == ["Parameters", "Shape", "Budget", "Optimiser", "Training", "Text", "Run"]
+    assert headings == ["Parameters", "Shape", "Budget", "Optimiser", "Training", "Text", "Run", "Start"]
     assert "None" not in out
     assert re.search("fill +Which token stands behind", rung("--help")[1])
     assert "Example: rung fill" in rung("fill", "--help")[1]

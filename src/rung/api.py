@@ -31,14 +31,15 @@ from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
+from rung.numbers import numbers_checked
 from rung.process_group import launched
 from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
-from rung.text.facts import notes
+from rung.text.facts import notes, summary
 from rung.text.options import DataOptions, ReadOptions
-from rung.training import best, restarts, session, torchrun
+from rung.training import best, parents, restarts, session, torchrun
 from rung.training.config import TrainingConfig
 from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
 from rung.training.recipes import load_recipe
@@ -83,7 +84,8 @@ def train(
         on_event: called with every event as it happens.
         stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
         settings: by name, fields of the rung's configuration, of `TrainingConfig`, of the task's options
-            (`DataOptions`; with `label`, `LabelOptions`) and of `RunOptions`: out, seed, device, force.
+            (`DataOptions`; with `label`, `LabelOptions`), of `RunOptions`: out, seed, device, force; and of
+            `StartOptions`: from_, weight.
 
     Raises UserError when something in the input is at fault.
     """
@@ -94,7 +96,8 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
     """`train`, with its settings already sorted into configurations."""
     folder = experiment.run.folder(experiment.rung)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
-        corpus = _prepared(experiment, place / DATA)
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
         events = restarts.start(
             experiment.rung,
             corpus,
@@ -102,6 +105,8 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
             task=experiment.task,
             config=experiment.config,
             training=experiment.training,
+            parent=parent,
+            beginning=experiment.start,
             seed=experiment.run.seed,
             device=experiment.run.device,
             sample=_sampler(experiment.task),
@@ -207,7 +212,8 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
             f"{folder / PICTURE} is there already; choose another --out, or give --force to overwrite it"
         )
     with beside_run(folder) as place:
-        corpus = _prepared(experiment, place / DATA)
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
         recipe, _ = session.describe(
             rung,
             corpus,
@@ -217,6 +223,8 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
             seed=experiment.run.seed,
             device=experiment.run.device,
         )
+        if parent is not None:
+            recipe["parent"] = parents.described(parent, experiment.start)
         events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop))
         for event in _with_notes(_notes(corpus), events):
             if isinstance(event, lr_finder.Sweep):
@@ -227,14 +235,32 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
     return None
 
 
-def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
-    """Go on with a run that was stopped, killed or crashed, from its last checkpoint.
+def resume(
+    path: str | Path,
+    *,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    finish: bool = False,
+    on_event: Watch | None = None,
+    stop: Stop = _never,
+) -> Run:
+    """Go on with a run that was stopped, killed or crashed, from its last checkpoint; or past its budget.
 
-    Raises UserError when there is no such run or it has finished.
+    Args:
+        path: the run's folder.
+        steps, tokens, minutes: a budget of the whole run, in place of the one it has: a finished run goes on to there,
+            a stopped one ends there. What becomes of the learning rate: `rung.training.going_on`.
+        finish: make no step more: the best model there is becomes the run's.
+        on_event, stop: as in `train`.
+
+    Raises UserError when there is no such run, it has finished and no budget is given, or it can't go on.
     """
     run = load(path)
+    budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
     with held(run.folder):
-        _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
+        events = restarts.resume(run, budget=budget, finish=finish, sample=_sampler(run.task.name), stop=stop)
+        _watch(events, on_event)
     return load(path)
 
 
@@ -372,15 +398,26 @@ def _sampler(task: str) -> Callable[[Any, Any], str] | None:
     return short_sample if task_of(task).writes else None
 
 
-def _prepared(experiment: Experiment, folder: Path) -> Any:
+def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
+    """The run that an experiment learns on from, and the experiment with what it has from there."""
+    parent = parents.open_parent(experiment.start, experiment.rung, experiment.task)
+    if parent is None:
+        return experiment, None
+    config = parents.inherited(parent, experiment.config)
+    return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
+
+
+def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
     """The experiment's data, read into `folder`."""
+    if parent is not None:
+        return parents.prepare(parent, experiment.data, folder, experiment.options)
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     return task_of(experiment.task).prepare(experiment.data, folder, experiment.options, tokenizer)
 
 
 def _notes(dataset: Any) -> list[Note]:
-    return [Note(text) for text in notes(dataset.facts)]
+    return [Note(text) for text in (summary(dataset.facts), *notes(dataset.facts))]
 
 
 def _with_notes(told: Iterable[Any], events: Iterator[Any]) -> Iterator[Any]:

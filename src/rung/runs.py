@@ -27,7 +27,7 @@ from rung.files import read_json, write_json
 from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import check_count, check_kind, damaged, from_json, opening
-from rung.run_folders import DATA, MODEL, RECIPE, TOKENIZER, Place, settle
+from rung.run_folders import DATA, LAST, MODEL, RECIPE, TOKENIZER, Place, settle
 from rung.run_folders import EVENTS as EVENTS
 from rung.tasks import task_of
 from rung.tasks.base import Task
@@ -89,9 +89,10 @@ class Run:
         """The model, its arrays mapped from disk. Raises UserError when the run is unfinished or damaged."""
         path = self.folder / MODEL
         if not path.exists():
+            close = ", or close it as it is: --finish" if (self.folder / LAST).exists() else ""
             raise UserError(
                 f"{self.folder} holds no {MODEL}: its training has not finished; go on with "
-                f"'rung train --resume {self.folder}'"
+                f"'rung train --resume {self.folder}'{close}"
             )
         tensors, _ = load_tensors(path)
         self._check_same()
@@ -153,6 +154,8 @@ _KINDS: dict[str, Any] = {
     "training": dict,
     "result": dict,
     "restarts": list,
+    "continued": list,
+    "parent": dict,
 }
 """What the entries of a recipe are; the first four are always there."""
 

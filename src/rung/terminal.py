@@ -186,12 +186,23 @@ def count(n: float) -> str:
 
 def climb_table(report: dict[str, Any]) -> None:
     """The same table as the report's, on stdout, then what each step bought."""
-    console = _console(100)
+    console = _console(120)
     task = task_of(report.get("task", "language"))
     columns = [column for column in task.columns if column.short]
     unit = unit_of(report["rungs"][0]) if report["rungs"] else task.unit
     own = [column.short for column in columns]
-    table = _table("rung", f"bits/{unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk")
+    table = _table(
+        "rung",
+        f"bits/{unit}",
+        "95% interval",
+        *own,
+        "numbers",
+        "train s",
+        "steps",
+        "epochs",
+        "tok/s",
+        "on disk",
+    )
     for row in report["rungs"]:
         interval = row["ci95"]
         table.add_row(
@@ -201,6 +212,8 @@ def climb_table(report: dict[str, Any]) -> None:
             *(format(row[column.key], column.format) for column in columns),
             count(row["parameters"]),
             f"{row['train_seconds']:.1f}",
+            "-" if row["steps"] is None else f"{row['steps']:,}",
+            "-" if row["epochs"] is None else f"{row['epochs']:.2g}",
             count(row["tokens_per_second"]),
             size(row["bytes_on_disk"]),
             style="bold green" if row["name"] == report["best"] else None,

@@ -598,3 +598,27 @@ def test_numbers_as_words() -> None:
     ]
     assert [percent(x) for x in (0.5, 0.0996, 0.054, 0.0004)] == ["50%", "10%", "5.4%", "0.04%"]
     assert [bits(x) for x in (-1.2345, 0.0099, 0.0042, 0)] == ["1.234", "0.010", "0.0042", "0.000"]
+
+
+def test_no_step_is_judged_by_a_network_that_is_barely_trained():
+    """Nor by how few steps it says; a rung that counts makes none and is judged."""
+    found = Difference(-0.1, (-0.12, -0.08), True)
+    counted = {**LOWER, "steps": None}
+    barely, trained = {**UPPER, "steps": 299}, {**UPPER, "steps": 300}
+    said = step_sentence(counted, barely, found)
+    assert "is not judged" in said
+    assert "made 299" in said
+    assert "buys" not in said
+    assert step_sentence(counted, trained, found) == step_sentence(LOWER, UPPER, found)
+
+
+def test_the_page_shows_steps_and_epochs_and_who_is_barely_trained():
+    rungs = [
+        {**made_up_rung("bigram", 3.4731), "steps": None, "epochs": None},
+        {**made_up_rung("gpt", 2.4127, neural=True), "steps": 1_234, "epochs": 0.56},
+        {**made_up_rung("mlp", 2.9, neural=True), "steps": 123, "epochs": 0.07},
+    ]
+    page = render(made_up_report(rungs))
+    for fact in ("<th>Steps</th>", "1,234", "0.56", "mlp is barely trained"):
+        assert fact in page
+    assert "<th>Steps</th>" not in render(made_up_report(rungs[:1]))

@@ -314,3 +314,22 @@ def test_a_corpus_larger_than_a_block_is_what_the_source_holds() -> None:
     assert Path("rows.jsonl").stat().st_size > 2 * rung.text.corpus.BLOCK_BYTES
     corpus = prepare("rows.jsonl", Path("corpus"))
     assert sorted(everything(corpus)) == sorted(open_source("rows.jsonl"))
+
+
+def test_what_the_data_were_is_told_in_one_sentence(tmp_path: Path):
+    """Counted by hand: 200 lines, 90/5/5, every line there twice."""
+    from rung.text.facts import summary
+
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"line {n // 2}\n" for n in range(200)), encoding="utf-8")
+    corpus = prepare(path, tmp_path / "data", documents="lines")
+    said = summary(corpus.facts)
+    assert "200 documents, each a line; train 180, validation 10, test 10: whole documents at random" in said
+    shares = corpus.facts["in_training"]
+    assert f"{shares['validation']:.1%} of the validation text" in said
+    assert "stand in the training text too (documents compared)" in said
+    path.write_text("one text\n" * 50, encoding="utf-8")
+    given = prepare(path, tmp_path / "given", documents="files", validation=path)
+    assert "2 documents, each a file; train 1, validation 1" in summary(given.facts)
+    assert f"validation from {path}" in summary(given.facts)
+    assert "100.0% of the validation text" in summary(given.facts)

@@ -60,7 +60,7 @@ def test_what_counts_has_no_such_flags(text: Path, capsys):
 def test_a_resumed_run_keeps_its_settings_and_says_so(text: Path, capsys):
     assert rung(capsys, "train", "neural-bigram", text, "--steps", "2", "--out", "r")[0] == 0
     for flags in (
-        ["--steps", "9"],
+        ["--batch-size", "9"],
         ["--lr=1"],
         ["--out", "x"],
         ["--order", "3", "--seed", "1"],

@@ -65,7 +65,7 @@ def worded(error: CycloptsError) -> str:
     return str(error)
 
 
-TITLES = {"config": "Shape", "training": "Training", "options": "Text", "run": "Run"}
+TITLES = {"config": "Shape", "training": "Training", "options": "Text", "run": "Run", "start": "Start"}
 TITLES |= {"how": "Drawing", "search": "Searching", "form": "Form"}
 """Under which heading help shows the flags that a verb's parameter stands for."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
+from rung.cli.learning_rate import show_learning_rate
 from rung.errors import UserError
 from rung.interrupts import interruptible
 from rung.models import RUNGS, rung_class, rungs_by_task
@@ -18,8 +19,7 @@ from rung.models import RUNGS, rung_class, rungs_by_task
 if TYPE_CHECKING:
     from rung.events import Event
     from rung.runs import Run
-    from rung.training.experiment import Experiment, RunOptions
-    from rung.training.lr_finder import Sweep
+    from rung.training.experiment import RunOptions
 
 
 def climb(
@@ -84,6 +84,10 @@ def climb(
 def train(
     *,
     resume: Path | None = None,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    finish: bool = False,
     recipe: str | None = None,
     run: Any,
     json: bool = False,
@@ -94,11 +98,21 @@ def train(
     Example: rung train ngram my.txt --order 6
 
     Args:
-        resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint.
+        resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint; with a budget,
+            which is that of the whole run, with a finished one too. The schedule is stretched over it; constant and
+            inverse-root go on as they were.
+        steps: with --resume: the whole run is to have so many steps, those made before counted.
+        tokens: with --resume: the same in training tokens.
+        minutes: with --resume: the same in minutes.
+        finish: with --resume: make no step more; the best model there is becomes the run's.
         recipe: reproduce a published result, by name; an unknown name lists them.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
+    given = {"steps": steps, "tokens": tokens, "minutes": minutes, "finish": finish or None}
+    extra = next((name for name, value in given.items() if value is not None), None)
+    if resume is None and extra is not None:
+        raise UserError(f"--{extra} goes with --resume RUN, or with a rung and a text: rung train gpt my.txt")
     if recipe is not None:
         return follow_recipe(recipe, run, json, quiet)
     if resume is None:
@@ -107,7 +121,15 @@ def train(
 
     name = runs.load(resume).rung
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
-        trained = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
+        trained = api.resume(
+            resume,
+            steps=steps,
+            tokens=tokens,
+            minutes=minutes,
+            finish=finish,
+            on_event=lambda event: progress.event(name, event),
+            stop=stop,
+        )
     return show_run(trained, json)
 
 
@@ -134,7 +156,7 @@ def check_resumed(arguments: list[str]) -> None:
     configs = (TrainingConfig, RunOptions, run.task.options_class, run.model_class.config_class)
     known = {"recipe", "find_lr", *(name for config in configs for name in setting_names(config))}
     for name in names:
-        if name[2:].replace("-", "_") in known:
+        if name[2:].replace("-", "_") in known - {"steps", "tokens", "minutes"}:
             raise UserError(
                 f"{name} does not go with --resume: {keeps} ({run.folder / runs.RECIPE}); leave it out, or train anew "
                 "with another --out"
@@ -234,6 +256,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
     from rung.training.experiment import Experiment, RunOptions
+    from rung.training.parents import StartOptions
     from rung.training.trainers import trainer_of
 
     model_class = rung_class(name, task)
@@ -246,6 +269,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
         training: Any,
         options: Any,
         run: Any,
+        start: Any,
         find_lr: bool = False,
         json: bool = False,
         quiet: bool = False,
@@ -256,7 +280,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
 
         how = training if by_gradient else TrainingConfig()
         place = run.folder(f"{name}-lr" if find_lr else name)
-        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place))
+        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place), start)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
 
@@ -290,6 +314,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
         training=TrainingConfig if by_gradient else Budget,
         options=task_of(task).options_class,
         run=RunOptions,
+        start=StartOptions,
     )
     return command
 
@@ -330,19 +355,24 @@ def train_best(
 def show_run(run: Run, json: bool) -> int:
     """The result of a training; how to go on when it was stopped."""
     from rung import terminal
+    from rung.training.parents import in_words
 
     if run.recipe["status"] != "finished":
-        return stopped(f"; a checkpoint is saved, go on with: rung train --resume {run.folder}")
+        return stopped(
+            f"; a checkpoint is saved, go on with: rung train --resume {run.folder} (or close it as it is: --finish)"
+        )
     result = run.recipe["result"]
     if json:
-        keys = ("validation", "train_seconds", "parameters")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys}})
+        keys = ("validation", "train_seconds", "parameters", "old_text", "new_text")
+        show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}})
         return 0
     measured = result["validation"]
     if measured is not None:
         print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
     elif "validation" not in run.recipe["data"]["parts"]:
         print(f"{run.rung}: not measured, as no validation text was held out")
+    if (forgotten := in_words(result)) is not None:
+        print(forgotten)
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities
@@ -351,24 +381,5 @@ def show_run(run: Run, json: bool) -> int:
         f"next: {terminal.next_step(run.folder, writes=run.task.writes)}{more}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
-    )
-    return 0
-
-
-def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
-    """What a sweep of the learning rate found."""
-    from rung.run_folders import PICTURE
-
-    if found is None:
-        return stopped("; nothing was found out yet")
-    folder = experiment.run.folder("")
-    label = f" --label {experiment.options.label}" if experiment.task == "classification" else ""
-    if json:
-        show_json({"run": str(folder), "suggestion": found.suggestion, "picture": str(folder / PICTURE)})
-        return 0
-    print(
-        f"suggested learning rate: {found.suggestion:g}, where the smoothed loss falls fastest\n"
-        f"picture: {folder / PICTURE}\n"
-        f"next: rung train {experiment.rung} {experiment.data}{label} --lr {found.suggestion:g}"
     )
     return 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
-from rung.evaluation.report import level_with_best, render, steps
+from rung.evaluation.report import FEWEST_STEPS, barely_trained, level_with_best, render, steps
 from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
@@ -27,7 +27,7 @@ from rung.models.mix import Mix, MixConfig
 from rung.run_folders import DATA, REPORT, Place, new_run
 from rung.runs import Run, load, versions
 from rung.tasks.base import Dataset, Pieces, Task
-from rung.text.facts import notes
+from rung.text.facts import notes, summary
 from rung.training import restarts
 from rung.training.config import TrainingConfig
 from rung.training.experiment import RunOptions, inputs_of
@@ -98,7 +98,7 @@ def _climb(
             "mix learns its weights on validation text: give --val FILE, a --split with some, or --rungs without mix"
         )
     if on_event is not None:
-        for note in notes(corpus.facts):
+        for note in (summary(corpus.facts), *notes(corpus.facts)):
             on_event("data", Note(note))
     pieces = task.pieces(corpus, "test")
     rows: list[dict[str, Any]] = []
@@ -201,6 +201,10 @@ def _row(
     interval = statistics.bootstrap_interval(piece_nats, pieces.units, seed=seed)
     how = Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
     result = run.recipe["result"]
+    epoch = corpus.facts["parts"]["train"][f"{run.task.target}s"]
+    by_steps = result["steps"] > 0
+    if by_steps and result["steps"] < FEWEST_STEPS:
+        recorder.notes.append(barely_trained(result["steps"]))
     key = next(iter(key for key in measured if key.startswith("bits_per_")))
     return {
         "name": run.rung,
@@ -209,6 +213,8 @@ def _row(
         "ci95": list(interval) if interval is not None else None,
         **{column.key: measured[column.key] for column in run.task.columns},
         "parameters": result["parameters"],
+        "steps": result["steps"] if by_steps else None,
+        "epochs": result["train_tokens"] / epoch if by_steps else None,
         "train_seconds": result["train_seconds"],
         "tokens_per_second": result["train_tokens"] / max(result["train_seconds"], 1e-9),
         "bytes_on_disk": run.bytes_on_disk(),
@@ -232,7 +238,7 @@ def _facts(
             "documents_mode": facts["source"]["documents"],
             "parts": facts["parts"],
             "split": facts["split_rule"],
-            "notes": notes(facts),
+            "notes": [summary(facts), *notes(facts)],
         },
         "tokenizer": {"kind": corpus.tokenizer.kind, "vocab_size": corpus.tokenizer.vocab_size},
         "budget": _budget(training),

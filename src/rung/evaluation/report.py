@@ -34,6 +34,26 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
+FEWEST_STEPS = 300
+"""Fewer steps than these, and a network is barely trained. A gpt on Shakespeare loses 9 % of its loss between the steps
+150 and 300, and then 6 % with each doubling; it passes the counted bigram after 40 steps and the n-gram after 700, so
+what is measured before says how far it came, not how good it is (docs/log.md)."""
+
+
+def is_barely_trained(rung: Mapping[str, Any]) -> bool:
+    """Whether a rung of a report is a network that made too few steps to be judged."""
+    made = rung.get("steps")
+    return made is not None and made < FEWEST_STEPS
+
+
+def barely_trained(made: int) -> str:
+    """What is told of it."""
+    return (
+        f"barely trained: {made:,} step{'' if made == 1 else 's'}, and fewer than {FEWEST_STEPS} say little of a "
+        "network; give a larger budget"
+    )
+
+
 def steps(
     rungs: Sequence[Mapping[str, Any]], nats: Mapping[str, np.ndarray], bytes: np.ndarray, *, seed: int = 0
 ) -> list[dict[str, Any]]:
@@ -83,6 +103,13 @@ def level_with_best(
 def step_sentence(lower: Mapping[str, Any], upper: Mapping[str, Any], found: Difference) -> str:
     """What a step up bought, what it cost, and whether that is more than noise, in one sentence."""
     step = f"The step from {lower['name']} to {upper['name']}"
+    barely = [rung for rung in (lower, upper) if is_barely_trained(rung)]
+    if barely:
+        made = " and ".join(f"{rung['name']} made {rung['steps']:,}" for rung in barely)
+        return (
+            f"{step} is not judged: {made} training step{'' if barely[-1]['steps'] == 1 else 's'}, and a network with "
+            f"fewer than {FEWEST_STEPS} is barely trained; give a larger budget."
+        )
     share = _share(abs(found.difference), lower)
     in_brackets = _in_brackets(share)
     cost = (
@@ -174,6 +201,7 @@ def render(report: Mapping[str, Any]) -> str:
         about=task.size_of(held_out),
         measured=task.measured_on(held_out),
         counted=list(held_out),
+        by_steps=any(rung.get("steps") is not None for rung in rungs),
         bits_of=bits_of,
         quote=lambda path: shlex.quote(str(path)),
         count=count,
@@ -302,6 +330,12 @@ def _verdict(report: Mapping[str, Any]) -> list[str]:
     )
     if known and best["ci95"] is not None and other["name"] not in level:
         stands += ", a difference larger than the noise"
+    barely = [rung["name"] for rung in ranked if is_barely_trained(rung)]
+    if barely:
+        are, it = ("is", "it") if len(barely) == 1 else ("are", "they")
+        made = f"{are} barely trained, with fewer than {FEWEST_STEPS} steps"
+        out_of = f"{_listed(barely)} {made}: how good {it} can be is not judged."
+        return [*out, stands + ".", out_of]
     return [*out, stands + "."]
 
 

@@ -72,8 +72,15 @@ class LanguageModeling(Task[Corpus]):
     writes = True
 
     def prepare(
-        self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None
+        self,
+        data: str | Path,
+        folder: Path,
+        options: DataOptions,
+        tokenizer: Tokenizer | None = None,
+        *,
+        like: str | None = None,
     ) -> Corpus:
+        """`like`: as in `open_source`."""
         return prepare(
             data,
             folder,
@@ -88,6 +95,7 @@ class LanguageModeling(Task[Corpus]):
             sha256=options.sha256,
             validation=options.val,
             test=options.test,
+            like=like,
         )
 
     def open(self, folder: Path) -> Corpus:

@@ -118,11 +118,12 @@ def prepare(
     sha256: str | None = None,
     validation: str | Path | None = None,
     test: str | Path | None = None,
+    like: str | None = None,
 ) -> Corpus:
     """Read `data`, split it, train the tokeniser on the training part, write the corpus into `folder`.
 
     Args:
-        data, documents, field, sha256: as in `open_source`.
+        data, documents, field, sha256, like: as in `open_source`.
         folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
         tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
         vocab_size, vocabulary, unknown, min_count: as in `train_tokenizer`. A document of a closed vocabulary of words
@@ -147,7 +148,7 @@ def prepare(
     )
     if by_words and documents == "auto":
         documents = "lines"
-    source = open_source(data, documents=documents, field=field, sha256=sha256)
+    source = open_source(data, documents=documents, field=field, sha256=sha256, like=like)
     given = {
         part: open_source(spec, documents=documents, field=field, like=source.plain_mode)
         for part, spec in (("validation", validation), ("test", test))

@@ -10,6 +10,29 @@ from rung.text.overlap import NOTABLE
 NAMED = 3
 
 
+WORDS = {"lines": "a line", "paragraphs": "a paragraph", "files": "a file", "rows": "a row"}
+
+
+def summary(facts: Mapping[str, Any]) -> str:
+    """What a document was, how many there are, how they were split, and what of the held-out text was learned from.
+
+    Known by this much is whether a measure on these data can be believed, so it is told always.
+    """
+    source, parts = facts["source"], facts["parts"]
+    kind = "examples" if "examples" in next(iter(parts.values())) else "documents"
+    unit = kind[:-1]
+    total = sum(counts[kind] for counts in parts.values())
+    mode = str(source.get("documents", ""))
+    each = " or ".join(WORDS.get(word, word) for word in mode.split(" and ")) if mode else "as they came"
+    split = ", ".join(f"{part} {counts[kind]:,}" for part, counts in parts.items())
+    given = "".join(f", {part} from {of['data']}" for part, of in facts.get("given", {}).items())
+    found = facts.get("in_training", {})
+    known = " and ".join(f"{found[part]:.1%} of the {part} text" for part in parts if part in found)
+    seen = f"; {known} stand in the training text too ({found['pieces']} compared)" if known else ""
+    counted = f"{total:,} {unit if total == 1 else kind}, each {each}"
+    return f"{source['data']}: {counted}; {split}: {facts['split_rule']}{given}{seen}"
+
+
 def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "test")) -> list[str]:
     """A sentence for each: files of a folder that were not read; held-out `parts` that stand in the training part."""
     told = []

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from rung.events import Event, Finished, Phase
 from rung.models.base import Model
+from rung.text.stream import TokenStream
+from rung.training.parents import examples_of
 from rung.training.trainers import Job, Trainer
 
 
@@ -16,11 +18,14 @@ class CountingTrainer(Trainer):
     def train(self, job: Job) -> Iterator[Event | Model]:
         job.model_class.warm_up()
         began = time.monotonic()
-        n_tokens = job.dataset.train.n_tokens
+        examples = job.task.examples(job.dataset)
+        if "parent" in job.run.recipe:
+            examples = examples_of(job.run, examples)
+        n_tokens = examples.n_tokens if isinstance(examples, TokenStream) else job.dataset.train.n_tokens
         yield Phase(f"counting {n_tokens:,} tokens")
         shared = {"group": job.group} if job.model_class.distributed else {}
         model = None
-        for event in job.model_class.fit(job.config, job.task.examples(job.dataset), **job.shape, **shared):
+        for event in job.model_class.fit(job.config, examples, **job.shape, **shared):
             if isinstance(event, Event):
                 yield event
             else:

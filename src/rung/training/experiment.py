@@ -1,13 +1,13 @@
 """What is to be trained, on what, how and where: said once, for the command line, the Python call and recipe files.
 
 Each field of these configurations is a flag of `rung train RUNG`, a keyword of `rung.train` and a key of a recipe's
-`[settings]`: the rung's own configuration, `TrainingConfig`, the task's options and `RunOptions`.
+`[settings]`: the rung's own configuration, `TrainingConfig`, the task's options, `RunOptions` and `StartOptions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rung.numbers import numbers_checked
 from rung.run_folders import free_folder
 from rung.tasks import task_from, task_of
 from rung.training.config import TrainingConfig, setting_names
+from rung.training.parents import StartOptions
 from rung.training.trainers import check_settings
 
 
@@ -57,6 +58,7 @@ class Experiment:
         training: how to train; counting rungs have no use for it.
         options: how the data are read: the task's `options_class`.
         run: where it goes.
+        start: from what it starts.
     """
 
     rung: str
@@ -66,6 +68,7 @@ class Experiment:
     training: TrainingConfig
     options: Any
     run: RunOptions
+    start: StartOptions = field(default_factory=StartOptions)
 
     @property
     def model_class(self) -> Any:
@@ -74,7 +77,8 @@ class Experiment:
     @property
     def inputs(self) -> tuple[str | Path, ...]:
         """What it is made from; its folder must not hold any of it."""
-        return (*inputs_of(self.data, self.options), *getattr(self.config, "runs", ()))
+        parent = () if self.start.from_ is None else (self.start.from_,)
+        return (*inputs_of(self.data, self.options), *getattr(self.config, "runs", ()), *parent)
 
     @staticmethod
     def of(rung: str, data: str | Path, settings: Mapping[str, Any]) -> Experiment:
@@ -86,8 +90,8 @@ class Experiment:
         task = settings.pop("task", None) or task_from([rung], settings)
         model_class = rung_class(rung, task)
         options_class = task_of(task).options_class
-        config, training, options, run = split_settings(
-            settings, model_class.config_class, TrainingConfig, options_class, RunOptions
+        config, training, options, run, start = split_settings(
+            settings, model_class.config_class, TrainingConfig, options_class, RunOptions, StartOptions
         )
         check_settings(rung, model_class, training)
         return Experiment(
@@ -98,6 +102,7 @@ class Experiment:
             TrainingConfig(**training),
             options_class(**options),
             RunOptions(**run),
+            StartOptions(**start),
         )
 
 

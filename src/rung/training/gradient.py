@@ -13,7 +13,7 @@ from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.networks.torch_model import TorchModel
 from rung.tasks.base import Dataset, Task
-from rung.training import health, lr_finder
+from rung.training import going_on, health, lr_finder, parents
 from rung.training.config import TrainingConfig
 from rung.training.device import pick_device
 from rung.training.loop import train_network
@@ -58,7 +58,7 @@ class TorchTrainer(Trainer):
             with parallel.measuring(model.network) as catch_up:
                 return task.measure(model, dataset, "validation", job.group, catch_up)
 
-        sample = job.sample
+        sample, learns_on = job.sample, "parent" in job.run.recipe
         events = train_network(
             model.network,
             batches,
@@ -66,13 +66,18 @@ class TorchTrainer(Trainer):
             job.place,
             seed=job.seed,
             evaluate=evaluate if "validation" in dataset.splits else None,
-            first_loss=lambda loss: health.first_loss(loss, task.n_classes(model), task.target),
+            first_loss=lambda loss: (
+                None if learns_on else health.first_loss(loss, task.n_classes(model), task.target)
+            ),
             hopeless=hopeless_loss(task.n_classes(model)),
             # Generation reads whole weights.
             sample=None if sample is None or parallel.sharded else lambda: sample(model, dataset),
             stop=job.stop,
             resume=job.resume,
+            finish=job.finish,
+            continuation=going_on.last_of(job.run),
             parallel=parallel,
+            held_out=_held_out(dataset) * batches.epoch_targets,
         )
         with health.explaining_out_of_memory(training):
             for event in events:
@@ -101,6 +106,11 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     device = pick_device(job.run.recipe["device"])
     job.group.check_device(device)
     model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+    # What a checkpoint brings is not asked of the parent, who may be gone.
+    weights = None if job.resume else parents.weights_of(job.run)
+    if weights is not None:
+        model = job.model_class.from_tensors(job.config, tensors=weights, **job.shape)
+        model.network.train()
     if not job.training.shard:
         return model.to(device), DataParallel(job.group)
     from rung.training import sharding
@@ -108,6 +118,13 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     sharding.check_shardable(model.network, job.training, job.group)
     sharding.shard(model.network, torch.device(device), job.group)
     return model, sharding.FullySharded(job.group)
+
+
+def _held_out(dataset: Dataset) -> float:
+    """How large the validation part is, as a share of the training part."""
+    if "validation" not in dataset.splits:
+        return 0.0
+    return dataset.stream("validation").n_tokens / dataset.train.n_tokens
 
 
 def _unsharded(job: Job, parallel: Any) -> Any:

@@ -14,7 +14,6 @@ of them run this loop and come to the same decisions; the first one writes.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -34,20 +33,25 @@ from rung.run_folders import LAST, Place
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
 from rung.training.checkpoint import load_checkpoint, save_checkpoint
+from rung.training.clock import Clock
 from rung.training.config import TrainingConfig
+from rung.training.going_on import Continuation, schedule_of, taken_up
 from rung.training.optimizers import add_penalties, make_optimizer
 from rung.training.parallel import DataParallel
 from rung.training.precision import computing
 from rung.training.progress import (
     BEST,
     Progress,
+    Watch,
     checkpoint_is_due,
     diverged_note,
     evaluation_is_due,
+    fits,
     share_of_a_step,
     share_of_budget,
+    too_long_note,
 )
-from rung.training.schedules import SCHEDULES, Schedule
+from rung.training.schedules import Schedule
 
 
 def train_network(
@@ -63,8 +67,11 @@ def train_network(
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    finish: bool = False,
+    continuation: Continuation | None = None,
     schedule: Schedule | None = None,
     parallel: DataParallel | None = None,
+    held_out: float = 0.0,
 ) -> Iterator[Event]:
     """Train `network` in place; when it ends, it holds the weights of the best evaluation.
 
@@ -80,9 +87,12 @@ def train_network(
         sample: writes a short text with the model as it is.
         stop: asked after every step; True saves a checkpoint and ends with reason "interrupted".
         resume: go on from `checkpoints/last.safetensors` instead of from the start.
+        finish: with `resume`, make no step more.
+        continuation: the last change of the budget (`rung.training.going_on`).
         schedule: the learning rate's, instead of the one that `config` names.
         parallel: the processes that train together; when it ends, the first one's network holds what was trained
             (sharded, `parallel.loaded` does).
+        held_out: how many targets `evaluate` measures, about.
 
     Yields Step, Evaluation, Sample, Checkpoint, Note and, last, Finished. Raises nothing for a loss that is
     not finite or hopeless: it ends with reason "diverged", the best weights so far in the network and the last
@@ -100,7 +110,7 @@ def train_network(
     optimizer = make_optimizer(
         config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
     )
-    schedule = schedule if schedule is not None else SCHEDULES[config.schedule]
+    schedule = schedule if schedule is not None else schedule_of(config, continuation)
     average = Average(network, config.average) if config.average is not None else None
     averaged = average.in_place if average is not None else nullcontext
 
@@ -115,14 +125,18 @@ def train_network(
         return found
 
     progress = restore() if resume else Progress()
+    taken_up(progress, continuation)
     nats, n_targets = progress.loss_nats, progress.loss_tokens or 1  # of the last step
-    clock = _Clock(progress.seconds, group)
+    clock = Clock(progress.seconds, group)
     saved_at = clock()
     writing = group.rank == 0
-    evaluation_seconds = 0.0
+    watch = Watch(held_out)
     reason = "budget"
     if config.overfit_one_batch:
-        evaluate = None  # whatever one batch teaches, validation would keep what has learnt none of it
+        evaluate, watch = (
+            None,
+            Watch(0),
+        )  # whatever one batch teaches, validation would keep what has learnt none of it
 
     def keep() -> Checkpoint:
         nonlocal saved_at
@@ -172,7 +186,7 @@ def train_network(
 
     network.train()
     step_of = _Stepper(network, optimizer, batches, config, seed, device, parallel)
-    while (share := share_of_budget(config, progress, clock())) < 1:
+    while not finish and (share := share_of_budget(config, progress, begun := clock(), watch.cost)) < 1:
         # The learning rate of a step is taken at its end, so that the first is above zero and the last at the floor.
         factor = schedule(
             min(1.0, share + share_of_a_step(config)), warmup=config.warmup, floor=config.min_lr
@@ -182,6 +196,7 @@ def train_network(
         network.set_epochs(progress.tokens / batches.epoch_targets)
         nats, n_targets, finite = step_of(progress.step)
         clock.agree()
+        watch.step(clock() - begun, n_targets)
         if not finite:
             reason = "diverged"
             break
@@ -193,7 +208,7 @@ def train_network(
         progress.tokens += n_targets
         progress.loss_nats += nats
         progress.loss_tokens += n_targets
-        share = share_of_budget(config, progress, clock())
+        share = share_of_budget(config, progress, clock(), watch.cost)
         yield Step(
             progress.step, nats / n_targets, config.lr * factor, progress.tokens, clock(), min(1.0, share)
         )
@@ -201,12 +216,12 @@ def train_network(
             reason = "interrupted"
             yield keep()
             break
-        if evaluate is not None and evaluation_is_due(config, progress, share, clock(), evaluation_seconds):
+        if evaluate is not None and evaluation_is_due(config, progress, share, clock(), watch):
             began = clock()
             with averaged():
                 measured = evaluate()
             clock.agree()
-            evaluation_seconds += clock() - began
+            watch.evaluation(clock() - began)
             if not _is_sane(measured.nats_per_target, hopeless):
                 reason = "diverged"
                 break
@@ -217,8 +232,11 @@ def train_network(
         if checkpoint_is_due(config, progress.step, clock() - saved_at):
             yield keep()
 
+    seconds = clock()  # of training, where there is no room for the last evaluation in the budget
     if reason == "budget" and progress.evaluated_step != progress.step:
         measured = None
+        if evaluate is not None and not fits(config, watch.cost):
+            yield Note(too_long_note(config, watch.cost))
         if evaluate is not None:
             with averaged():
                 measured = evaluate()
@@ -245,7 +263,9 @@ def train_network(
             average.swap()
         if parallel.sharded:
             parallel.load_weights(network, parallel.weights(network))
-    yield Finished(progress.step, reason, clock(), progress.tokens)
+    if fits(config, watch.cost):
+        seconds = clock()
+    yield Finished(progress.step, reason, seconds, progress.tokens)
 
 
 def _is_sane(loss: float, hopeless: float) -> bool:
@@ -378,24 +398,3 @@ def _all_carried(network: TrainableModule, group: ProcessGroup) -> Iterator[None
     network.carried = group.all_gather(own.movedim(2, 0).contiguous()).movedim(0, 2)
     yield
     network.carried = own
-
-
-class _Clock:
-    """Seconds of training: what earlier sessions took, and the time since this one began.
-
-    Several processes go by the first one's clock, and by what it said when they last agreed: time decides what is
-    done next, and all must do the same.
-    """
-
-    def __init__(self, before: float, group: ProcessGroup) -> None:
-        self._began = time.monotonic() - before
-        self._group = group
-        self._agreed = before
-
-    def __call__(self) -> float:
-        return time.monotonic() - self._began if self._group.world_size == 1 else self._agreed
-
-    def agree(self) -> None:
-        """All processes call this; one alone has nobody to agree with."""
-        if self._group.world_size > 1:
-            self._agreed = self._group.broadcast_value(time.monotonic() - self._began)

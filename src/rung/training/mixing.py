@@ -20,12 +20,12 @@ class MixtureTrainer(Trainer):
         """Raises UserError when there is no validation text, or the runs can't be mixed."""
         began = time.monotonic()
         corpus = job.dataset
-        yield Phase(f"counting {corpus.train.n_tokens:,} tokens")
         if "validation" not in corpus.splits:
             raise UserError(
                 "a mixture learns its weights on validation text: give --val FILE, or a --split with some"
             )
         runs = [load(path) for path in job.config.runs]
+        yield Phase(f"counting {corpus.train.n_tokens:,} tokens")
         for run in runs:
             theirs = run.recipe["data"]
             if any(theirs.get(key) != corpus.facts[key] for key in ("split_rule", "given")) or (

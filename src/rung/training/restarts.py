@@ -7,7 +7,7 @@ others are dropped.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from rung.run_folders import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
-from rung.training import session
+from rung.training import going_on, parents, session
 from rung.training.config import TrainingConfig
 from rung.training.journal import Journal
+from rung.training.parents import StartOptions
 from rung.training.trainers import Sampler, trainer_of, training_of
 
 RESTARTS = "restarts"
@@ -41,10 +42,13 @@ def start(
     device: str = "auto",
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    parent: Run | None = None,
+    beginning: StartOptions | None = None,
 ) -> Iterator[Event]:
     """Train `rung` on `dataset` into `place`, which holds the dataset as `data/` and nothing of an older run.
 
-    Arguments as of `session.describe` and `session.start`.
+    Arguments as of `session.describe` and `session.start`; `parent` is the run that it learns on from, as `beginning`
+    says (`rung.training.parents`).
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
@@ -58,6 +62,9 @@ def start(
     recipe, message = session.describe(
         rung, dataset, task=task, config=config, training=training, seed=seed, device=device
     )
+    if parent is not None:
+        recipe["parent"] = parents.described(parent, beginning or StartOptions())
+        yield from parents.measured_before(parent, dataset, recipe)
     if message is not None:
         yield Note(message)
     if _restarts(recipe) == 1:
@@ -71,19 +78,63 @@ def start(
 
 
 def resume(
-    run: Run, *, sample: Sampler | None = None, stop: Callable[[], bool] = lambda: False
+    run: Run,
+    *,
+    budget: Mapping[str, float | None] | None = None,
+    finish: bool = False,
+    sample: Sampler | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
 
-    Raises UserError when it has finished already or its data are gone.
+    Args:
+        run: stopped; with a budget, finished too.
+        budget: steps, tokens or minutes of the whole run, in place of those it has.
+        finish: make no step more: close it as it is at its last checkpoint.
+        sample, stop: as in `start`.
+
+    Raises UserError when it has finished already, its data are gone, or it can't go on as asked.
     """
-    if run.recipe.get("status") == "finished":
-        raise UserError(f"{run.folder} has finished already; use it, or train anew with another --out")
+    by_gradient = trainer_of(run.model_class).by_gradient
+    given = {name: value for name, value in (budget or {}).items() if value is not None}
+    if (given or finish) and not by_gradient:
+        raise UserError(
+            f"{run.folder} is a {run.rung}: it is not trained step by step, so there are none to add or to leave out; "
+            f"for more text: rung train {run.rung} DATA --from {run.folder}"
+        )
+    if given and finish:
+        raise UserError(f"--finish makes no step more: leave out --{next(iter(given))}")
+    if run.recipe["status"] == "finished" and not given:
+        more = ""
+        if by_gradient and (run.folder / LAST).exists():
+            more = f", go on with it: rung train --resume {run.folder} --steps {2 * int(run.recipe['result']['steps'])}"
+        raise UserError(f"{run.folder} has finished already; use it{more}, or train anew with another --out")
+    if (given or finish) and _restarts(run.recipe) > 1:
+        raise UserError(
+            f"{run.folder} is the best of --restarts, whose checkpoints are not kept; learn on from its weights in a "
+            f"new run: rung train {run.rung} DATA --from {run.folder}"
+            if run.recipe["status"] == "finished"
+            else f"{run.folder} has --restarts under way: go on without --finish or another budget"
+        )
+    if finish and not (run.folder / LAST).exists():
+        raise UserError(
+            f"{run.folder} has no checkpoint yet ({LAST}): there is nothing to finish; go on with it"
+        )
+    if given and run.recipe.get("result", {}).get("reason") == "diverged":
+        raise UserError(f"{run.folder} diverged: going on would do so again; train anew with a lower --lr")
     corpus = run.corpus
-    if trainer_of(run.model_class).by_gradient:
+    if by_gradient:
         _check_settled(run, corpus)
-    if _restarts(run.recipe) == 1:
-        yield from session.resume(Place(run.folder), run.recipe, corpus, sample=sample, stop=stop)
+    place = Place(run.folder)
+    if given and (run.folder / LAST).exists():
+        yield from session.prolong(place, run, given, corpus, sample=sample, stop=stop)
+    elif given and run.recipe["status"] == "finished":
+        going_on.spent(run)
+    elif _restarts(run.recipe) == 1:
+        recipe = going_on.with_budget(run, given) if given else run.recipe
+        if given:
+            write_recipe(place, recipe)
+        yield from session.resume(place, recipe, corpus, sample=sample, stop=stop, finish=finish)
     else:
         yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop)
 

@@ -27,8 +27,9 @@ from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
 from rung.training.config import TrainingConfig
+from rung.training.going_on import Continuation, last_of, schedule_of, taken_up
+from rung.training.parents import weights_of
 from rung.training.progress import checkpoint_is_due, diverged_note, hopeless_loss, read_progress
-from rung.training.schedules import SCHEDULES
 from rung.training.trainers import Job, Trainer
 
 
@@ -54,6 +55,9 @@ class ScratchTrainer(Trainer):
         """Everything runs on the CPU, whatever `--device` says."""
         config, task, dataset = job.training, job.task, job.dataset
         model: ScratchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+        weights = None if job.resume else weights_of(job.run)
+        if weights is not None:
+            model.load_tensors(weights)
         batches = task.batches(model, dataset, config.window, config.batch_size, job.seed)
         evaluate = partial(task.measure, model, dataset, "validation")
         yield from train_model(
@@ -66,6 +70,8 @@ class ScratchTrainer(Trainer):
             sample=None if job.sample is None else partial(job.sample, model, dataset),
             stop=job.stop,
             resume=job.resume,
+            finish=job.finish,
+            continuation=last_of(job.run),
         )
         yield model
 
@@ -81,6 +87,8 @@ def train_model(
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    finish: bool = False,
+    continuation: Continuation | None = None,
 ) -> Iterator[Event]:
     """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
 
@@ -115,11 +123,12 @@ def train_model(
         measured = evaluate()
         return measured.nats_per_target, measured.bits_per_unit
 
-    schedule = SCHEDULES[config.schedule]
+    taken_up(progress, continuation)
+    schedule = schedule_of(config, continuation)
     settings = TrainingSettings(
-        steps=config.steps,
-        tokens=config.tokens,
-        minutes=config.minutes,
+        steps=max(progress.step, 1) if finish else config.steps,
+        tokens=None if finish else config.tokens,
+        minutes=None if finish else config.minutes,
         schedule=lambda share: schedule(share, warmup=config.warmup, floor=config.min_lr),
         l1=config.l1,
         l2=config.l2,

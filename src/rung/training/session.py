@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,15 @@ from rung.runs import Run, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
+from rung.training import going_on, parents
 from rung.training.config import TrainingConfig
 from rung.training.device import check_device
 from rung.training.diagnosis import diagnose
-from rung.training.journal import Journal, loss_curves
+from rung.training.journal import Journal, evaluations, loss_curves
 from rung.training.trainers import Job, Sampler, trainer_of
+
+CLOSED = "closed"
+"""Why a training is over that was stopped and not gone on with."""
 
 
 class Diverged(UserError):
@@ -114,18 +119,49 @@ def resume(
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    finish: bool = False,
 ) -> Iterator[Event]:
-    """Go on with a run from its last checkpoint, or from its beginning when there is none yet."""
-    yield from _train(place, recipe, dataset, sample, stop, resume=True)
+    """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
+
+    finish: make no step more; the best there is at that checkpoint becomes the model.
+    """
+    yield from _train(place, recipe, dataset, sample, stop, resume=True, finish=finish)
+
+
+def prolong(
+    place: Place,
+    run: Run,
+    budget: Mapping[str, float | None],
+    dataset: Dataset,
+    *,
+    sample: Sampler | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Go on with a run, stopped or finished, with another budget for the whole of it (`rung.training.going_on`).
+
+    A finished one stays what it is until the first checkpoint of what follows stands.
+    """
+    recipe = going_on.prolonged(run, budget)
+    finished = run.recipe["status"] == "finished"
+    if not finished:
+        write_recipe(place, recipe)
+    yield from _train(place, recipe, dataset, sample, stop, resume=True, replaces=finished)
 
 
 def follow(
-    group: ProcessGroup, folder: str, within: str, recipe: dict[str, Any], data: str, resume: bool, stop: Any
+    group: ProcessGroup,
+    folder: str,
+    within: str,
+    recipe: dict[str, Any],
+    data: str,
+    resume: bool,
+    finish: bool,
+    stop: Any,
 ) -> None:
     """Train along with the first process, which has called for it: the same steps, nothing said or written."""
     place = Place(Path(folder), within)
     run = Run(place.folder, recipe)
-    job = Job(run, place, run.task.open(Path(data)), stop=stop, resume=resume, group=group)
+    job = Job(run, place, run.task.open(Path(data)), stop=stop, resume=resume, finish=finish, group=group)
     for _ in trainer_of(run.model_class).train(job):
         pass
 
@@ -138,7 +174,10 @@ def _train(
     stop: Callable[[], bool],
     *,
     resume: bool,
+    finish: bool = False,
+    replaces: bool = False,
 ) -> Iterator[Event]:
+    """`replaces`: a finished model lies there, and another recipe, until there is a checkpoint."""
     run = Run(place.folder, recipe)
     model_class = run.model_class
     trainer = trainer_of(model_class)
@@ -151,13 +190,20 @@ def _train(
         recipe=recipe,
         data=str(dataset.folder.absolute()),
         resume=resume,
+        finish=finish,
     )
-    job = Job(run, place, dataset, sample, stop, resume, group)
+    job = Job(run, place, dataset, sample, stop, resume, finish, group)
     model: Model | None = None
     finished: Finished | None = None
     best: Evaluation | None = None
     with Journal(place / EVENTS) as journal:
         journal.rewind(_checkpoint_step(place / LAST) if resume else None)
+        if (
+            resume
+            and "continued" in recipe
+            and recipe["continued"][-1]["step"] == _checkpoint_step(place / LAST)
+        ):
+            yield journal.add(Note(going_on.told(recipe)))
         for event in trainer.train(job):
             if not isinstance(event, Event):
                 model = event
@@ -166,21 +212,33 @@ def _train(
             else:
                 if isinstance(event, Checkpoint):
                     place.stand()
+                    if replaces:
+                        write_recipe(place, recipe)
+                        (place / MODEL).unlink(missing_ok=True)
+                        replaces = False
+                if finish and isinstance(event, Finished) and event.reason == "budget":
+                    event = replace(event, reason=CLOSED)
                 yield journal.add(event)
                 finished = event if isinstance(event, Finished) else finished
                 best = event if isinstance(event, Evaluation) and event.best else best
         assert finished is not None
         if finished.reason == "interrupted":
             return
+        if finished.reason == "diverged" and replaces:
+            raise Diverged(
+                f"going on with {run.folder} diverged before its first checkpoint; the run is as it was. Learn on "
+                f"from it in a new run: rung train {run.rung} DATA --from {run.folder} --lr ..."
+            )
         if finished.reason == "diverged" and not (place / LAST).exists():
             raise Diverged(
                 f"training of {run.folder} diverged before its first checkpoint; nothing was kept. Try a lower --lr"
             )
-        message = (
-            diagnose(*loss_curves(place / EVENTS), run.task.target)
-            if finished.reason in ("budget", "patience")
-            else None
-        )
+        message = None
+        if finished.reason in ("budget", "patience"):
+            even = math.log(max(run.task.n_classes(model), 2))
+            message = diagnose(*loss_curves(place / EVENTS), run.task.target, even=even)
+        if finished.reason == CLOSED:
+            message = going_on.told_closed(finished.step, _best_step(place / EVENTS))
         if message is not None:
             yield journal.add(Note(message))
     assert model is not None
@@ -205,6 +263,9 @@ def _train(
         "reason": finished.reason,
         "parameters": model.n_parameters,
     }
+    if "parent" in recipe:
+        yield Phase("measuring the old and the new text, after")
+        recipe["result"] |= parents.measured_after(recipe, model, dataset)
     write_recipe(place, recipe)
     place.stand()
     if finished.reason == "diverged":
@@ -218,6 +279,11 @@ def check_seed(seed: int) -> None:
     """Raise UserError for a seed that torch's generators don't take."""
     if not 0 <= seed < 1 << 63:
         raise UserError(f"--seed {seed} is not possible: give a whole number from 0 to 9223372036854775807")
+
+
+def _best_step(path: Path) -> int | None:
+    """The step of the best evaluation that a journal tells of; None where none was made."""
+    return max((event["step"] for event in evaluations(path) if event.get("best")), default=None)
 
 
 def _checkpoint_step(path: Path) -> int:

@@ -40,6 +40,7 @@ class Job:
         sample: writes a short text with the model, now and then.
         stop: asked after every step; True ends the training.
         resume: there is a checkpoint: go on from it.
+        finish: make no step more: the best there is becomes the model.
         group: the processes that train together.
     """
 
@@ -49,6 +50,7 @@ class Job:
     sample: Sampler | None = None
     stop: Callable[[], bool] = lambda: False
     resume: bool = False
+    finish: bool = False
     group: ProcessGroup = SINGLE_PROCESS
 
     @property

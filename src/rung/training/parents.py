@@ -1,0 +1,280 @@
+"""Learning on: a new run that begins where another ended, on other text.
+
+    by gradient descent   it begins with the other's weights, shape and tokeniser
+    by counting           it counts the other's text and the new one, as if they were one text; a weight W makes the new
+                          text count W times, or, below 1, the old one 1 / W times: W copies of a text
+
+A run that learned another text forgets some of the old one (McCloskey & Cohen 1989, "Catastrophic interference in
+connectionist networks"). How much is measured: both models, the one before and the one after, on the held-out text of
+both. `run.json` names the run, with the SHA-256 of its weights, under "parent".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.events import Event, Note, Phase
+from rung.measure import bits_of
+from rung.opening import opening
+from rung.run_folders import DATA, MODEL, RECIPE
+from rung.runs import Run, load
+from rung.tasks.base import Dataset
+from rung.tasks.language import LanguageModeling
+from rung.tensors import load_tensors
+from rung.text.corpus import Corpus
+from rung.text.options import DataOptions
+from rung.text.stream import TokenStream
+from rung.training.config import LR_FACTORS, TrainingConfig
+from rung.training.trainers import trainer_of
+
+LR_SHARE = 0.3
+"""Of the parent's learning rate, what other text is learned with: between learning and forgetting (docs/log.md)."""
+
+FREE = ("dropout", "ngram_dropout")
+"""Settings of a network that no weight depends on."""
+
+CHOSEN_ANEW = ("add_k",)
+"""Settings of what is counted that are chosen by the counts."""
+
+MOST_COPIES = 1000
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """From what a training starts.
+
+    Attributes:
+        from_: learn on from this run: its weights, shape and tokeniser (of what is counted: its text and its settings),
+            at 0.3 times its learning rate unless --lr gives one; what it forgets of its own text is measured.
+        weight: for what is counted: how often the new text counts, a whole number; or 1 divided by one, such as 0.5:
+            then it is the old text that counts that often.
+    """
+
+    from_: Path | None = None
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.from_ is not None:
+            object.__setattr__(self, "from_", Path(self.from_))
+        if self.weight is not None:
+            copies(self.weight)
+
+
+def copies(weight: float) -> tuple[int, int]:
+    """How often the old and the new text count. Raises UserError for a weight that is neither whole nor 1 by whole."""
+    for times, order in ((weight, 1), (1 / weight if weight > 0 else 0, -1)):
+        if 1 <= times <= MOST_COPIES and abs(times - round(times)) < 1e-3 * times:
+            return (1, round(times)) if order == 1 else (round(times), 1)
+    raise UserError(
+        f"--weight {weight:g} is not possible: give a whole number from 1 to {MOST_COPIES}, or 1 divided by one, as 0.5"
+    )
+
+
+def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
+    """The run to learn on from; None when there is none. Raises UserError when this rung can't."""
+    if start.from_ is None:
+        if start.weight is not None:
+            raise UserError("--weight is that of a text beside another run's: give --from RUN")
+        return None
+    run = load(start.from_)
+    if task != "language" or run.task.name != "language":
+        raise UserError(
+            f"--from {start.from_} does not fit: language models learn on, {run.task.name} has to be trained anew, "
+            "on all its examples"
+        )
+    if run.rung != rung:
+        raise UserError(
+            f"{run.folder} is a {run.rung}, not a {rung}: rung train {run.rung} DATA --from {run.folder}"
+        )
+    trainer = trainer_of(run.model_class)
+    if trainer.by_gradient:
+        if start.weight is not None:
+            raise UserError(
+                f"--weight is for what is counted; how much a {rung} learns is a matter of --lr and --steps"
+            )
+    elif run.model_class.trained_by != "counting":
+        raise UserError(
+            f"{run.folder} is a {rung}: it is made of runs; let those learn on, and make a new one of them"
+        )
+    elif start.weight is not None and rung == "infinigram" and start.weight != 1:
+        raise UserError(
+            "--weight does not go with infinigram, which tests itself on parts of its text: a copy would tell it all; "
+            "take ngram, or leave it out"
+        )
+    _ = run.model  # it is there, and whole
+    if not trainer.by_gradient:
+        _ = run.corpus
+    return run
+
+
+def inherited(parent: Run, given: Any) -> Any:
+    """The configuration of what learns on from `parent`, where `given` was asked for.
+
+    Raises UserError for a setting that the parent's weights contradict.
+    """
+    by_gradient = trainer_of(parent.model_class).by_gradient
+    settings: dict[str, Any] = {}
+    own = parent.config
+    for field in fields(given):
+        value, has = getattr(given, field.name), getattr(own, field.name)
+        asked = value != field.default and value != has
+        if field.name in CHOSEN_ANEW:
+            settings[field.name] = value
+        elif asked and by_gradient and field.name not in FREE:
+            flag = f"--{field.name.replace('_', '-')} {value}"
+            raise UserError(
+                f"{flag} does not go with --from {parent.folder}, whose weights have {has}; leave it out, or train anew"
+            )
+        else:
+            settings[field.name] = value if asked else has
+    return type(given)(**settings)
+
+
+def with_rate(parent: Run, training: TrainingConfig) -> TrainingConfig:
+    """`training` with a learning rate for what has learned already, where none was given."""
+    if training.lr is not None or not trainer_of(parent.model_class).by_gradient:
+        return training
+    before = parent.recipe.get("training", {})
+    factor = LR_FACTORS[training.optimizer]
+    lr = parent.model_class.training_defaults["lr"] * factor
+    known = before.get("lr"), LR_FACTORS.get(str(before.get("optimizer")))
+    if isinstance(known[0], float) and known[1] is not None:
+        lr = known[0] * factor / known[1]
+    return replace(training, lr=float(f"{LR_SHARE * lr:.3g}"))
+
+
+def prepare(parent: Run, data: str | Path, folder: Path, options: DataOptions) -> Corpus:
+    """`data` in the parent's tokens, plain text cut into documents as its own was.
+
+    Raises UserError for bad input, and for another tokeniser.
+    """
+    tokenizer = parent.tokenizer
+    default = DataOptions()
+    for name, has in (("tokenizer", tokenizer.kind), ("vocab_size", tokenizer.vocab_size)):
+        value = getattr(options, name)
+        if value not in (getattr(default, name), has):
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} does not go with --from {parent.folder}: its tokeniser, "
+                f"{tokenizer.kind} with {tokenizer.vocab_size:,} ids, stays; leave it out"
+            )
+    options = replace(options, tokenizer=default.tokenizer, vocab_size=None)
+    mode = parent.recipe["data"]["source"].get("documents")
+    like = mode if mode in ("lines", "paragraphs", "files") else None
+    return LanguageModeling().prepare(data, folder, options, tokenizer, like=like)
+
+
+def described(parent: Run, start: StartOptions) -> dict[str, Any]:
+    """What the recipe of a run says of its parent."""
+    source = parent.recipe["data"]["source"]
+    return {
+        "run": parent.folder.as_posix(),
+        "sha256": _sha256(parent.folder / MODEL),
+        "data": {key: source[key] for key in ("data", "sha256") if key in source},
+        **({} if start.weight is None else {"weight": start.weight}),
+    }
+
+
+def measured_before(parent: Run, dataset: Dataset, recipe: dict[str, Any]) -> Iterator[Event]:
+    """Write into `recipe` what the parent's model makes of the held-out text of both; tell how the learning begins."""
+    if "training" in recipe:
+        yield Note(
+            f"learning on from {parent.folder}, at a learning rate of {recipe['training']['lr']:g}: forgetting of its "
+            "text is measured at the end"
+            if (parent.folder / DATA).exists()
+            else f"learning on from {parent.folder}, at a learning rate of {recipe['training']['lr']:g}: it came "
+            "without its text, so what is forgotten of that can't be measured"
+        )
+    if not parent.model.has_probabilities:
+        return
+    yield Phase("measuring the old and the new text, before")
+    recipe["parent"]["before"] = _measures(parent.model, _corpus_of(parent), dataset)
+
+
+def measured_after(recipe: Mapping[str, Any], model: Any, dataset: Dataset) -> dict[str, Any]:
+    """For the result of a run: old and new text, before and after. Empty where nothing can be said."""
+    before = recipe["parent"].get("before")
+    if not before or not model.has_probabilities:
+        return {}
+    try:
+        old = _corpus_of(_found(recipe))
+    except UserError:  # it is gone meanwhile
+        old = None
+    after = _measures(model, old, dataset)
+    return {name: {"before": before[name], "after": after[name]} for name in after if name in before}
+
+
+def in_words(result: Mapping[str, Any]) -> str | None:
+    """`old text 1.62 → 1.71 bits per byte; new 2.10 → 1.80`; None where it was not measured."""
+    said = []
+    for name in ("old_text", "new_text"):
+        if name in result:
+            before, after = result[name]["before"], result[name]["after"]
+            unit = "" if said else " bits per byte"
+            said.append(
+                f"{name.replace('_', ' ')} {bits_of(before):.3f} → {bits_of(after):.3f}{unit} ({after['split']})"
+            )
+    return "; ".join(said) or None
+
+
+def weights_of(run: Run) -> dict[str, np.ndarray] | None:
+    """The weights a run begins with; None where it begins with new ones. Raises UserError when they are gone."""
+    if "parent" not in run.recipe:
+        return None
+    return load_tensors(_found(run.recipe).folder / MODEL)[0]
+
+
+def examples_of(run: Run, stream: TokenStream) -> TokenStream:
+    """What a run counts: `stream`, the parent's before it where there is one. Raises UserError when that is gone."""
+    if "parent" not in run.recipe:
+        return stream
+    parent = _found(run.recipe)
+    old = examples_of(parent, parent.corpus.train)
+    with opening(run.folder / RECIPE):
+        n_old, n_new = copies(run.recipe["parent"].get("weight", 1))
+    return _joined([old] * n_old + [stream] * n_new)
+
+
+def _joined(streams: list[TokenStream]) -> TokenStream:
+    """Streams of one tokeniser, one after the other."""
+    ids = [streams[0].ids[:1], *(stream.ids[1:] for stream in streams)]
+    offsets = np.cumsum([0, *(stream.n_tokens for stream in streams)])
+    starts = [stream.starts[:-1] + offset for stream, offset in zip(streams, offsets[:-1], strict=True)]
+    return TokenStream(np.concatenate(ids), np.concatenate([*starts, [offsets[-1] + 1]]))
+
+
+def _measures(model: Any, old: Corpus | None, new: Dataset) -> dict[str, Any]:
+    """A model's measure of the held-out text of both, where there is some: the test split rather than validation."""
+    measures = {}
+    for name, corpus in (("old_text", old), ("new_text", new)):
+        split = next((split for split in ("test", "validation") if corpus and split in corpus.splits), None)
+        if split is not None:
+            measures[name] = LanguageModeling().measure(model, corpus, split).to_json()  # pyright: ignore
+    return measures
+
+
+def _corpus_of(parent: Run) -> Corpus | None:
+    return parent.corpus if (parent.folder / DATA).exists() else None
+
+
+def _found(recipe: Mapping[str, Any]) -> Run:
+    """A run's parent. Raises UserError when it is gone or is another by now."""
+    told = recipe["parent"]
+    parent = load(told["run"])
+    if _sha256(parent.folder / MODEL) != told["sha256"]:
+        raise UserError(
+            f"{parent.folder} is not the run any more that this one learns on from (SHA-256 of {MODEL}): "
+            "start anew with --from"
+        )
+    return parent
+
+
+def _sha256(path: Path) -> str:
+    with opening(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
