@@ -31,6 +31,7 @@ from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
+from rung.models.own import trusting
 from rung.process_group import launched
 from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
@@ -90,7 +91,7 @@ def train(
 
 def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
     """`train`, with its settings already sorted into configurations."""
-    folder = experiment.run.folder(experiment.rung)
+    folder = experiment.run.folder(experiment.name)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
         corpus = _prepared(experiment, place / DATA)
         events = restarts.start(
@@ -189,7 +190,7 @@ def find_lr(
 
 def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Sweep | None:
     """`find_lr`, with its settings already sorted into configurations."""
-    rung, model_class = experiment.rung, experiment.model_class
+    rung, model_class = experiment.name, experiment.model_class
     if not trainer_of(model_class).by_gradient:
         raise UserError(f"{rung} is not trained by gradient descent: it has no learning rate to find")
     if model_class.trained_by != "torch":
@@ -198,7 +199,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
         )
     from rung.training import gradient, lr_finder
 
-    folder = experiment.run.folder(f"{rung}-lr")
+    folder = experiment.run.folder(f"{experiment.name}-lr")
     check_apart(folder, experiment.inputs, [PICTURE])
     if (folder / PICTURE).exists() and not experiment.run.force:
         raise UserError(
@@ -207,7 +208,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
     with beside_run(folder) as place:
         corpus = _prepared(experiment, place / DATA)
         recipe, _ = session.describe(
-            rung,
+            experiment.rung,
             corpus,
             task=experiment.task,
             config=experiment.config,
@@ -225,15 +226,21 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
     return None
 
 
-def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
+def resume(
+    path: str | Path,
+    *,
+    on_event: Watch | None = None,
+    stop: Stop = _never,
+    trust: bool | str | Path = False,
+) -> Run:
     """Go on with a run that was stopped, killed or crashed, from its last checkpoint.
 
-    Raises UserError when there is no such run or it has finished.
+    `trust` as in `load`. Raises UserError when there is no such run or it has finished.
     """
-    run = load(path)
-    with held(run.folder):
+    run = load(path, trust=trust)
+    with held(run.folder), trusting(trust):
         _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
-    return load(path)
+    return load(path, trust=trust)
 
 
 def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) -> Measure:

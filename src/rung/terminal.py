@@ -252,9 +252,9 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
     return "\n".join(lines)
 
 
-def next_step(run: Path | str, *, writes: bool) -> str:
-    """The command that somebody with a new run would want."""
-    return f"rung {'sample' if writes else 'evaluate'} {run}"
+def next_step(run: Path | str, *, writes: bool, own: bool = False) -> str:
+    """The command that somebody with a new run would want; `own`: its model is in a file of the user's."""
+    return f"rung {'sample' if writes else 'evaluate'} {run}{' --trust' if own else ''}"
 
 
 def tried_table(tried: Sequence[dict[str, Any]]) -> None:

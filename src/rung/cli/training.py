@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
 from rung.errors import UserError
 from rung.interrupts import interruptible
-from rung.models import RUNGS, rung_class, rungs_by_task
+from rung.models import RUNGS, is_file, rung_class, rungs_by_task
 
 if TYPE_CHECKING:
     from rung.events import Event
@@ -72,10 +72,11 @@ def climb(
     else:
         terminal.climb_table(report)
         best = next(row for row in report["rungs"] if row["name"] == report["best"])
+        own = any(map(is_file, names))
         print(f"\n{headline(report)}")
         print(f"best: {best['name']}, {bits_of(best):.3f} bits per {unit_of(best)}")
         print(f"report: {run.out / 'report.html'}")
-        print(f"next: {terminal.next_step(best['run'], writes=best['sample'] is not None)}")
+        print(f"next: {terminal.next_step(best['run'], writes=best['sample'] is not None, own=own)}")
     return (
         stopped(f"; the report holds what was finished. Runs can be resumed, see {run.out}") if stop() else 0
     )
@@ -233,11 +234,19 @@ def train_command(name: str, task: str) -> Callable[..., int]:
     """The typed function behind `rung train NAME`; its flags are the fields of what an experiment is made of."""
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
-    from rung.training.experiment import Experiment, RunOptions
+    from rung.training.experiment import Experiment, RunOptions, check_names
     from rung.training.trainers import trainer_of
 
-    model_class = rung_class(name, task)
+    rung, model_class = name, rung_class(name, task)
+    name = model_class.rung
+    check_names(model_class, task_of(task).options_class)
     by_gradient = trainer_of(model_class).by_gradient
+    # A class of the user's own says what it is in its docstring's first line.
+    summary = (
+        (RUNGS[task][name][1] if rung in RUNGS[task] else (model_class.__doc__ or name))
+        .strip()
+        .splitlines()[0]
+    )
 
     def command(
         data: Text,
@@ -256,7 +265,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
 
         how = training if by_gradient else TrainingConfig()
         place = run.folder(f"{name}-lr" if find_lr else name)
-        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place))
+        experiment = Experiment(rung, data, task, config, how, options, replace(run, out=place))
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
 
@@ -271,10 +280,9 @@ def train_command(name: str, task: str) -> Callable[..., int]:
             show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
         )
 
-    summary = RUNGS[task][name][1]
-    command.__doc__ = f"""{summary[0].upper() + summary[1:]}.
+    command.__doc__ = f"""{summary[:1].upper()}{summary[1:].rstrip(".")}.
 
-    Example: rung train {name} {task_of(task).example}
+    Example: rung train {rung} {task_of(task).example}
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
@@ -332,7 +340,8 @@ def show_run(run: Run, json: bool) -> int:
     from rung import terminal
 
     if run.recipe["status"] != "finished":
-        return stopped(f"; a checkpoint is saved, go on with: rung train --resume {run.folder}")
+        own = " --trust" if run.model_class.code is not None else ""
+        return stopped(f"; a checkpoint is saved, go on with: rung train --resume {run.folder}{own}")
     result = run.recipe["result"]
     if json:
         keys = ("validation", "train_seconds", "parameters")
@@ -348,7 +357,7 @@ def show_run(run: Run, json: bool) -> int:
     usable = run.model.has_probabilities
     more = "" if run.task.writes or "test" in run.recipe["data"]["parts"] else " DATA"
     print(
-        f"next: {terminal.next_step(run.folder, writes=run.task.writes)}{more}"
+        f"next: {terminal.next_step(run.folder, writes=run.task.writes, own=run.model_class.code is not None)}{more}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
     )
