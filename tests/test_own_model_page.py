@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ DOCS = Path(__file__).parent.parent / "docs"
     ("name", "settings"), [("Unigram", {"k": 0.5}), ("Convolution", {"steps": 3, "width": 8})]
 )
 def test_the_example_trains_keeps_its_contract_and_writes(
-    name: str, settings: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
