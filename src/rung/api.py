@@ -2,6 +2,7 @@
 
 import rung
 run = rung.train("ngram", "my.txt", out="runs/mine", order=5)
+run = rung.load("runs/mine")                                  # the same, another day
 rung.evaluate(run).bits_per_byte
 rung.generate(run, "Once upon", temperature=0.8)[0].text
 run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each token, nats
@@ -35,10 +36,11 @@ from rung.models.own import trusting
 from rung.process_group import launched
 from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
+from rung.signatures import takes
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.facts import notes
-from rung.text.options import DataOptions, ReadOptions
+from rung.text.options import DataOptions, LabelOptions, ReadOptions
 from rung.training import best, restarts, session, torchrun
 from rung.training.config import TrainingConfig
 from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
@@ -71,18 +73,19 @@ def _never() -> bool:
     return False
 
 
+@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
 def train(
     rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
 ) -> Run:
     """Train one rung on data and return its run.
 
     Args:
-        rung: its name: bigram, ngram, neural-bigram, gpt, ...
+        rung: its name: bigram, ngram, neural-bigram, gpt, ..., or a class of your own, "./mine.py:MyModel".
         data: a built-in text (shakespeare, names), a file, folder, glob, https URL, or - for standard input.
         on_event: called with every event as it happens.
         stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
-        settings: by name, fields of the rung's configuration, of `TrainingConfig`, of the task's options
-            (`DataOptions`; with `label`, `LabelOptions`) and of `RunOptions`: out, seed, device, force.
+        settings: those below and the rung's own (`order`, `n_layer`, ...: `rung train RUNG --help` lists them). With
+            `label` a classifier is trained; its tokenizer is by default word.
 
     Raises UserError when something in the input is at fault.
     """
@@ -110,6 +113,7 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
     return load(folder)
 
 
+@takes(TrainingConfig, DataOptions, RunOptions)
 def train_best(
     data: str | Path,
     *,
@@ -119,8 +123,8 @@ def train_best(
 ) -> Run:
     """Spend `minutes` (by default 10) on the lowest loss this text allows: count, try sizes, train, mix.
 
-    `settings` are the fields of `TrainingConfig`, `DataOptions` and `RunOptions`, by name; the rest is as in `train`,
-    but `on_event` gets the part at work too. What was tried stands in the run's `run.json`; see `rung.training.best`.
+    All is as in `train`, but `on_event` gets the part at work too. What was tried
+    stands in the run's `run.json`; see `rung.training.best`.
 
     Raises UserError when something in the input is at fault, or a part was stopped before it was finished.
     """
@@ -146,6 +150,7 @@ def train_best(
     return load(folder)
 
 
+@takes(RunOptions)
 def train_recipe(
     name: str,
     *,
@@ -160,7 +165,7 @@ def train_recipe(
         name: the recipe's.
         minutes: the most minutes it may take; the learning rate's schedule is squeezed into them.
         on_event, stop: as in `train`.
-        settings: the fields of `RunOptions`; `out` is by default the next free `runs/NAME`.
+        settings: below; `out` is by default the next free `runs/NAME`.
 
     Raises UserError when there is no such recipe.
     """
@@ -175,6 +180,7 @@ def train_recipe(
     return run_experiment(replace(experiment, run=replace(run, out=folder)), on_event=on_event, stop=stop)
 
 
+@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
 def find_lr(
     rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
 ) -> Sweep | None:
@@ -243,18 +249,21 @@ def resume(
     return load(path, trust=trust)
 
 
-def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) -> Measure:
+@takes(ReadOptions)
+def evaluate(
+    run: Run | str | Path, data: str | Path | None = None, *, split: str = "test", **how: Any
+) -> Measure:
     """Measure a run on a split of its own data, or on the whole of other data.
 
     Args:
         run: a finished run or its folder.
         data: any source; None = the run's own.
-        how: `split`: train, validation or test, of the run's own; the fields of `ReadOptions`: how to read `data`.
+        split: train, validation or test, of the run's own.
+        how: how to read `data`; below.
 
     Raises UserError when the split or the data aren't there.
     """
     run = _opened(run)
-    split = how.pop("split", "test")
     (options,) = split_settings(how, ReadOptions)
     if data is None and launched():
         return checked(torchrun.measure_run(run, split))
@@ -267,6 +276,7 @@ def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
     return score_texts(run.model, run.tokenizer, texts)
 
 
+@takes(Sampling, BeamSettings, ConstraintSettings)
 def generate(
     run: Run | str | Path, prompt: str = "", *, draft: str | None = None, **settings: Any
 ) -> list[Sample]:
@@ -274,12 +284,12 @@ def generate(
 
     Args:
         draft: a run's folder, or lookup: who guesses ahead (`rung.generation.speculative`).
-        settings: the fields of `rung.generation.settings.Sampling`, `rung.generation.beam.BeamSettings` and
-            `rung.generation.constraint_settings.ConstraintSettings`, by name.
+        settings: how to draw, how to search, and what form the text has to have; below.
     """
     return next(generate_many(run, [prompt], draft=draft, **settings))
 
 
+@takes(Sampling, BeamSettings, ConstraintSettings)
 def generate_many(
     run: Run | str | Path, prompts: Iterable[str], *, draft: str | None = None, **settings: Any
 ) -> Iterator[list[Sample]]:
@@ -303,6 +313,7 @@ def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) 
     return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
 
 
+@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",))
 def climb(
     data: str | Path,
     *,
@@ -320,8 +331,7 @@ def climb(
         on_event: called with the rung's name and each event.
         stop: asked after every step; True ends the climb with the rungs finished so far.
         command: what was typed, for the report.
-        settings: the fields of `TrainingConfig`, of the task's options and of `RunOptions`, by name; without a budget
-            each rung gets a minute.
+        settings: below; without a budget each rung gets a minute. With `label` classifiers are trained.
 
     Returns what `report.json` says.
     """

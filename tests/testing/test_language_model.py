@@ -33,7 +33,6 @@ class Forgetful(Bigram):
 
     @classmethod
     def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Any:
-        model = super().from_tensors(config, vocab_size, end, tensors)
         return fitted(cls.fit(config, TokenStream.of([np.array([1])], end), vocab_size, end))
 
 
