@@ -84,7 +84,8 @@ def train(
         data: a built-in text (shakespeare, names), a file, folder, glob, https URL, or - for standard input.
         on_event: called with every event as it happens.
         stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
-        settings: those below and the rung's own (`order`, `n_layer`, ...: `rung train RUNG --help` lists them). With
+        settings: those below, None being the rung's own choice, and without a budget its own, mostly 2,000 steps; and
+            the settings of the rung (`order`, `n_layer`, ...: `rung train RUNG --help` lists them). With
             `label` a classifier is trained; its tokenizer is by default word.
 
     Raises UserError when something in the input is at fault.

@@ -191,7 +191,7 @@ def climb_table(report: dict[str, Any]) -> None:
     columns = [column for column in task.columns if column.short]
     own = [column.short for column in columns]
     table = _table(
-        "rung", f"bits/{task.unit}", "95% interval", *own, "numbers", "train s", "tok/s", "on disk"
+        "rung", f"bits/{task.unit}", "95% interval", *own, "parameters", "train s", "tok/s", "on disk"
     )
     for row in report["rungs"]:
         interval = row["ci95"]

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 HELP = """Train, measure, compare and use small language models on your own text.
 
+Each verb has --help. --trust, with any that opens a run, imports the file of
+a model that is somebody's own; --debug shows where an error arose.
+
 Example: rung climb my.txt
 """
 
@@ -113,7 +116,9 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(train_best, name=name)
     typed = next(iter(arguments[1:2]), "") if arguments[:1] == ["train"] else ""
     if typed and not typed.startswith("-") and typed != "best":
-        trainer.command(train_command(typed, task_typed(arguments).name), name=typed)
+        trainer.command(
+            train_command(typed, task_typed(arguments).name, _typed(arguments, "--preset")), name=typed
+        )
     flowing(*VERBS.values())
     for name, verb in VERBS.items():
         app.command(verb, name=name)
@@ -124,7 +129,7 @@ def app_for(arguments: list[str]) -> App:
         app.command(fill, name="fill")
     else:  # help shows its line without loading it
         app.command(
-            _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found again?"
+            _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found?"
         )
     app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
@@ -170,11 +175,15 @@ def task_typed(arguments: list[str]) -> Task[Any]:
 
 
 def _typed_rungs(arguments: list[str]) -> list[str]:
+    return [name.strip() for name in _typed(arguments, "--rungs").split(",") if name.strip()]
+
+
+def _typed(arguments: list[str], option: str) -> str:
+    """The value of an option, as it stands there."""
     for i, part in enumerate(arguments):
-        if part == "--rungs" or part.startswith("--rungs="):
-            value = part.partition("=")[2] or next(iter(arguments[i + 1 : i + 2]), "")
-            return [name.strip() for name in value.split(",") if name.strip()]
-    return []
+        if part == option or part.startswith(f"{option}="):
+            return part.partition("=")[2] or next(iter(arguments[i + 1 : i + 2]), "")
+    return ""
 
 
 def _installed() -> dict[str, str]:

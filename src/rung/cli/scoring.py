@@ -12,10 +12,10 @@ from rung.errors import UserError
 
 
 def evaluate(run: Path, data: Dashed = None, *, split: str = "test", options: Any, json: bool = False) -> int:
-    """Measure a run in bits: on the test split of its own data, or on all of DATA.
+    """Measure a run in bits, on its test split or on all of DATA.
 
-    A document longer than a finite context is scored with the window policy that the rung's help states; each
-    document starts afresh.
+    Each document starts afresh. A gpt reads one that is longer than its context in windows that overlap by half, mlp
+    and wavenet see the last tokens before each place, the other rungs all of them.
 
     Example: rung evaluate runs/gpt other.txt
 
@@ -48,8 +48,9 @@ def score(
     keep: Dashed = None,
     quiet: bool = False,
 ) -> int:
-    """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
+    """How likely is each record of a file? Keep those that are.
 
+    One JSON object each: log P(text and its closing mark) in nats.
     A record is a line of plain text, an object of .jsonl or .json, a row of .csv, .tsv or .parquet, each (but Parquet)
     also as .gz or .zst. Reads and writes as it goes, in order and in constant memory. A text that is empty holds no
     tokens and adds nothing. A bad record (no UTF-8, no JSON, no text) gives an object with "error" and is counted.

@@ -32,16 +32,17 @@ def climb(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Train the ladder's rungs on the same data, compare them, say what each step up buys.
+    """Train several rungs on one text and compare them.
 
-    The runs and the report go to OUT, by default runs/climb; SEED is of the bootstrap too.
+    All get the same data and budget, without one a minute each; what each step up buys is said. The runs and the
+    report go to OUT, by default runs/climb; SEED is of the bootstrap too.
 
     Example: rung climb my.txt --minutes 2
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
-        rungs: which rungs, comma-separated; by default bigram,ngram,infinigram,neural-bigram,gpt,mix;
-            with --label: majority,bag-of-words.
+        rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
+            bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label: majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """
@@ -90,7 +91,9 @@ def train(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Train one rung: rung train RUNG DATA. Each rung has its own settings: rung train RUNG --help.
+    """Train one rung: rung train RUNG DATA.
+
+    Each rung has its own settings: rung train RUNG --help.
 
     Example: rung train ngram my.txt --order 6
 
@@ -176,7 +179,7 @@ def recipes(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Published numbers beside ours: all recipes, and what their runs reached.
+    """Published numbers beside those that our runs reached.
 
     Example: rung recipes --train --minutes 20 --markdown recipes.md
 
@@ -230,8 +233,11 @@ def recipes(
     return 0
 
 
-def train_command(name: str, task: str) -> Callable[..., int]:
-    """The typed function behind `rung train NAME`; its flags are the fields of what an experiment is made of."""
+def train_command(name: str, task: str, preset: str | None = None) -> Callable[..., int]:
+    """The typed function behind `rung train NAME`; its flags are the fields of what an experiment is made of.
+
+    Help tells the defaults of `preset`, where the rung has presets.
+    """
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
     from rung.training.experiment import Experiment, RunOptions, check_names
@@ -294,12 +300,27 @@ def train_command(name: str, task: str) -> Callable[..., int]:
     command.__annotations__["find_lr"] = Annotated[bool, Parameter(show=by_gradient)]
     flatten(
         command,
+        _defaults(model_class, preset),
         config=model_class.config_class,
         training=TrainingConfig if by_gradient else Budget,
         options=task_of(task).options_class,
         run=RunOptions,
     )
     return command
+
+
+def _defaults(model_class: Any, preset: str | None) -> dict[str, str]:
+    """What is done, in words, where settings are left open."""
+    from rung.training.config import DEFAULT_STEPS
+
+    words = {name: f"{value:g}" for name, value in getattr(model_class, "training_defaults", {}).items()}
+    if words:
+        words["steps"] = f"{words.get('steps', DEFAULT_STEPS)} if no budget is given"
+        if model_class.batch_tokens is not None:
+            words["batch_size"] += ", more where documents are short"
+    if hasattr(model_class.config_class, "defaults_of"):
+        words |= model_class.config_class.defaults_of(preset)
+    return words
 
 
 def train_best(
@@ -313,7 +334,7 @@ def train_best(
 ) -> int:
     """The lowest loss for the minutes: count, try transformers of some sizes, train the best of them, mix.
 
-    The parts lie in OUT/parts, each a run of its own.
+    Without a budget it takes 10 minutes. The parts lie in OUT/parts, each a run of its own.
 
     Example: rung train best my.txt --minutes 10
 
