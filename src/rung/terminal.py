@@ -16,6 +16,7 @@ from rung.tasks import task_of
 
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
+    from rung.evaluation.survey import Survey
     from rung.generation.sampling import Piece, Sample
     from rung.inspection.novelty import Novelty
     from rung.text.tokenizers import Tokenizer
@@ -359,3 +360,18 @@ def show_samples(
         for token, log_prob, top, after in made:
             likeliest = ", ".join(named(*other, after) for other in top)
             sys.stdout.write(f"{named(token, log_prob, after):<16} of {likeliest}\n")
+
+
+def survey(found: Survey) -> None:
+    """What scores the records of a file have, on stdout."""
+    left = f", {found.bad:,} of them bad" if found.bad else ""
+    left += f", {found.empty:,} empty" if found.empty else ""
+    print(
+        f"{found.records:,} records{left}; {found.scored:,} scored\n\nbits per byte that a share of them has at most:"
+    )
+    for share, bits in found.quantiles.items():
+        print(f"{share:>5.0%}  {bits:.3f}")
+    most = max(found.counts)
+    print("\nbits per byte")
+    for low, high, n in zip(found.edges, found.edges[1:], found.counts, strict=False):
+        print(f"{low:6.2f} to {high:6.2f}  {'█' * round(40 * n / most)} {n:,}".rstrip())
