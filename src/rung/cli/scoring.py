@@ -140,6 +140,8 @@ def _show_survey(
         raise UserError("--survey chooses nothing: leave out --keep, --worst and --out, or --survey")
     with terminal.FileProgress(file, None, quiet=quiet) as progress:
         found = survey(load_language_model(run), file, field, watch=progress.update)
+    if found.note is not None and not quiet and not json:
+        print(f"rung: {found.note}", file=sys.stderr)
     if json:
         show_json(
             {**asdict(found), "quantiles": {f"{share:g}": bits for share, bits in found.quantiles.items()}}
