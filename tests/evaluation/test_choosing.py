@@ -7,6 +7,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_kept_rows_are_the_same_as_kept_objects(run: Run, tmp_path: Path):
     path.write_text(
         "id,text\n" + "".join(f"{i},{line}\n" for i, line in enumerate(LINES) if line), encoding="utf-8"
     )
-    how = {"keep": "top 20%"}
+    how: dict[str, Any] = {"keep": "top 20%"}
     list(Scoring(run, str(path), out=tmp_path / "kept.csv", **how).parts())
     table = list(csv.DictReader(io.StringIO((tmp_path / "kept.csv").read_text(encoding="utf-8"))))
     objects = given_out(run, path, **how)
@@ -207,7 +208,8 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple
 
 def test_the_command_surveys(run: Run, lines: Path, capsys: pytest.CaptureFixture[str]):
     code, out, err = command(capsys, "score", run.folder, lines, "--survey")
-    assert (code, err) == (0, "")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "stands word for word in the training text" in err  # the same grammar
     assert 'exactly a tenth: --keep "top 10%"' in out
     code, out, err = command(capsys, "score", run.folder, lines, "--survey", "--json")
     assert (code, err) == (0, "")

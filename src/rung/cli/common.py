@@ -123,6 +123,20 @@ def flatten(function: Callable[..., Any], shown: Mapping[str, str] | None = None
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
 
 
+def defaults_in_words(model_class: Any, preset: str | None) -> dict[str, str]:
+    """What is done, in words, where settings are left open."""
+    from rung.training.config import DEFAULT_STEPS
+
+    words = {name: f"{value:g}" for name, value in getattr(model_class, "training_defaults", {}).items()}
+    if words:
+        words["steps"] = f"{words.get('steps', DEFAULT_STEPS)} if no budget is given"
+        if model_class.batch_tokens is not None:
+            words["batch_size"] += ", more where documents are short"
+    if hasattr(model_class.config_class, "defaults_of"):
+        words |= model_class.config_class.defaults_of(preset)
+    return words
+
+
 def settings_of(*configs: Any) -> dict[str, Any]:
     """Configurations as the settings, by name, that they are made of."""
     return {field.name: getattr(config, field.name) for config in configs for field in fields(config)}

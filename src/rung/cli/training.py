@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
+from rung.cli.common import Text, defaults_in_words, flatten, no_option, settings_of, show_json, stopped
 from rung.errors import UserError
 from rung.interrupts import interruptible
 from rung.models import RUNGS, is_file, rung_class, rungs_by_task
@@ -300,27 +300,13 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
     command.__annotations__["find_lr"] = Annotated[bool, Parameter(show=by_gradient)]
     flatten(
         command,
-        _defaults(model_class, preset),
+        defaults_in_words(model_class, preset),
         config=model_class.config_class,
         training=TrainingConfig if by_gradient else Budget,
         options=task_of(task).options_class,
         run=RunOptions,
     )
     return command
-
-
-def _defaults(model_class: Any, preset: str | None) -> dict[str, str]:
-    """What is done, in words, where settings are left open."""
-    from rung.training.config import DEFAULT_STEPS
-
-    words = {name: f"{value:g}" for name, value in getattr(model_class, "training_defaults", {}).items()}
-    if words:
-        words["steps"] = f"{words.get('steps', DEFAULT_STEPS)} if no budget is given"
-        if model_class.batch_tokens is not None:
-            words["batch_size"] += ", more where documents are short"
-    if hasattr(model_class.config_class, "defaults_of"):
-        words |= model_class.config_class.defaults_of(preset)
-    return words
 
 
 def train_best(

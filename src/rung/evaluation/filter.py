@@ -149,7 +149,7 @@ class Scoring:
                 rows = np.frombuffer(spilled.read(8 * n * len(NAMES)), np.float64)
                 if len(rows) < n * len(NAMES):
                     raise UserError(f"{self._records.file.name} has changed while it was read")
-                columns = dict(zip(NAMES, rows.reshape(len(NAMES), n), strict=True))
+                columns: Columns = dict(zip(map(str, NAMES), rows.reshape(len(NAMES), n), strict=True))
                 lines = self._lines(batch, columns, kept[begin : begin + n])
                 begin += n
                 yield Part("".join(lines), 0, len(lines), [], self._records.position)

@@ -73,7 +73,7 @@ def survey(
         records, bad = records + len(batch.texts), bad + len(batch.errors)
         empty += len(batch.texts) - len(batch.errors) - len(texts)
         keys = rng.random(len(texts))
-        chosen += [(keys[i], texts[i]) for i in np.argsort(keys)[:sample].tolist()]
+        chosen += [(float(keys[i]), texts[i]) for i in np.argsort(keys)[:sample].tolist()]
         chosen = sorted(chosen, key=lambda one: one[0])[:sample]
         watch(source.position, records)
     if not chosen:
