@@ -71,7 +71,7 @@ def climb(
     """
     _check_rungs(rungs, task)
     check_seed(run.seed)
-    parts = (*RUNGS[task.name], *map(short_name, rungs))
+    parts = tuple(dict.fromkeys([*RUNGS[task.name], *map(short_name, rungs)]))
     with new_run(folder, force=run.force, inputs=inputs_of(data, options), parts=parts) as place:
         corpus = task.prepare(data, place / DATA, options)
         return _climb(corpus, place, task, rungs, options, training, run, sample, on_event, stop, command)
