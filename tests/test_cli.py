@@ -309,7 +309,7 @@ def test_bad_input_gets_one_line_that_names_it(rung: Shell, text: Path, argument
     [
         (["sample", "r", "--novely"], "did you mean '--novelty'"),
         (["sample", "r", "--temprature", "0.5"], "did you mean '--temperature'"),
-        (["score", "r", "--text", "T", "--json"], "unknown option --json"),
+        (["score", "r", "--text", "T", "--steps"], "unknown option --steps"),
         (["count", "r", "--place", "5"], "did you mean '--places'"),
         (["fill", "r", "a[MASK]", "--nbest", "2"], "did you mean '--n-best'"),
         (["evaluate", "r", "--splt=test"], "did you mean '--split'"),

@@ -44,8 +44,18 @@ __all__ = [
 ]
 
 
+_MODULES = ("api", "testing")
+
+
 def __getattr__(name: str) -> Any:
     """The calls are imported when they are first used, so that `import rung` stays quick."""
     if name in __all__:
         return getattr(import_module("rung.api"), name)
+    if name in _MODULES:
+        return import_module(f"rung.{name}")
     raise AttributeError(f"module 'rung' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The calls, for completion, before they are imported."""
+    return sorted({*globals(), *__all__, *_MODULES})

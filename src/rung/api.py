@@ -2,6 +2,7 @@
 
 import rung
 run = rung.train("ngram", "my.txt", out="runs/mine", order=5)
+run = rung.load("runs/mine")                                  # the same, another day
 rung.evaluate(run).bits_per_byte
 rung.generate(run, "Once upon", temperature=0.8)[0].text
 run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each token, nats
@@ -31,14 +32,16 @@ from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
+from rung.models.own import trusting
 from rung.numbers import numbers_checked
 from rung.process_group import launched
 from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
+from rung.signatures import takes
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.facts import notes, summary
-from rung.text.options import DataOptions, ReadOptions
+from rung.text.options import DataOptions, LabelOptions, ReadOptions
 from rung.training import best, parents, restarts, session, torchrun
 from rung.training.config import TrainingConfig
 from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
@@ -73,19 +76,20 @@ def _never() -> bool:
     return False
 
 
+@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
 def train(
     rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
 ) -> Run:
     """Train one rung on data and return its run.
 
     Args:
-        rung: its name: bigram, ngram, neural-bigram, gpt, ...
+        rung: its name: bigram, ngram, neural-bigram, gpt, ..., or a class of your own, "./mine.py:MyModel".
         data: a built-in text (shakespeare, names), a file, folder, glob, https URL, or - for standard input.
         on_event: called with every event as it happens.
         stop: asked after every step; True saves a checkpoint and ends training (see `resume`).
-        settings: by name, fields of the rung's configuration, of `TrainingConfig`, of the task's options
-            (`DataOptions`; with `label`, `LabelOptions`), of `RunOptions`: out, seed, device, force; and of
-            `StartOptions`: from_, weight.
+        settings: those below, None being the rung's own choice, and without a budget its own, mostly 2,000 steps; and
+            the settings of the rung (`order`, `n_layer`, ...: `rung train RUNG --help` lists them). With
+            `label` a classifier is trained; its tokenizer is by default word. `from_` and `weight`: `StartOptions`.
 
     Raises UserError when something in the input is at fault.
     """
@@ -94,7 +98,7 @@ def train(
 
 def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
     """`train`, with its settings already sorted into configurations."""
-    folder = experiment.run.folder(experiment.rung)
+    folder = experiment.run.folder(experiment.name)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
         experiment, parent = _begun(experiment)
         corpus = _prepared(experiment, place / DATA, parent)
@@ -116,6 +120,7 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
     return load(folder)
 
 
+@takes(TrainingConfig, DataOptions, RunOptions)
 def train_best(
     data: str | Path,
     *,
@@ -125,8 +130,8 @@ def train_best(
 ) -> Run:
     """Spend `minutes` (by default 10) on the lowest loss this text allows: count, try sizes, train, mix.
 
-    `settings` are the fields of `TrainingConfig`, `DataOptions` and `RunOptions`, by name; the rest is as in `train`,
-    but `on_event` gets the part at work too. What was tried stands in the run's `run.json`; see `rung.training.best`.
+    All is as in `train`, but `on_event` gets the part at work too. What was tried
+    stands in the run's `run.json`; see `rung.training.best`.
 
     Raises UserError when something in the input is at fault, or a part was stopped before it was finished.
     """
@@ -152,6 +157,7 @@ def train_best(
     return load(folder)
 
 
+@takes(RunOptions)
 def train_recipe(
     name: str,
     *,
@@ -166,7 +172,7 @@ def train_recipe(
         name: the recipe's.
         minutes: the most minutes it may take; the learning rate's schedule is squeezed into them.
         on_event, stop: as in `train`.
-        settings: the fields of `RunOptions`; `out` is by default the next free `runs/NAME`.
+        settings: below; `out` is by default the next free `runs/NAME`.
 
     Raises UserError when there is no such recipe.
     """
@@ -181,6 +187,7 @@ def train_recipe(
     return run_experiment(replace(experiment, run=replace(run, out=folder)), on_event=on_event, stop=stop)
 
 
+@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
 def find_lr(
     rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
 ) -> Sweep | None:
@@ -196,7 +203,7 @@ def find_lr(
 
 def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Sweep | None:
     """`find_lr`, with its settings already sorted into configurations."""
-    rung, model_class = experiment.rung, experiment.model_class
+    rung, model_class = experiment.name, experiment.model_class
     if not trainer_of(model_class).by_gradient:
         raise UserError(f"{rung} is not trained by gradient descent: it has no learning rate to find")
     if model_class.trained_by != "torch":
@@ -205,7 +212,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
         )
     from rung.training import gradient, lr_finder
 
-    folder = experiment.run.folder(f"{rung}-lr")
+    folder = experiment.run.folder(f"{experiment.name}-lr")
     check_apart(folder, experiment.inputs, [PICTURE])
     if (folder / PICTURE).exists() and not experiment.run.force:
         raise UserError(
@@ -215,7 +222,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
         experiment, parent = _begun(experiment)
         corpus = _prepared(experiment, place / DATA, parent)
         recipe, _ = session.describe(
-            rung,
+            experiment.rung,
             corpus,
             task=experiment.task,
             config=experiment.config,
@@ -244,6 +251,7 @@ def resume(
     finish: bool = False,
     on_event: Watch | None = None,
     stop: Stop = _never,
+    trust: bool | str | Path = False,
 ) -> Run:
     """Go on with a run that was stopped, killed or crashed, from its last checkpoint; or past its budget.
 
@@ -253,29 +261,33 @@ def resume(
             a stopped one ends there. What becomes of the learning rate: `rung.training.going_on`.
         finish: make no step more: the best model there is becomes the run's.
         on_event, stop: as in `train`.
+        trust: as in `load`.
 
     Raises UserError when there is no such run, it has finished and no budget is given, or it can't go on.
     """
-    run = load(path)
+    run = load(path, trust=trust)
     budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
-    with held(run.folder):
+    with held(run.folder), trusting(trust):
         events = restarts.resume(run, budget=budget, finish=finish, sample=_sampler(run.task.name), stop=stop)
         _watch(events, on_event)
-    return load(path)
+    return load(path, trust=trust)
 
 
-def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) -> Measure:
+@takes(ReadOptions)
+def evaluate(
+    run: Run | str | Path, data: str | Path | None = None, *, split: str = "test", **how: Any
+) -> Measure:
     """Measure a run on a split of its own data, or on the whole of other data.
 
     Args:
         run: a finished run or its folder.
         data: any source; None = the run's own.
-        how: `split`: train, validation or test, of the run's own; the fields of `ReadOptions`: how to read `data`.
+        split: train, validation or test, of the run's own.
+        how: how to read `data`; below.
 
     Raises UserError when the split or the data aren't there.
     """
     run = _opened(run)
-    split = how.pop("split", "test")
     (options,) = split_settings(how, ReadOptions)
     if data is None and launched():
         return checked(torchrun.measure_run(run, split))
@@ -288,6 +300,7 @@ def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
     return score_texts(run.model, run.tokenizer, texts)
 
 
+@takes(Sampling, BeamSettings, ConstraintSettings)
 def generate(
     run: Run | str | Path, prompt: str = "", *, draft: str | None = None, **settings: Any
 ) -> list[Sample]:
@@ -295,12 +308,12 @@ def generate(
 
     Args:
         draft: a run's folder, or lookup: who guesses ahead (`rung.generation.speculative`).
-        settings: the fields of `rung.generation.settings.Sampling`, `rung.generation.beam.BeamSettings` and
-            `rung.generation.constraint_settings.ConstraintSettings`, by name.
+        settings: how to draw, how to search, and what form the text has to have; below.
     """
     return next(generate_many(run, [prompt], draft=draft, **settings))
 
 
+@takes(Sampling, BeamSettings, ConstraintSettings)
 def generate_many(
     run: Run | str | Path, prompts: Iterable[str], *, draft: str | None = None, **settings: Any
 ) -> Iterator[list[Sample]]:
@@ -344,6 +357,7 @@ def tokenize(
     return cut(run, data, text=text, **how)
 
 
+@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",))
 def climb(
     data: str | Path,
     *,
@@ -361,8 +375,7 @@ def climb(
         on_event: called with the rung's name and each event.
         stop: asked after every step; True ends the climb with the rungs finished so far.
         command: what was typed, for the report.
-        settings: the fields of `TrainingConfig`, of the task's options and of `RunOptions`, by name; without a budget
-            each rung gets a minute.
+        settings: below; without a budget each rung gets a minute. With `label` classifiers are trained.
 
     Returns what `report.json` says.
     """

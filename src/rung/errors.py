@@ -10,6 +10,10 @@ class UserError(Exception):
     """The input is at fault. The message says what, where, and what is accepted or how to mend it."""
 
 
+class Untrusted(UserError):
+    """What is opened would run a file that the user has not said to trust."""
+
+
 class Stopped(UserError):
     """The user stopped the work before there was anything to show. Exit code 130."""
 

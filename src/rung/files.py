@@ -30,15 +30,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(path)
-        temporary.touch()
-        with locked(temporary):
-            try:
+        try:  # from the first moment on: Ctrl-C may come at any
+            temporary.touch()
+            with locked(temporary):
                 yield temporary
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())
                 temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 

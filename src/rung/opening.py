@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from rung.errors import UserError
+from rung.errors import Untrusted, UserError
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def opening(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}") from error
     except UserError as error:
-        if str(path) in str(error):
+        if str(path) in str(error) or isinstance(error, Untrusted):
             raise
         raise damaged(path, str(error)) from error
     except KeyError as error:

@@ -24,8 +24,9 @@ from typing import Any
 
 from rung.errors import UserError
 from rung.files import read_json, write_json
-from rung.models import rung_class
+from rung.models import class_described
 from rung.models.base import Model
+from rung.models.own import trusting
 from rung.opening import check_count, check_kind, damaged, from_json, opening
 from rung.run_folders import DATA, LAST, MODEL, RECIPE, TOKENIZER, Place, settle
 from rung.run_folders import EVENTS as EVENTS
@@ -43,10 +44,12 @@ class Run:
     Attributes:
         folder: where it lies.
         recipe: what `run.json` says.
+        trust: whether to import the file of a model that is the user's own (`rung.models.own`), or from where.
     """
 
     folder: Path
     recipe: dict[str, Any]
+    trust: bool | str | Path = False
 
     @property
     def rung(self) -> str:
@@ -59,18 +62,20 @@ class Run:
 
     @property
     def model_class(self) -> Any:
-        return rung_class(self.rung, self.task.name)
+        with trusting(self.trust):
+            return class_described(self.recipe["model"], self.task.name, str(self.folder))
 
     @property
     def config(self) -> Any:
         """The model's configuration. Raises UserError when it is none of this rung's."""
+        config_class = self.model_class.config_class
         with opening(self.folder / RECIPE):
-            return from_json(self.model_class.config_class, self.recipe["model"]["config"])
+            return from_json(config_class, self.recipe["model"]["config"])
 
     @property
     def shape(self) -> dict[str, Any]:
         """What the model knows of the data (`Model.shape`)."""
-        return {key: value for key, value in self.recipe["model"].items() if key not in ("rung", "config")}
+        return {key: value for key, value in self.recipe["model"].items() if key not in _IDENTITY}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -96,9 +101,9 @@ class Run:
             )
         tensors, _ = load_tensors(path)
         self._check_same()
-        config = self.config
-        with opening(path):
-            return self.model_class.from_tensors(config, tensors=tensors, **self.shape)
+        config, model_class = self.config, self.model_class
+        with trusting(self.trust), opening(path):
+            return model_class.from_tensors(config, tensors=tensors, **self.shape)
 
     @cached_property
     def corpus(self) -> Any:
@@ -123,8 +128,16 @@ class Run:
         return sum((self.folder / name).stat().st_size for name in (MODEL, TOKENIZER, RECIPE))
 
 
-def load(path: str | Path) -> Run:
-    """Open a run's folder. Raises UserError when it is none."""
+def load(path: str | Path, *, trust: bool | str | Path = False) -> Run:
+    """Open a run's folder.
+
+    Args:
+        path: the folder.
+        trust: where its model is a class in a file of somebody's own, True imports that file, which runs it; a path is
+            imported instead. A run of our rungs needs no trust: it executes nothing.
+
+    Raises UserError when it is none.
+    """
     folder = Path(path)
     settle(folder)
     if not folder.is_dir():
@@ -138,8 +151,11 @@ def load(path: str | Path) -> Run:
     recipe = read_json(folder / RECIPE)
     with opening(folder / RECIPE):
         _check_recipe(recipe)
-    return Run(folder, recipe)
+    return Run(folder, recipe, trust)
 
+
+_IDENTITY = ("rung", "code", "config")
+"""What an entry says of a model that is no part of its shape."""
 
 _KINDS: dict[str, Any] = {
     "model": dict,
@@ -176,7 +192,11 @@ def _check_recipe(recipe: Any) -> None:
     check_count("end", model["end"])
     if model["end"] >= model["vocab_size"]:
         raise ValueError(f"end can't be {model['end']}: there are {model['vocab_size']} ids")
-    for name in model.keys() - {"rung", "config", "vocab_size", "end"}:
+    if "code" in model:
+        check_kind("code", model["code"], dict)
+        for name in ("file", "class", "sha256"):
+            check_kind(name, model["code"][name], str)
+    for name in model.keys() - {*_IDENTITY, "vocab_size", "end"}:
         if name != "labels":
             raise ValueError(f"a model has no {name!r}")
         check_kind(name, model[name], tuple[str, ...])

@@ -16,6 +16,7 @@ from rung.tasks import task_of
 
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
+    from rung.evaluation.survey import Survey
     from rung.generation.sampling import Piece, Sample
     from rung.inspection.novelty import Novelty
     from rung.text.tokenizers import Tokenizer
@@ -196,7 +197,7 @@ def climb_table(report: dict[str, Any]) -> None:
         f"bits/{unit}",
         "95% interval",
         *own,
-        "numbers",
+        "parameters",
         "train s",
         "steps",
         "epochs",
@@ -278,9 +279,9 @@ def tokens_a_word(measured: Mapping[str, Any]) -> float:
     return (measured["tokens"] - measured["documents"]) / measured["words"]
 
 
-def next_step(run: Path | str, *, writes: bool) -> str:
-    """The command that somebody with a new run would want."""
-    return f"rung {'sample' if writes else 'evaluate'} {run}"
+def next_step(run: Path | str, *, writes: bool, own: bool = False) -> str:
+    """The command that somebody with a new run would want; `own`: its model is in a file of the user's."""
+    return f"rung {'sample' if writes else 'evaluate'} {run}{' --trust' if own else ''}"
 
 
 def tried_table(tried: Sequence[dict[str, Any]]) -> None:
@@ -385,3 +386,18 @@ def show_samples(
         for token, log_prob, top, after in made:
             likeliest = ", ".join(named(*other, after) for other in top)
             sys.stdout.write(f"{named(token, log_prob, after):<16} of {likeliest}\n")
+
+
+def survey(found: Survey) -> None:
+    """What scores the records of a file have, on stdout."""
+    left = f", {found.bad:,} of them bad" if found.bad else ""
+    left += f", {found.empty:,} empty" if found.empty else ""
+    print(
+        f"{found.records:,} records{left}; {found.scored:,} scored\n\nbits per byte that a share of them has at most:"
+    )
+    for share, bits in found.quantiles.items():
+        print(f"{share:>5.0%}  {bits:.3f}")
+    most = max(found.counts)
+    print("\nbits per byte")
+    for low, high, n in zip(found.edges, found.edges[1:], found.counts, strict=False):
+        print(f"{low:6.2f} to {high:6.2f}  {'█' * round(40 * n / most)} {n:,}".rstrip())

@@ -14,8 +14,8 @@ from rung.models.counting.bigram import Bigram, BigramConfig
 from rung.models.counting.ngram import NGram, NGramConfig
 from rung.models.mix import Mix, MixConfig, expectation_maximisation
 from rung.models.networks.neural_bigram import NeuralBigram, NeuralBigramConfig
+from rung.testing import check_model
 from rung.text.stream import TokenStream
-from tests.conformance.check_model import check_model
 
 V, END = 7, 6
 corpora = st.lists(st.lists(st.integers(0, V - 2), max_size=30), min_size=1, max_size=6)

@@ -38,12 +38,12 @@ from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
 from rung.scratch.tape import Tape
 from rung.tasks.language import token_batches
+from rung.testing import check_model
 from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
 from rung.training.optimizers import OPTIMIZERS, add_penalties
 from rung.training.schedules import cosine
 from rung.training.scratch import train_model
-from tests.conformance.check_model import check_model
 
 V, END = 13, 12
 

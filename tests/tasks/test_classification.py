@@ -22,11 +22,11 @@ from rung.errors import UserError
 from rung.models.counting.majority import Majority, MajorityConfig
 from rung.models.networks.bag_of_words import BagOfWords, BagOfWordsConfig
 from rung.tasks.classification import Classification, ExampleBatches
+from rung.testing import check_classifier
 from rung.text.labelled import prepare_labelled
 from rung.text.options import LabelOptions
 from rung.text.stream import LabelledStream, TokenStream
 from rung.text.windows import PADDING
-from tests.conformance.check_classifier import check_classifier
 
 LABELS = ["no", "perhaps", "yes"]
 V, END = 9, 8

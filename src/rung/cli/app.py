@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from rung.tasks.base import Task
 
 HELP = """Train, measure, compare and use small language models on your own text.
+
+Each verb has --help. --trust, with any that opens a run, imports the file of
+a model that is somebody's own; --debug shows where an error arose.
 
 Example: rung climb my.txt
 """
@@ -102,6 +106,8 @@ def app_for(arguments: list[str]) -> App:
     summaries = {
         **{name: summary for rungs in RUNGS.values() for name, (_, summary) in rungs.items()},
         "best": "the lowest loss for the minutes: counts, transformers of some sizes, and their mixture",
+        **(_installed() if arguments[:1] == ["train"] else {}),
+        "./FILE.py:CLASS": "a model of your own (docs/own-model.md)",
     }
     for place, (name, summary) in enumerate(
         summaries.items()
@@ -110,8 +116,11 @@ def app_for(arguments: list[str]) -> App:
             trainer.command(_listed_only, name=name, help=summary, sort_key=place)
         elif name == "best":
             trainer.command(train_best, name=name)
-        else:
-            trainer.command(train_command(name, task_typed(arguments).name), name=name)
+    typed = next(iter(arguments[1:2]), "") if arguments[:1] == ["train"] else ""
+    if typed and not typed.startswith("-") and typed != "best":
+        trainer.command(
+            train_command(typed, task_typed(arguments).name, _typed(arguments, "--preset")), name=typed
+        )
     flowing(*VERBS.values())
     for name, verb in VERBS.items():
         app.command(verb, name=name)
@@ -122,7 +131,7 @@ def app_for(arguments: list[str]) -> App:
         app.command(fill, name="fill")
     else:  # help shows its line without loading it
         app.command(
-            _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found again?"
+            _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found?"
         )
     app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
@@ -168,11 +177,22 @@ def task_typed(arguments: list[str]) -> Task[Any]:
 
 
 def _typed_rungs(arguments: list[str]) -> list[str]:
+    return [name.strip() for name in _typed(arguments, "--rungs").split(",") if name.strip()]
+
+
+def _typed(arguments: list[str], option: str) -> str:
+    """The value of an option, as it stands there."""
     for i, part in enumerate(arguments):
-        if part == "--rungs" or part.startswith("--rungs="):
-            value = part.partition("=")[2] or next(iter(arguments[i + 1 : i + 2]), "")
-            return [name.strip() for name in value.split(",") if name.strip()]
-    return []
+        if part == option or part.startswith(f"{option}="):
+            return part.partition("=")[2] or next(iter(arguments[i + 1 : i + 2]), "")
+    return ""
+
+
+def _installed() -> dict[str, str]:
+    """The rungs that installed packages offer, and the line that help shows."""
+    from rung.models.own import installed
+
+    return {name: f"of an installed package: {entry.value}" for name, entry in installed().items()}
 
 
 def _listed_only() -> None:
@@ -187,6 +207,16 @@ def main(arguments: list[str] | None = None) -> None:
     wait_politely()
     speak_utf8()
     sys.exit(_guarded(arguments, debug))
+
+
+def trust_typed(arguments: list[str]) -> tuple[list[str], bool | str]:
+    """What --trust or --trust=FILE says, and the arguments without it; it goes with every verb that opens a run."""
+    last = arguments.index("--") if "--" in arguments else len(arguments)
+    said = [part for part in arguments[:last] if part == "--trust" or part.startswith("--trust=")]
+    if not said:
+        return arguments, False
+    rest = [part for part in arguments[:last] if part not in said] + arguments[last:]
+    return rest, said[-1].partition("=")[2] or True
 
 
 def speak_utf8() -> None:
@@ -222,15 +252,15 @@ def wait_politely() -> None:
 
 
 def _guarded(arguments: list[str], debug: bool) -> int:
+    arguments, trust = trust_typed(arguments)
+    warnings.showwarning = _tell
     try:
-        if "WORLD_SIZE" in os.environ:  # torchrun's: several processes, one of which does as it is told
-            from rung.training.torchrun import run_as_one
+        if trust:
+            from rung.models.own import trusting
 
-            result = run_as_one(lambda: _obey(arguments))
-        else:
-            result = _obey(arguments)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+            with trusting(trust):
+                return _result(arguments)
+        return _result(arguments)
     except (UserError, CycloptsError) as error:
         if debug:
             traceback.print_exc()
@@ -254,7 +284,35 @@ def _guarded(arguments: list[str], debug: bool) -> int:
             return _fault(f"cannot write: {error.strerror}; make room, or write elsewhere", 2)
         if isinstance(error, OSError) and error.errno in NO_ENTRY and error.filename is not None:
             return _fault(f"{error.filename}: {error.strerror}; name another, or mend its permissions", 2)
+        from rung.models.own import place_of
+
+        if (place := place_of(error)) is not None:
+            return _fault(f"{place}: {type(error).__name__}: {error} (--debug shows how it came to it)", 2)
         return _fault(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _result(arguments: list[str]) -> int:
+    if "WORLD_SIZE" in os.environ:  # torchrun's: several processes, one of which does as it is told
+        from rung.training.torchrun import run_as_one
+
+        result = run_as_one(lambda: _obey(arguments))
+    else:
+        result = _obey(arguments)
+    sys.stdout.flush()
+    return result if isinstance(result, int) else 0
+
+
+_told: set[str] = set()
+_show_warning = warnings.showwarning
+
+
+def _tell(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
+    """Ours in one line on stderr, once; others' as Python has it."""
+    if not category.__module__.startswith("rung."):
+        _show_warning(message, category, *where, **how)
+    elif str(message) not in _told:
+        _told.add(str(message))
+        print(f"rung: {message}", file=sys.stderr)
 
 
 def _obey(arguments: list[str]) -> Any:

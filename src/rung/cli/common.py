@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -80,6 +80,10 @@ OPTIMISER = (
 )
 
 
+_kinds: dict[type, dict[str, Any]] = {}
+"""The annotations that configurations have in their files."""
+
+
 def flowing(*documented: Any) -> None:
     """Join the lines of each paragraph, and of each argument, of docstrings: help breaks them to fit the terminal."""
     for one in documented:
@@ -94,8 +98,11 @@ def flowing(*documented: Any) -> None:
         one.__doc__ = "\n".join(lines)
 
 
-def flatten(function: Callable[..., Any], **classes: type) -> None:
-    """Make each named parameter a configuration whose fields are flags of their own, under a heading of their own."""
+def flatten(function: Callable[..., Any], shown: Mapping[str, str] | None = None, **classes: type) -> None:
+    """Make each named parameter a configuration whose fields are flags of their own, under a heading of their own.
+
+    `shown` are the defaults, in words, that help is to tell of fields that are left open.
+    """
     flowing(function, *classes.values())
     for parameter, cls in classes.items():
         # A configuration without fields would be a flag itself.
@@ -103,13 +110,31 @@ def flatten(function: Callable[..., Any], **classes: type) -> None:
             Parameter(name="*", group=HEADINGS[TITLES[parameter]]) if fields(cls) else Parameter(parse=False)
         )
         function.__annotations__[parameter] = Annotated[cls, how]
-        if parameter == "training":
-            for name, kind in list(cls.__annotations__.items()):
-                title = "Budget" if name in BUDGET else "Optimiser" if name in OPTIMISER else None
-                if title is not None and isinstance(kind, str):
-                    cls.__annotations__[name] = Annotated[kind, Parameter(group=HEADINGS[title])]
+        kinds = _kinds.setdefault(cls, dict(cls.__annotations__))
+        for field in fields(cls):
+            title = "Budget" if field.name in BUDGET else "Optimiser" if field.name in OPTIMISER else None
+            told: dict[str, Any] = {"group": HEADINGS[title]} if parameter == "training" and title else {}
+            if shown and field.name in shown:
+                told["show_default"] = lambda _, text=shown[field.name]: text
+            if field.name in kinds:
+                kind = kinds[field.name]
+                cls.__annotations__[field.name] = Annotated[kind, Parameter(**told)] if told else kind
     defaults = {name: cls() for name, cls in classes.items()}
     function.__kwdefaults__ = (function.__kwdefaults__ or {}) | defaults
+
+
+def defaults_in_words(model_class: Any, preset: str | None) -> dict[str, str]:
+    """What is done, in words, where settings are left open."""
+    from rung.training.config import DEFAULT_STEPS
+
+    words = {name: f"{value:g}" for name, value in getattr(model_class, "training_defaults", {}).items()}
+    if words:
+        words["steps"] = f"{words.get('steps', DEFAULT_STEPS)} if no budget is given"
+        if model_class.batch_tokens is not None:
+            words["batch_size"] += ", more where documents are short"
+    if hasattr(model_class.config_class, "defaults_of"):
+        words |= model_class.config_class.defaults_of(preset)
+    return words
 
 
 def settings_of(*configs: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from rung.errors import UserError
 
 
 def count(run: Path, text: Text, *, places: int = 5, json: bool = False) -> int:
-    """How often, and where, a string occurs in the text a run was trained on. Exact, whatever the tokeniser.
+    """How often, and where, a string occurs in the training text.
+
+    Exact, whatever the tokeniser.
 
     The first question of a run makes an index beside its data (half a second a megabyte); later ones take milliseconds.
 
@@ -42,7 +44,9 @@ def count(run: Path, text: Text, *, places: int = 5, json: bool = False) -> int:
 
 
 def trace(run: Path, file: Text, *, min: int | None = None, json: bool = False) -> int:
-    """Mark each part of a text with the longest training passage it repeats: was this written or copied?
+    """Was this written or copied? What a text repeats of training.
+
+    Each part is marked with the longest training passage that it repeats.
 
     Example: rung trace runs/ngram generated.txt --min 40
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from rung.errors import UserError
 
 
 def evaluate(run: Path, data: Dashed = None, *, split: str = "test", options: Any, json: bool = False) -> int:
-    """Measure a run in bits: on the test split of its own data, or on all of DATA.
+    """Measure a run in bits, on its test split or on all of DATA.
 
-    A document longer than a finite context is scored with the window policy that the rung's help states; each
-    document starts afresh.
+    Each document starts afresh. A gpt reads one that is longer than its context in windows that overlap by half, mlp
+    and wavenet see the last tokens before each place, the other rungs all of them.
 
     Example: rung evaluate runs/gpt other.txt
 
@@ -46,10 +47,14 @@ def score(
     field: str | None = None,
     out: Path | None = None,
     keep: Dashed = None,
+    worst: int | None = None,
+    survey: bool = False,
+    json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Score a file record by record: one JSON object each, log P(text and its closing mark) in nats.
+    """How likely is each record of a file? Keep those that are.
 
+    One JSON object each: log P(text and its closing mark) in nats.
     A record is a line of plain text, an object of .jsonl or .json, a row of .csv, .tsv or .parquet, each (but Parquet)
     also as .gz or .zst. Reads and writes as it goes, in order and in constant memory. A text that is empty holds no
     tokens and adds nothing. A bad record (no UTF-8, no JSON, no text) gives an object with "error" and is counted.
@@ -62,9 +67,14 @@ def score(
         text: score this text instead, and show the log-probability of every token.
         field: which JSON field or column holds the text; by default text.
         out: write here instead of to standard output, when all is done: .jsonl, perhaps .gz or .zst, holds whole
-            records with their scores added; .txt, with --keep, the lines of plain text that are kept.
+            records with their scores added, .csv and .tsv rows of such tables with four columns more; .txt, with
+            --keep, the lines of plain text that are kept.
         keep: keep only what this holds for, over log_prob, tokens, bytes and bits_per_byte: numbers, + - * /,
-            comparisons, and, or, not, parentheses.
+            comparisons, and, or, not, parentheses; or by rank: "top 10%", "top 500", "bottom 1%", in bits per byte.
+            What is kept comes out whole: the record, or the line and its number.
+        worst: give so many records only, those with the most bits per byte, the worst first.
+        survey: choose no record; score a sample of them and show what bits per byte they have.
+        json: print a survey as one JSON object. (Scores are JSON lines in any case.)
         quiet: show no progress.
     """
     from rung.runs import load_language_model
@@ -72,7 +82,10 @@ def score(
     if text is not None:
         from rung.evaluation.token_scores import score_text
 
-        for flag, value in (("FILE", file), ("--field", field), ("--out", out), ("--keep", keep)):
+        for flag, value in (
+            *(("FILE", file), ("--field", field), ("--out", out), ("--keep", keep), ("--worst", worst)),
+            ("--survey", survey or None),
+        ):
             if value is not None:
                 raise UserError(f"{flag} does not go with --text, which is one text by itself")
         show_json(score_text(load_language_model(run), text))
@@ -81,9 +94,14 @@ def score(
         raise UserError('name a file, - for standard input, or one text: rung score RUN --text "..."')
     no_option(file)
     from rung import terminal
+
+    if survey:
+        return _show_survey(run, file, field, (keep, out, worst), json, quiet)
+    if json:
+        raise UserError("--json goes with --survey; scores are JSON lines in any case")
     from rung.evaluation.filter import Scoring
 
-    scoring = Scoring(load_language_model(run), file, field=field, keep=keep, out=out)
+    scoring = Scoring(load_language_model(run), file, field=field, keep=keep, worst=worst, out=out)
     shown = out is None and sys.stdout.isatty()
     records, kept, n_bad = 0, 0, 0
     places: list[str] = []
@@ -99,6 +117,8 @@ def score(
             n_bad += len(part.errors)
             places = (places + part.errors)[:3]
             progress.update(part.position, records)
+    if not quiet and (note := scoring.training_rows.note()) is not None:
+        print(f"rung: {note}", file=sys.stderr)
     if keep is not None and not quiet:
         print(f"rung: kept {kept:,} of {records:,} records", file=sys.stderr)
     if n_bad:
@@ -106,4 +126,30 @@ def score(
         print(
             f"rung: {n_bad:,} of {records:,} records not scored: {'; '.join(places)}{more}", file=sys.stderr
         )
+    return 0
+
+
+def _show_survey(
+    run: Path, file: str, field: str | None, others: tuple[object, ...], json: bool, quiet: bool
+) -> int:
+    from rung import terminal
+    from rung.evaluation.survey import survey
+    from rung.runs import load_language_model
+
+    if any(value is not None for value in others):
+        raise UserError("--survey chooses nothing: leave out --keep, --worst and --out, or --survey")
+    with terminal.FileProgress(file, None, quiet=quiet) as progress:
+        found = survey(load_language_model(run), file, field, watch=progress.update)
+    if found.note is not None and not quiet and not json:
+        print(f"rung: {found.note}", file=sys.stderr)
+    if json:
+        show_json(
+            {**asdict(found), "quantiles": {f"{share:g}": bits for share, bits in found.quantiles.items()}}
+        )
+        return 0
+    terminal.survey(found)
+    tenth = found.quantiles[0.1]
+    print(
+        f'\nnext: --keep "bits_per_byte <= {tenth:.4g}" keeps about a tenth; exactly a tenth: --keep "top 10%"'
+    )
     return 0

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from rung.cli.common import Text, flatten, no_option, settings_of, show_json, stopped
+from rung.cli.common import Text, defaults_in_words, flatten, no_option, settings_of, show_json, stopped
 from rung.cli.learning_rate import show_learning_rate
 from rung.errors import UserError
 from rung.interrupts import interruptible
-from rung.models import RUNGS, rung_class, rungs_by_task
+from rung.models import RUNGS, is_file, rung_class, rungs_by_task
 
 if TYPE_CHECKING:
     from rung.events import Event
@@ -32,16 +32,17 @@ def climb(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Train the ladder's rungs on the same data, compare them, say what each step up buys.
+    """Train several rungs on one text and compare them.
 
-    The runs and the report go to OUT, by default runs/climb; SEED is of the bootstrap too.
+    All get the same data and budget, without one a minute each; what each step up buys is said. The runs and the
+    report go to OUT, by default runs/climb; SEED is of the bootstrap too.
 
     Example: rung climb my.txt --minutes 2
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
-        rungs: which rungs, comma-separated; by default bigram,ngram,infinigram,neural-bigram,gpt,mix;
-            with --label: majority,bag-of-words.
+        rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
+            bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label: majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """
@@ -72,10 +73,11 @@ def climb(
     else:
         terminal.climb_table(report)
         best = next(row for row in report["rungs"] if row["name"] == report["best"])
+        own = any(map(is_file, names))
         print(f"\n{headline(report)}")
         print(f"best: {best['name']}, {bits_of(best):.3f} bits per {unit_of(best)}")
         print(f"report: {run.out / 'report.html'}")
-        print(f"next: {terminal.next_step(best['run'], writes=best['sample'] is not None)}")
+        print(f"next: {terminal.next_step(best['run'], writes=best['sample'] is not None, own=own)}")
     return (
         stopped(f"; the report holds what was finished. Runs can be resumed, see {run.out}") if stop() else 0
     )
@@ -93,7 +95,9 @@ def train(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Train one rung: rung train RUNG DATA. Each rung has its own settings: rung train RUNG --help.
+    """Train one rung: rung train RUNG DATA.
+
+    Each rung has its own settings: rung train RUNG --help.
 
     Example: rung train ngram my.txt --order 6
 
@@ -197,7 +201,7 @@ def recipes(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Published numbers beside ours: all recipes, and what their runs reached.
+    """Published numbers beside those that our runs reached.
 
     Example: rung recipes --train --minutes 20 --markdown recipes.md
 
@@ -251,16 +255,27 @@ def recipes(
     return 0
 
 
-def train_command(name: str, task: str) -> Callable[..., int]:
-    """The typed function behind `rung train NAME`; its flags are the fields of what an experiment is made of."""
+def train_command(name: str, task: str, preset: str | None = None) -> Callable[..., int]:
+    """The typed function behind `rung train NAME`; its flags are the fields of what an experiment is made of.
+
+    Help tells the defaults of `preset`, where the rung has presets.
+    """
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
-    from rung.training.experiment import Experiment, RunOptions
+    from rung.training.experiment import Experiment, RunOptions, check_names
     from rung.training.parents import StartOptions
     from rung.training.trainers import trainer_of
 
-    model_class = rung_class(name, task)
+    rung, model_class = name, rung_class(name, task)
+    name = model_class.rung
+    check_names(model_class, task_of(task).options_class)
     by_gradient = trainer_of(model_class).by_gradient
+    # A class of the user's own says what it is in its docstring's first line.
+    summary = (
+        (RUNGS[task][name][1] if rung in RUNGS[task] else (model_class.__doc__ or name))
+        .strip()
+        .splitlines()[0]
+    )
 
     def command(
         data: Text,
@@ -280,7 +295,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
 
         how = training if by_gradient else TrainingConfig()
         place = run.folder(f"{name}-lr" if find_lr else name)
-        experiment = Experiment(name, data, task, config, how, options, replace(run, out=place), start)
+        experiment = Experiment(rung, data, task, config, how, options, replace(run, out=place), start)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
             progress.phase(f"reading and tokenising {data}")
 
@@ -295,10 +310,9 @@ def train_command(name: str, task: str) -> Callable[..., int]:
             show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
         )
 
-    summary = RUNGS[task][name][1]
-    command.__doc__ = f"""{summary[0].upper() + summary[1:]}.
+    command.__doc__ = f"""{summary[:1].upper()}{summary[1:].rstrip(".")}.
 
-    Example: rung train {name} {task_of(task).example}
+    Example: rung train {rung} {task_of(task).example}
 
     Args:
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
@@ -310,6 +324,7 @@ def train_command(name: str, task: str) -> Callable[..., int]:
     command.__annotations__["find_lr"] = Annotated[bool, Parameter(show=by_gradient)]
     flatten(
         command,
+        defaults_in_words(model_class, preset),
         config=model_class.config_class,
         training=TrainingConfig if by_gradient else Budget,
         options=task_of(task).options_class,
@@ -330,7 +345,7 @@ def train_best(
 ) -> int:
     """The lowest loss for the minutes: count, try transformers of some sizes, train the best of them, mix.
 
-    The parts lie in OUT/parts, each a run of its own.
+    Without a budget it takes 10 minutes. The parts lie in OUT/parts, each a run of its own.
 
     Example: rung train best my.txt --minutes 10
 
@@ -358,8 +373,10 @@ def show_run(run: Run, json: bool) -> int:
     from rung.training.parents import in_words
 
     if run.recipe["status"] != "finished":
+        own = " --trust" if run.model_class.code is not None else ""
         return stopped(
-            f"; a checkpoint is saved, go on with: rung train --resume {run.folder} (or close it as it is: --finish)"
+            f"; a checkpoint is saved, go on with: rung train --resume {run.folder}{own} "
+            "(or close it as it is: --finish)"
         )
     result = run.recipe["result"]
     if json:
@@ -378,7 +395,7 @@ def show_run(run: Run, json: bool) -> int:
     usable = run.model.has_probabilities
     more = "" if run.task.writes or "test" in run.recipe["data"]["parts"] else " DATA"
     print(
-        f"next: {terminal.next_step(run.folder, writes=run.task.writes)}{more}"
+        f"next: {terminal.next_step(run.folder, writes=run.task.writes, own=run.model_class.code is not None)}{more}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
     )

@@ -22,7 +22,7 @@ from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
 from rung.measure import bits_of
-from rung.models import RUNGS, rung_class
+from rung.models import RUNGS, rung_class, short_name
 from rung.models.mix import Mix, MixConfig
 from rung.run_folders import DATA, REPORT, Place, new_run
 from rung.runs import Run, load, versions
@@ -30,7 +30,7 @@ from rung.tasks.base import Dataset, Pieces, Task
 from rung.text.facts import notes, summary
 from rung.training import restarts
 from rung.training.config import TrainingConfig
-from rung.training.experiment import RunOptions, inputs_of
+from rung.training.experiment import RunOptions, check_names, inputs_of
 from rung.training.session import check_seed
 from rung.training.trainers import Sampler
 
@@ -71,7 +71,7 @@ def climb(
     """
     _check_rungs(rungs, task)
     check_seed(run.seed)
-    parts = tuple(RUNGS[task.name])
+    parts = tuple(dict.fromkeys([*RUNGS[task.name], *map(short_name, rungs)]))
     with new_run(folder, force=run.force, inputs=inputs_of(data, options), parts=parts) as place:
         corpus = task.prepare(data, place / DATA, options)
         return _climb(corpus, place, task, rungs, options, training, run, sample, on_event, stop, command)
@@ -104,11 +104,12 @@ def _climb(
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
     trained_alone = [name for name in rungs if name != "mix"]
-    for name in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
-        part = place.part(name, replaces=name == trained_alone[-1])
+    for rung in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
+        name = short_name(rung)
+        part = place.part(name, replaces=rung == trained_alone[-1])
         recorder = _Recorder()
         for event in restarts.start(
-            name,
+            rung,
             task.open(place / DATA).link(part / DATA),
             part,
             task=task.name,
@@ -137,7 +138,8 @@ def _climb(
             break
     if not rows:
         raise Stopped(
-            f"stopped before any rung was finished; go on with 'rung train --resume {place.folder / rungs[0]}'"
+            "stopped before any rung was finished; go on with 'rung train --resume "
+            f"{place.folder / short_name(rungs[0])}'"
         )
     best = min(rows, key=bits_of)
     report = {
@@ -158,10 +160,11 @@ def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:
     """Raises UserError for rungs that can't be climbed together."""
     if not rungs:
         raise UserError(f"--rungs is empty: name some of {', '.join(RUNGS[task.name])}")
-    if repeated := sorted({name for name in rungs if rungs.count(name) > 1}):
-        raise UserError(f"--rungs names {repeated[0]!r} twice")
     for name in rungs:
-        rung_class(name, task.name)
+        check_names(rung_class(name, task.name), task.options_class)
+    names = [short_name(name) for name in rungs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--rungs names {repeated[0]!r} twice")
     if "mix" in rungs and len(rungs) < 3:
         raise UserError("mix needs two other rungs or more to mix: name them in --rungs too")
 

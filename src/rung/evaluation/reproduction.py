@@ -25,7 +25,7 @@ class Reproduction:
         ours: the finished run's loss; None when there is no finished run.
         steps: optimiser steps taken; None for what counts.
         seconds: training time, evaluations included.
-        parameters: numbers in the model.
+        parameters: of the model.
         reached: seconds of training after which an evaluation first stood at or below the published number.
     """
 

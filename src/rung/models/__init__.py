@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rung.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from rung.models.base import Model
 
 Rungs = dict[str, tuple[str, str]]
 
@@ -52,12 +57,13 @@ RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "classification": CLASSIFICATIO
 
 
 def tasks_with(rung: str) -> list[str]:
-    """The tasks that have a rung of this name. Raises UserError for a name that none has."""
+    """The tasks that have a rung of this name, or `PATH.py:CLASS`. Raises UserError for what names none."""
     found = [task for task, rungs in RUNGS.items() if rung in rungs]
-    if not found:
-        names = [name for rungs in RUNGS.values() for name in rungs]
-        raise UserError(f"there is no rung {rung!r}{nearest(rung, names)} ({rungs_by_task()})")
-    return found
+    if found:
+        return found
+    from rung.models import own
+
+    return [own.task_of_class(_own_class(rung))]
 
 
 def rungs_by_task() -> str:
@@ -66,10 +72,60 @@ def rungs_by_task() -> str:
 
 
 def rung_class(name: str, task: str = "language") -> Any:
-    """The class of a task's rung; its file is imported only now. Raises UserError for a name that is none."""
+    """The class of a task's rung; its file is imported only now. Raises UserError for a name that is none.
+
+    Args:
+        name: of a rung of ours, of one that an installed package offers, or a class in a file, `PATH.py:CLASS`.
+        task: what is predicted.
+    """
     if task not in RUNGS:
         raise UserError(f"there is no task {task!r}{nearest(task, RUNGS)} (tasks: {', '.join(RUNGS)})")
     if task not in tasks_with(name):
         raise UserError(f"{task} has no rung {name!r} (rungs: {', '.join(RUNGS[task])})")
+    if name not in RUNGS[task]:
+        return _own_class(name)
     module, _, attribute = RUNGS[task][name][0].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def class_described(described: Mapping[str, Any], task: str = "language", of: str = "this model") -> Any:
+    """The class of what a model says of itself (`Model.describe`), `of` what is opened.
+
+    Raises UserError when it lies in a file that is not trusted (`rung.models.own`).
+    """
+    if "code" in described:
+        from rung.models import own
+
+        return own.class_of(described["code"], of)
+    return rung_class(described["rung"], task)
+
+
+def short_name(rung: str) -> str:
+    """What a rung is called in tables and folders: its name, also of one that is a class in a file."""
+    return _own_class(rung).rung if is_file(rung) else rung
+
+
+def is_file(rung: str) -> bool:
+    """Whether a rung is named as one in a file is: `PATH.py` or `PATH.py:CLASS`."""
+    return re.fullmatch(r".+\.py(:\w*)?", rung) is not None
+
+
+def _own_class(rung: str) -> type[Model]:
+    """The class of a rung that is none of ours."""
+    from rung.models import own
+
+    names = [name for rungs in RUNGS.values() for name in rungs]
+    if is_file(rung):
+        found = own.class_in(rung)
+        if found.rung in (*names, "best"):
+            raise UserError(
+                f"{rung}: a rung of the name {found.rung} is there already; give it another: rung = 'NAME'"
+            )
+        return found
+    offered = own.installed()
+    if rung in offered:
+        return own.installed_class(offered[rung])
+    raise UserError(
+        f"there is no rung {rung!r}{nearest(rung, [*names, *offered])} ({rungs_by_task()}; one of your own: "
+        "./FILE.py:CLASS)"
+    )

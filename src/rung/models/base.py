@@ -46,6 +46,7 @@ class Model(ABC):
         config_class: the frozen dataclass of its hyperparameters.
         trained_by: the kind of training it takes, a key of `rung.training.trainers.TRAINERS`.
         distributed: whether several processes train one together.
+        code: of a class in a user's own file (`rung.models.own`): the file, the class in it, the file's SHA-256.
         config: the frozen dataclass the model was built from.
         vocab_size: V, the number of ids, the mark included.
         end: the id of the document mark.
@@ -55,6 +56,7 @@ class Model(ABC):
     config_class: ClassVar[type]
     trained_by: ClassVar[str]
     distributed: ClassVar[bool] = False
+    code: ClassVar[dict[str, str] | None] = None
 
     def __init__(self, config: DataclassInstance, vocab_size: int, end: int) -> None:
         self.config = config
@@ -82,7 +84,12 @@ class Model(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What `run.json` says of the model."""
-        return {"rung": self.rung, **self.shape, "config": asdict(self.config)}
+        return {**self.identity(), **self.shape, "config": asdict(self.config)}
+
+    @classmethod
+    def identity(cls) -> dict[str, Any]:
+        """By what `run.json` finds the class again."""
+        return {"rung": cls.rung} if cls.code is None else {"rung": cls.rung, "code": cls.code}
 
     def check_tokens(self, tokens: Any) -> np.ndarray:
         """`tokens` as int64. Raises UserError when an id is outside 0..V-1 or is not an integer."""

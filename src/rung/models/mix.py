@@ -157,12 +157,12 @@ class Mix(LanguageModel):
     def from_tensors(
         cls, config: MixConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
     ) -> Self:
-        from rung.models import rung_class
+        from rung.models import class_described
 
         parts = []
         for i, described in enumerate(json.loads(tensors["parts"].tobytes())):
             own = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
-            part = rung_class(described["rung"])
+            part = class_described(described, of="a part of the mixture")
             part_config = from_json(part.config_class, described["config"])
             parts.append(part.from_tensors(part_config, vocab_size, end, own))
         weights = np.array(tensors["weights"])

@@ -231,7 +231,8 @@ class LanguageModeling(Task[Corpus]):
         documents = f"{counts['documents']:,} document{'' if counts['documents'] == 1 else 's'}"
         return (
             f"{counts['tokens']:,} tokens, {counts['bytes']:,} bytes, {documents}. Every token counts, and so does "
-            "every mark that ends a document. A long document is scored with full context: the window slides."
+            "every mark that ends a document. A gpt reads a document "
+            "longer than its context in windows that overlap by half; the other rungs see all that they can."
         )
 
     def pieces(self, dataset: Corpus, split: str) -> Pieces:

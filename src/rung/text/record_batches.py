@@ -65,12 +65,16 @@ class RecordBatch:
     rows: each as one JSON object, or "" where there is none to be had; None for lines of plain text.
     errors: what is wrong, and where, for each bad one, by its place in the batch.
     fields: the names of its fields, for each that has a reserved one among them, by its place in the batch.
+    first: the number of the first, where they are lines of plain text.
+    cells: of a table's rows, where they are wanted whole; [] for a row that is none.
     """
 
     texts: list[str] = field(default_factory=list)
     rows: list[str] | None = None
     errors: dict[int, str] = field(default_factory=dict)
     fields: dict[int, frozenset[str]] = field(default_factory=dict)
+    first: int = 1
+    cells: list[list[str]] = field(default_factory=list)
 
 
 class Records:
@@ -79,7 +83,11 @@ class Records:
     Attributes:
         file: where they are; when its format is text, they are lines.
         size: its bytes, compressed as they are; None for a pipe.
+        header, delimiter: of a table of .csv or .tsv, once it is being read.
     """
+
+    header: list[str]
+    delimiter: str
 
     def __init__(self, file: File, field: str | None, whole: bool, reserved: frozenset[str]) -> None:
         self.file = file
@@ -125,7 +133,7 @@ class Records:
         number = 1
         for lines, errors in self._decoded(n_bytes):
             errors = {i: f"{self.file.name}:{number + i}: {why}" for i, why in errors.items()}
-            yield RecordBatch(lines, errors=errors)
+            yield RecordBatch(lines, errors=errors, first=number)
             number += len(lines)
 
     def _objects(self, n_bytes: int) -> Iterator[RecordBatch]:
@@ -165,6 +173,7 @@ class Records:
             table = Table(self.file.name, self.file.format, text)
             if is_broken("".join(table.header)):
                 refuse_encoding(self.file.name, "its header")
+            self.header, self.delimiter = table.header, table.delimiter
             name = self._column(table.header)
             for column in table.header if self._whole else ():
                 refuse_doubled(self.file.name, table.header, column)
@@ -175,6 +184,8 @@ class Records:
                     why = "not UTF-8"
                 row = dict(zip(table.header, cells, strict=True)) if why is None else None
                 self._add(batch, row, self._as_json(row), name, f"{self.file.name}:{line}", why)
+                if self._whole:
+                    batch.cells.append(cells if row is not None else [])
                 weight += len(joined)
                 if weight >= n_bytes:
                     yield batch

@@ -35,6 +35,7 @@ class Table:
 
     Attributes:
         header: the names of the columns.
+        delimiter: what stands between cells.
     """
 
     def __init__(self, name: str, format: str, text: io.TextIOBase) -> None:
@@ -44,7 +45,7 @@ class Table:
         lines = iter(lambda: text.readlines(_LINES), [])
         first = next(lines, [])
         head = next((line for line in first if line.strip("\r\n")), "")
-        self._delimiter = "\t" if format == "tsv" else _delimiter(name, head)
+        self.delimiter = "\t" if format == "tsv" else _delimiter(name, head)
         self._blocks = chain([first], lines)
         self._rows = self._of_lines() if format == "tsv" else self._of_quotes()
         line, self.header, why = next(self._rows, (0, [], None))
@@ -61,8 +62,8 @@ class Table:
         columns = "1 column" if n_cells == 1 else f"{n_cells} columns"
         advice = (
             "a row is a line, its cells parted by tabs"
-            if self._delimiter == "\t"
-            else f"put a text that holds {self._delimiter!r} or a line end in double quotes"
+            if self.delimiter == "\t"
+            else f"put a text that holds {self.delimiter!r} or a line end in double quotes"
         )
         return f"{columns}, but the header has {n}; {advice}"
 
@@ -103,7 +104,7 @@ class Table:
                 kept.append(block)
                 yield block
 
-        reader = csv.reader(chain.from_iterable(lines()), delimiter=self._delimiter, strict=True)
+        reader = csv.reader(chain.from_iterable(lines()), delimiter=self.delimiter, strict=True)
         while True:
             begin = offset + reader.line_num
             try:
@@ -120,7 +121,7 @@ class Table:
                     kept = [[line for block in kept for line in block][begin + 1 - before :]]
                     before = offset = begin + 1
                     reader = csv.reader(
-                        chain(kept[0], chain.from_iterable(lines())), delimiter=self._delimiter, strict=True
+                        chain(kept[0], chain.from_iterable(lines())), delimiter=self.delimiter, strict=True
                     )
 
 

@@ -29,11 +29,11 @@ class TrainingConfig:
     """Settings of gradient training; counting rungs have no use for them. None = the rung's own choice.
 
     Attributes:
-        steps: budget in optimiser steps. Without any budget: 2,000.
+        steps: budget in optimiser steps.
         tokens: budget in training tokens.
         minutes: budget in minutes of wall time, evaluations included. Several budgets: the first spent ends it.
         batch_size: rows in a batch, of all processes together.
-        window: most tokens in a row; by default the model's context.
+        window: most tokens in a row; by default the context of a gpt, 64 for the others.
         accumulate: batches whose gradients are summed, weighted by their tokens, before a step.
         lr: peak learning rate; by default the rung's, 100 times that for sgd, 10 times for momentum and nesterov.
         optimizer: sgd, momentum, nesterov, adam, adamw, or muon (hidden matrices, with adamw for the rest).

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from rung.errors import UserError, nearest
-from rung.models import rung_class
+from rung.models import rung_class, short_name
 from rung.numbers import numbers_checked
 from rung.run_folders import free_folder
 from rung.tasks import task_from, task_of
 from rung.training.config import TrainingConfig, setting_names
 from rung.training.parents import StartOptions
 from rung.training.trainers import check_settings
+
+OTHER_FLAGS = ("data", "task", "find_lr", "json", "quiet", "help", "trust", "debug")
+"""What is typed after `rung train RUNG` and is of no configuration."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Experiment:
         return rung_class(self.rung, self.task)
 
     @property
+    def name(self) -> str:
+        """What the rung is called in tables and folders."""
+        return short_name(self.rung)
+
+    @property
     def inputs(self) -> tuple[str | Path, ...]:
         """What it is made from; its folder must not hold any of it."""
         parent = () if self.start.from_ is None else (self.start.from_,)
@@ -90,6 +98,7 @@ class Experiment:
         task = settings.pop("task", None) or task_from([rung], settings)
         model_class = rung_class(rung, task)
         options_class = task_of(task).options_class
+        check_names(model_class, options_class)
         config, training, options, run, start = split_settings(
             settings, model_class.config_class, TrainingConfig, options_class, RunOptions, StartOptions
         )
@@ -110,6 +119,16 @@ def inputs_of(data: str | Path, options: Any) -> tuple[str | Path, ...]:
     """The sources that are read: the data, and the held-out texts that a task's options name."""
     named = (getattr(options, name, None) for name in ("val", "test"))
     return (data, *(source for source in named if source is not None))
+
+
+def check_names(model_class: Any, options_class: type) -> None:
+    """Raise UserError when a rung of the user's own has a setting called as one of the training's is."""
+    taken = [name for config in (TrainingConfig, options_class, RunOptions) for name in setting_names(config)]
+    for name in setting_names(model_class.config_class):
+        if name in (*taken, *OTHER_FLAGS):
+            raise UserError(
+                f"{model_class.__name__} has a setting {name!r}, as training has: call it something else"
+            )
 
 
 def split_settings(settings: Mapping[str, Any], *configs: type) -> list[dict[str, Any]]:

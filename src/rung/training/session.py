@@ -84,7 +84,7 @@ def describe(
         training = training if training is not None else TrainingConfig()
         config, training, message = trainer.resolve(model_class, predicted, dataset, config, training, device)
         recipe["training"] = asdict(training)
-    recipe["model"] = {"rung": rung, **predicted.shape(dataset), "config": asdict(config)}
+    recipe["model"] = {**model_class.identity(), **predicted.shape(dataset), "config": asdict(config)}
     return recipe, message
 
 
@@ -160,7 +160,7 @@ def follow(
 ) -> None:
     """Train along with the first process, which has called for it: the same steps, nothing said or written."""
     place = Place(Path(folder), within)
-    run = Run(place.folder, recipe)
+    run = Run(place.folder, recipe, trust=True)  # as the first process does
     job = Job(run, place, run.task.open(Path(data)), stop=stop, resume=resume, finish=finish, group=group)
     for _ in trainer_of(run.model_class).train(job):
         pass

@@ -87,7 +87,7 @@ def _follow(group: ProcessGroup) -> int:
                 return arguments["code"]
             group.connect()
             if do == "measure":
-                run = load(arguments["folder"])
+                run = load(arguments["folder"], trust=True)  # as the first process does
                 run.task.measure(run.model, run.corpus, arguments["split"], group)
             else:
                 follow(group, stop=stop, **arguments)

@@ -16,8 +16,8 @@ from rung.events import Note
 from rung.models.base import fitted
 from rung.models.counting.add_k import K_GRID
 from rung.models.counting.bigram import Bigram, BigramConfig
+from rung.testing import check_model
 from rung.text.stream import TokenStream
-from tests.conformance.check_model import check_model
 from tests.models import cows
 from tests.models.corpora import Corpus, corpora
 

@@ -16,9 +16,9 @@ from rung.models.base import fitted
 from rung.models.counting.infinigram import InfiniGram, InfiniGramConfig, hold_out, learn_weights
 from rung.models.counting.infinigram_scan import COUNT_BINS, DISTINCT_BINS, UNUSED, count_next_tokens
 from rung.models.counting.ngram import NGram, NGramConfig
+from rung.testing import language_model as contract
 from rung.text.stream import TokenStream
 from tests import text_made
-from tests.conformance import check_model as contract
 from tests.models.corpora import Corpus, corpora
 
 TIMES_FROM = [1, 2, 3, 4, 5, 6, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]

@@ -17,9 +17,9 @@ from rung import api
 from rung.errors import UserError
 from rung.models.networks import network
 from rung.models.networks.mlp import MLP, BatchNorm, MLPConfig
+from rung.testing import check_model
 from rung.text.stream import TokenStream
 from rung.text.windows import WindowBatches
-from tests.conformance.check_model import check_model
 from tests.models.random_weights import randomize
 from tests.text_made import sentences
 

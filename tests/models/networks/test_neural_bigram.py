@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rung.errors import UserError
 from rung.models.networks.neural_bigram import NeuralBigram, NeuralBigramConfig
-from tests.conformance.check_model import check_model
+from rung.testing import check_model
 
 
 @given(vocab_size=st.integers(1, 40), seed=st.integers(0, 1000))

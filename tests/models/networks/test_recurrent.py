@@ -17,9 +17,9 @@ from rung import api
 from rung.errors import UserError
 from rung.models.networks import recurrent
 from rung.models.networks.recurrent import GRU, LSTM, RNN, Recurrent, RecurrentConfig
+from rung.testing import check_model
 from rung.text.stream import TokenStream
 from rung.text.windows import ContiguousBatches
-from tests.conformance.check_model import check_model
 from tests.models.random_weights import randomize
 from tests.text_made import sentences
 

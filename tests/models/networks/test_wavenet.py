@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rung import api
 from rung.errors import UserError
 from rung.models.networks.wavenet import WaveNet, WaveNetConfig
-from tests.conformance.check_model import check_model
+from rung.testing import check_model
 from tests.models.random_weights import randomize
 
 V, END = 11, 10

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rung.errors import UserError
 from rung.models.transformer.decoder import GPT, GPTConfig
-from tests.conformance.check_model import check_model
+from rung.testing import check_model
 from tests.models.networks.test_network import END, V, random_gpt
 
 

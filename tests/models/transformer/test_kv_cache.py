@@ -24,8 +24,8 @@ from rung.models.transformer.decoder import GPT
 from rung.models.transformer.hashed_ngrams import HashedNgrams
 from rung.models.transformer.inference import kernels, lean
 from rung.models.transformer.inference.kernels import ngram_row_ids
+from rung.testing import check_model
 from rung.text.stream import TokenStream
-from tests.conformance.check_model import check_model
 
 V, END = 11, 10
 COUNTED = ((Bigram, BigramConfig()), (NGram, NGramConfig(3)), (InfiniGram, InfiniGramConfig(3)))

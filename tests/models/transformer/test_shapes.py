@@ -22,7 +22,7 @@ from rung.models.transformer.feed_forward import FeedForward, SwiGLU, squared_re
 from rung.models.transformer.norms import rms_norm
 from rung.models.transformer.positions import Rotary, apply_rotary
 from rung.models.transformer.presets import PRESETS
-from tests.conformance.check_model import check_model
+from rung.testing import check_model
 from tests.models.networks.test_network import random_gpt
 
 ONE_BY_ONE: list[dict[str, Any]] = [

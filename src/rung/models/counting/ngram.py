@@ -48,9 +48,9 @@ class NGramConfig:
     """Settings of the ngram rung."""
 
     order: int | None = None
-    """The longest n-gram, 1 to 16; by default what suits the size of the vocabulary (`default_order`)."""
+    """The longest n-gram, 1 to 16; by default what suits the size of the vocabulary."""
     smoothing: str = "kneser-ney"
-    """One of kneser-ney, absolute, witten-bell, add-k, stupid-backoff, none. (imported: read from a file)"""
+    """kneser-ney (interpolated, modified), absolute, witten-bell, add-k, stupid-backoff or none."""
     prune: tuple[int, ...] = ()
     """For each order, leave out n-grams that occur this often or less: 0 1 drops all longer than 1 that occur once."""
     add_k: float | None = None

@@ -112,9 +112,29 @@ class NeuralModel(TorchModel[N], GradientLanguageModel):
     def window(self) -> int:
         return self.network.context if self.network.context is not None else 64
 
-    @abstractmethod
     def flops_per_token(self) -> float:
-        """Floating-point operations, forward and backward, that training costs a token of a full window."""
+        """Floating-point operations, forward and backward, that training costs a token of a full window.
+
+        Unless a rung knows better, 6 a weight (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
+        """
+        return 6.0 * self.n_parameters
+
+    def start(self, batch: int = 1) -> State:
+        """The inputs of the present window, none: all that a rung remembers which has nothing better to remember."""
+        return np.empty((batch, 0), np.int64)
+
+    def advance(self, state: State, tokens: np.ndarray) -> tuple[np.ndarray, State]:
+        """The present window is read anew, by the policy above."""
+        inputs = np.concatenate([state, self.check_tokens(tokens).reshape(len(state), -1)], axis=1)
+        if self.context is not None and inputs.shape[1] > self.context:
+            stride = self.context - self.context // 2
+            inputs = inputs[:, -(-(inputs.shape[1] - self.context) // stride) * stride :].copy()
+        with self.inference():
+            hidden = self.network.hidden(self._tensor(inputs))[:, -1:]
+            return next_log_probs(self.network.logits(hidden)[:, 0]), inputs
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return state[rows]
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
         """The log-probabilities, in nats, of a document (T,) or B documents (B, T), by the policy above."""

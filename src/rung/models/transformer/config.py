@@ -25,6 +25,15 @@ ALLOWED = {
 ABSOLUTE_POSITIONS = ("learned", "sinusoidal")
 """Those of `positions` that are added to the token embedding."""
 
+DEFAULT_PRESET = "rung"
+"""What is trained if nobody says otherwise."""
+
+DEFAULT_N_LAYER, DEFAULT_N_HEAD, DEFAULT_CONTEXT = 4, 4, 64
+"""What a config leaves open, when the data allow: nanoGPT's shape for a CPU, 4 x 4 x 128."""
+
+DEFAULT_N_LAYER_RUNG = 2
+"""The same in preset rung: beside n-grams, two layers reach the same loss in half the time (docs/log.md)."""
+
 HEAD_SIZE = 32
 """How wide a head is if nothing says otherwise: nanoGPT's, for a CPU."""
 
@@ -34,49 +43,49 @@ class GPTConfig:
     """The shape. `GPT.resolve_config` replaces None by what suits the data."""
 
     context: int | None = None
-    """The most inputs seen at once; by default 64, or the longest document if that is shorter."""
+    """The most inputs seen at once. A longer document is read in windows that overlap by half."""
     n_layer: int | None = None
-    """Blocks; by default 2, or 4 outside preset rung."""
+    """Blocks."""
     n_head: int | None = None
-    """Attention heads a block, a divisor of n_embd; by default about one for every 32 of n_embd."""
+    """Attention heads a block, a divisor of n_embd."""
     n_embd: int | None = None
-    """Width; by default 32 a head, so 128."""
+    """Width."""
     dropout: float | None = None
-    """The share of activations dropped in training; by default 0."""
+    """The share of activations dropped in training."""
     bias: bool | None = None
-    """Whether linear layers and LayerNorms add a bias; by default yes. On the command line --bias=false."""
+    """Whether linear layers and LayerNorms add a bias. On the command line --bias=false."""
     preset: str | None = None
-    """rung (the default), plain (GPT-2's manner), llama (its manner), or a published shape: gpt2, llama-7b, ..."""
+    """rung, plain (GPT-2's manner), gpt1, gpt2, llama-7b, ...; other flags change it, --preset X --help tells of X."""
     size: str | None = None
     """small, medium, large or xl: layers, heads and width in one word, where neither flag nor preset gives them."""
     norm: str | None = None
-    """layer (the default) or rms."""
+    """layer or rms."""
     norm_first: bool | None = None
-    """Whether norms stand before each part (the default) or after it; then --norm-first=false."""
+    """Whether norms stand before each part, or after it: --norm-first=false."""
     norm_eps: float | None = None
-    """What norms add to a variance before they divide; by default 1e-5."""
+    """What norms add to a variance before they divide."""
     positions: str | None = None
-    """How a token's place is told: learned (the default), sinusoidal, alibi, rotary or none."""
+    """How a token's place is told: learned, sinusoidal, alibi, rotary or none."""
     rotary_base: float | None = None
-    """How slow the slowest rotary turn is; by default 10,000."""
+    """How slow the slowest rotary turn is."""
     feed_forward: str | None = None
-    """gelu (the default), swiglu or relu2."""
+    """gelu, swiglu or relu2 (squared ReLU)."""
     n_hidden: int | None = None
-    """Width inside the feed-forward; by default 4 n_embd, for swiglu 8/3 of it (as many weights), a multiple of 8."""
+    """Width inside the feed-forward; swiglu has as many weights with 8/3 of n_embd as the others with 4."""
     n_kv_head: int | None = None
-    """Heads that keys and values have, a divisor of n_head; by default n_head."""
+    """Heads that keys and values have, a divisor of n_head."""
     qk_norm: bool | None = None
-    """Whether queries and keys are normed head by head; by default no."""
+    """Whether queries and keys are normed head by head. On the command line --qk-norm=false turns it off."""
     local: int | None = None
-    """How many inputs a position attends to, itself and those right before it; by default all of the context."""
+    """How many inputs a position attends to, itself and those right before it."""
     tied: bool | None = None
-    """Whether the head is the token embedding; by default yes. On the command line --tied=false."""
+    """Whether the head is the token embedding. On the command line --tied=false."""
     ngrams: int | None = None
-    """The longest n-gram of tokens looked up as such, beside its last token; by default 0 but in preset rung."""
+    """The longest n-gram of tokens looked up as such, beside its last token; 0 = none."""
     ngram_rows: int | None = None
-    """Rows a table of n-grams has, a power of two; by default a sixteenth of the training tokens, 1,024 to 32,768."""
+    """Rows a table of n-grams has, a power of two."""
     ngram_dropout: float | None = None
-    """The share of looked-up n-grams dropped from epoch 2 on; by default 0.75 for little text, 0.4 for much."""
+    """The share of looked-up n-grams dropped from epoch 2 on."""
 
     def __post_init__(self) -> None:
         sizes = ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
@@ -153,6 +162,30 @@ class GPTConfig:
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value for name, value in settled.items() if known[name] is None})
 
+    @staticmethod
+    def defaults_of(preset: str | None) -> dict[str, str]:
+        """What each field is, in words, where only a preset is given; for a name that is none, `DEFAULT_PRESET`'s."""
+        preset = preset if preset in PRESETS else DEFAULT_PRESET
+        settled = {name: value for name, value in PRESETS[preset].items() if value is not None}
+        words = {
+            "context": f"{DEFAULT_CONTEXT}, or the longest document if that is shorter",
+            "n_layer": str(default_n_layer(preset)),
+            "n_head": f"{DEFAULT_N_HEAD}, with --n-embd about one for every {HEAD_SIZE} of it",
+            "n_embd": f"{HEAD_SIZE} a head",
+            "n_hidden": "8/3 of n_embd, a multiple of 8"
+            if settled["feed_forward"] == "swiglu"
+            else "4 n_embd",
+            "n_kv_head": "n_head",
+            "local": "all of the context",
+        }
+        words |= {
+            name: f"{value:g}" if type(value) is float else str(value) for name, value in settled.items()
+        }
+        if settled["ngrams"]:
+            words["ngram_rows"] = "a sixteenth of the training tokens, 1,024 to 32,768"
+            words["ngram_dropout"] = "0.75 for little text, 0.4 for much"
+        return words | {"preset": DEFAULT_PRESET}
+
     def shape(self) -> Shape:
         """The shape with nothing open. Raises ValueError when a size still is: only the data can settle those."""
         config = self.resolved()
@@ -196,6 +229,11 @@ class Shape:
     ngrams: int
     ngram_rows: int | None
     ngram_dropout: float
+
+
+def default_n_layer(preset: str | None) -> int:
+    """Blocks, where neither a flag nor the preset says."""
+    return DEFAULT_N_LAYER_RUNG if preset == "rung" else DEFAULT_N_LAYER
 
 
 def default_n_head(n_embd: int) -> int:

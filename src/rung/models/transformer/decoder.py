@@ -27,22 +27,21 @@ from rung.errors import UserError
 from rung.models.base import State
 from rung.models.networks.network import NeuralModel
 from rung.models.networks.torch_model import next_log_probs
-from rung.models.transformer.config import HEAD_SIZE, GPTConfig, default_n_head
+from rung.models.transformer.config import (
+    DEFAULT_CONTEXT,
+    DEFAULT_N_HEAD,
+    DEFAULT_PRESET,
+    HEAD_SIZE,
+    GPTConfig,
+    default_n_head,
+    default_n_layer,
+)
 from rung.models.transformer.hashed_ngrams import default_ngram_dropout, default_ngram_rows
 from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
 from rung.models.transformer.inference.lean import LeanGPT
 from rung.models.transformer.network import Transformer, build_network
 
 __all__ = ["GPT", "GPTConfig", "Transformer"]
-
-DEFAULT_PRESET = "rung"
-"""What is trained if nobody says otherwise."""
-
-DEFAULT_N_LAYER, DEFAULT_N_HEAD, DEFAULT_CONTEXT = 4, 4, 64
-"""What a config leaves open, when the data allow: nanoGPT's shape for a CPU, 4 x 4 x 128."""
-
-DEFAULT_N_LAYER_RUNG = 2
-"""The same in preset rung: beside n-grams, two layers reach the same loss in half the time (docs/log.md)."""
 
 
 class GPT(NeuralModel[Transformer]):
@@ -77,7 +76,7 @@ class GPT(NeuralModel[Transformer]):
             )
         n_layer, n_head, n_embd = config.n_layer, config.n_head, config.n_embd
         if n_layer is None:
-            n_layer = DEFAULT_N_LAYER_RUNG if config.preset == "rung" else DEFAULT_N_LAYER
+            n_layer = default_n_layer(config.preset)
         if n_head is None:
             n_head = DEFAULT_N_HEAD if n_embd is None else default_n_head(n_embd)
         return replace(

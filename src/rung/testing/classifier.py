@@ -9,7 +9,14 @@ from rung.text.stream import TokenStream
 
 
 def check_classifier(model: Classifier, *, seed: int = 0) -> None:
-    """Raises AssertionError for the first promise of the contract that `model` does not keep."""
+    """Check that a classifier keeps every promise of its contract. It need not be trained.
+
+    Args:
+        model: any rung of labels: of yours, `run.model`.
+        seed: of the texts tried.
+
+    Raises AssertionError for the first promise that is broken.
+    """
     rng = np.random.default_rng(seed)
     lengths = [0, 1, 2, 7, 300, 1, 40, 0]  # empty ones and a long one among them
     texts = [rng.integers(0, model.vocab_size - 1, n) for n in lengths]

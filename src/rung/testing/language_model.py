@@ -1,4 +1,4 @@
-"""What every rung must do, whatever is inside: the contract of `rung.models.base`, as one check."""
+"""What every language model must do, whatever is inside: the contract of `rung.models.base`, as one check."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ from rung.text.stream import TokenStream
 
 
 def check_model(model: LanguageModel, *, seed: int = 0, atol: float = 1e-4) -> None:
-    """Assert the contract. Lengths reach well past a finite context, so the window policy is checked too.
+    """Check that a language model keeps every promise of its contract. It need not be trained.
+
+    Lengths reach well past a finite context, so the window policy is checked too.
 
     Args:
-        model: any rung, trained or not.
+        model: any rung: of yours, `run.model`.
         seed: of the token histories tried.
         atol: how far two paths to the same log-probability may lie apart, in nats.
+
+    Raises AssertionError for the first promise that is broken.
     """
     rng = np.random.default_rng(seed)
     length = 12 if model.context is None else min(3 * model.context + 5, 64)
     rows = rng.integers(0, model.vocab_size, (3, length))
-
-    sums_to_one(model, rows, atol)
-    score_equals_the_walk(model, rows, atol)
-    batch_equals_its_rows(model, rows, atol)
-    future_cannot_change_the_past(model, rows, atol)
-    old_states_stay_valid(model, rows, atol)
-    select_takes_rows(model, rows, atol)
-    prompt_at_once_equals_token_by_token(model, rows, atol)
-    every_answer_on_the_way(model, rows, atol)
-    stream_equals_documents(model, rows, atol)
-    nothing_is_impossible(model, rows)
-    saved_is_the_same(model, rows)
+    for check in CHECKS:
+        try:
+            check(model, rows, atol)
+        except AssertionError as error:
+            name = check.__name__.replace("_", " ")
+            raise AssertionError(f"{type(model).__name__} breaks a promise, {name!r}: {error}") from error
 
 
 def walk(model: LanguageModel, rows: np.ndarray) -> np.ndarray:
@@ -146,11 +144,11 @@ def stream_equals_documents(model: LanguageModel, rows: np.ndarray, atol: float)
     np.testing.assert_allclose(scores, expected, atol=atol, rtol=1e-5)
 
 
-def nothing_is_impossible(model: LanguageModel, rows: np.ndarray) -> None:
-    assert np.isfinite(walk(model, rows)).all()
+def nothing_is_impossible(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
+    assert np.isfinite(walk(model, rows)).all(), "a token has a probability of zero, or NaN"
 
 
-def saved_is_the_same(model: LanguageModel, rows: np.ndarray) -> None:
+def saved_is_the_same(model: LanguageModel, rows: np.ndarray, atol: float) -> None:
     """Through tensors and JSON, as a run folder stores them, and with arrays that can't be written to."""
     tensors = {name: np.array(tensor) for name, tensor in model.tensors().items()}
     for tensor in tensors.values():
@@ -162,3 +160,18 @@ def saved_is_the_same(model: LanguageModel, rows: np.ndarray) -> None:
     np.testing.assert_array_equal(again.score(rows), model.score(rows))
     np.testing.assert_array_equal(walk(again, rows), walk(model, rows))
     assert again.n_parameters == model.n_parameters
+
+
+CHECKS = (
+    nothing_is_impossible,
+    sums_to_one,
+    score_equals_the_walk,
+    batch_equals_its_rows,
+    future_cannot_change_the_past,
+    old_states_stay_valid,
+    select_takes_rows,
+    prompt_at_once_equals_token_by_token,
+    every_answer_on_the_way,
+    stream_equals_documents,
+    saved_is_the_same,
+)
