@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.errors import UserError
-from rung.evaluation.compare import DEFAULT_MINUTES
-from rung.evaluation.compare import climb as _climb
+from rung.evaluation.climb import DEFAULT_MINUTES
+from rung.evaluation.climb import climb as _climb
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event, Note
 from rung.generation.beam import BeamSettings
