@@ -237,7 +237,7 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
     from rung.tasks import task_of
 
     said = measure.to_json()
-    lines = [f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"]
+    lines = [measure_in_short(measure)]
     if measure.task == "language":
         lines += [
             f"{measure.nats_per_target:.4f} nats per token, perplexity {measure.perplexity:,.4g} per {tokenizer} token"
@@ -250,6 +250,14 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
     lines += [", ".join(f"{value:,} {name}" for name, value in counts.items()), *measure.notes]
     return "\n".join(lines)
+
+
+def measure_in_short(measure: Measure) -> str:
+    """A measure with its interval, on one line."""
+    said = f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"
+    if measure.ci95 is None:
+        return f"{said} (too little data for an interval)" if measure.nats < math.inf else said
+    return f"{said} (95% interval {measure.ci95[0]:.4f} to {measure.ci95[1]:.4f})"
 
 
 def next_step(run: Path | str, *, writes: bool) -> str:

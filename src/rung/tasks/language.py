@@ -24,8 +24,9 @@ from rung.errors import UserError
 from rung.measure import NO_NUMBERS, Measure, perplexity
 from rung.models.base import GradientLanguageModel, LanguageModel
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.tasks.base import Column, Pieces, Task
-from rung.text.blocks import blocks
+from rung.tasks.base import Column, Measured, Pieces, Reader, Task
+from rung.tasks.costs import Costs, common_costs
+from rung.text.blocks import common_blocks
 from rung.text.corpus import Corpus, open_corpus, prepare
 from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
@@ -137,49 +138,44 @@ class LanguageModeling(Task[Corpus]):
         )
 
     def measure_on(
-        self,
-        model: LanguageModel,
-        tokenizer: Tokenizer,
-        data: str | Path,
-        options: ReadOptions,
-        facts: dict[str, Any],
-    ) -> Measure:
+        self, readers: Sequence[Reader], data: str | Path, options: ReadOptions
+    ) -> list[Measured]:
         if options.label is not None:
             raise UserError(
                 f"--label {options.label} does not fit: a language model has no labels to measure"
             )
-        # A short list of lines is cut as the list was that the model was trained on. What writes ARPA files counts
+        # A short list of lines is cut as the list was that the models were trained on. What writes ARPA files counts
         # lines, empty ones too.
-        arpa = facts.get("imported") == "arpa"
-        trained_on = "lines" if arpa else facts["source"].get("documents")
+        arpa = all(reader.facts.get("imported") == "arpa" for reader in readers)
+        trained_on = {_documents_of(reader.facts) for reader in readers}
         source = open_source(
             data,
             documents=options.documents,
             field=options.field,
             sha256=options.sha256,
-            like=trained_on if trained_on in ("lines", "paragraphs", "files") else None,
+            like=trained_on.pop() if len(trained_on) == 1 else None,
             keep_empty=arpa,
         )
-        nats, tokens, n_bytes, documents = [0.0], 0, 0, 0
-        unknown_nats, unknown = 0.0, 0
+        costs = [Costs(reader.tokenizer) for reader in readers]
         for batch in _batched(source):
-            stream, log_probs = _scored(model, tokenizer, batch)
-            columns = _columns(tokenizer, batch, stream, log_probs)
-            nats += (-columns["log_prob"]).tolist()
-            tokens += stream.n_tokens
-            n_bytes += int(columns["bytes"].sum())
-            documents += len(batch)
-            if tokenizer.unknown is not None:
-                is_unknown = stream.ids[1:] == tokenizer.unknown
-                unknown_nats -= float(log_probs[is_unknown].sum(dtype=np.float64))
-                unknown += int(is_unknown.sum())
-        measured = self._measure(math.fsum(nats), tokens, n_bytes, documents, str(data))
-        measure = replace(measured, notes=tuple(notes({"source": source.describe()})))
-        if tokenizer.unknown is None:
+            for reader, cost in zip(readers, costs, strict=True):
+                stream, log_probs = _scored(reader.model, reader.tokenizer, batch)
+                columns = _columns(reader.tokenizer, batch, stream, log_probs)
+                cost.add(columns["log_prob"], columns["bytes"], stream, log_probs)
+        told = tuple(notes({"source": source.describe()}))
+        return [
+            Measured(replace(self._measure_costs(cost, str(data)), notes=told), units, nats)
+            for cost, (units, nats) in zip(costs, common_costs(costs), strict=True)
+        ]
+
+    def _measure_costs(self, costs: Costs, split: str) -> Measure:
+        nats, tokens = math.fsum(costs.nats), costs.tokens
+        measure = self._measure(nats, tokens, sum(costs.bytes), len(costs.nats), split)
+        if costs.unknown is None:
             return measure
-        known = {"perplexity_of_known": perplexity((measure.nats - unknown_nats) / (tokens - unknown))}
+        known = {"perplexity_of_known": perplexity((nats - costs.unknown_nats) / (tokens - costs.unknown))}
         return replace(
-            measure, figures=measure.figures | known, counts={"unknown": unknown, **measure.counts}
+            measure, figures=measure.figures | known, counts={"unknown": costs.unknown, **measure.counts}
         )
 
     def _measure(self, nats: float, tokens: int, n_bytes: int, documents: int, split: str) -> Measure:
@@ -197,9 +193,12 @@ class LanguageModeling(Task[Corpus]):
         )
 
     def pieces(self, dataset: Corpus, split: str) -> Pieces:
-        stream = dataset.stream(split)
-        cut = blocks(stream, dataset.tokenizer.byte_counts(stream.ids))
-        return Pieces(cut.bytes, cut.nats)
+        return self.common_pieces([dataset], split)[0]
+
+    def common_pieces(self, datasets: Sequence[Corpus], split: str) -> list[Pieces]:
+        streams = [(dataset.tokenizer, dataset.stream(split)) for dataset in datasets]
+        cut = common_blocks([(stream, tokenizer.byte_counts(stream.ids)) for tokenizer, stream in streams])
+        return [Pieces(blocks.bytes, blocks.nats) for blocks in cut]
 
 
 def token_batches(
@@ -255,6 +254,12 @@ def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]
     words from elsewhere it is one, as to the program it comes from.)
     """
     return _columns(tokenizer, texts, *_scored(model, tokenizer, texts))
+
+
+def _documents_of(facts: Mapping[str, Any]) -> str | None:
+    """What a document of plain text was to a model in training."""
+    mode = "lines" if facts.get("imported") == "arpa" else facts["source"].get("documents")
+    return mode if mode in ("lines", "paragraphs", "files") else None
 
 
 def _scored(
