@@ -11,6 +11,7 @@ from rung.version import __version__
 if TYPE_CHECKING:
     from rung.api import (
         climb,
+        compare,
         evaluate,
         fill,
         find_lr,
@@ -28,6 +29,7 @@ __all__ = [
     "UserError",
     "__version__",
     "climb",
+    "compare",
     "evaluate",
     "fill",
     "find_lr",

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from rung.errors import UserError
 from rung.evaluation.climb import DEFAULT_MINUTES
 from rung.evaluation.climb import climb as _climb
+from rung.evaluation.comparison import Comparison
+from rung.evaluation.comparison import compare as _compare
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event, Note
 from rung.generation.beam import BeamSettings
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "climb",
+    "compare",
     "evaluate",
     "fill",
     "find_lr",
@@ -252,6 +255,31 @@ def evaluate(run: Run | str | Path, data: str | Path | None = None, **how: Any) 
     if data is None and launched():
         return checked(torchrun.measure_run(run, split))
     return _evaluate(run, data, split=split, options=ReadOptions(**options))
+
+
+def compare(
+    runs: Iterable[Run | str | Path],
+    data: str | Path | Iterable[str | Path] = (),
+    *,
+    split: str = "test",
+    seed: int = 0,
+    **how: Any,
+) -> Comparison:
+    """Measure runs of one task on the same texts, each text by itself; the differences, and which are noise.
+
+    Args:
+        runs: finished runs or their folders; the first is what the others are held against.
+        data: any sources; none = the runs' own `split`, which has to be the same for all.
+        split: train, validation or test, of the runs' own data.
+        seed: of the resampling.
+        how: the fields of `ReadOptions`: how to read `data`.
+
+    Raises UserError when the runs have no measure or no text in common.
+    """
+    (options,) = split_settings(how, ReadOptions)
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    opened = [_opened(run) for run in runs]
+    return _compare(opened, sources, split=split, options=ReadOptions(**options), seed=seed)
 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:

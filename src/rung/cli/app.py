@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from rung.cli.common import flatten, flowing, read_value, worded
+from rung.cli.comparing import compare
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
@@ -44,6 +45,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "climb": climb,
     "recipes": recipes,
     "evaluate": evaluate,
+    "compare": compare,
     "score": score,
     "sample": sample,
     "count": count,
@@ -80,10 +82,10 @@ def app_for(arguments: list[str]) -> App:
             if arguments[: len(typed)] == typed:
                 options = task_typed(arguments).options_class
                 flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
-    if arguments[:1] == ["evaluate"]:
+    if arguments[:1] in (["evaluate"], ["compare"]):
         from rung.text.options import ReadOptions
 
-        flatten(evaluate, options=ReadOptions)
+        flatten(evaluate if arguments[0] == "evaluate" else compare, options=ReadOptions)
     if arguments[:1] == ["sample"]:
         from rung.generation.beam import BeamSettings
         from rung.generation.constraint_settings import ConstraintSettings

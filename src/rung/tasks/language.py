@@ -28,7 +28,7 @@ from rung.tasks.base import Column, Measured, Pieces, Reader, Task
 from rung.tasks.costs import Costs, common_costs
 from rung.text.blocks import common_blocks
 from rung.text.corpus import Corpus, open_corpus, prepare
-from rung.text.facts import notes
+from rung.text.facts import notes, same_source
 from rung.text.options import DataOptions, ReadOptions
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
@@ -162,10 +162,16 @@ class LanguageModeling(Task[Corpus]):
                 stream, log_probs = _scored(reader.model, reader.tokenizer, batch)
                 columns = _columns(reader.tokenizer, batch, stream, log_probs)
                 cost.add(columns["log_prob"], columns["bytes"], stream, log_probs)
-        told = tuple(notes({"source": source.describe()}))
+        facts = source.describe()
         return [
-            Measured(replace(self._measure_costs(cost, str(data)), notes=told), units, nats)
-            for cost, (units, nats) in zip(costs, common_costs(costs), strict=True)
+            Measured(
+                replace(
+                    self._measure_costs(cost, str(data)),
+                    notes=(*notes({"source": facts}), *same_source(facts, reader.facts)),
+                ),
+                *pieces,
+            )
+            for reader, cost, pieces in zip(readers, costs, common_costs(costs), strict=True)
         ]
 
     def _measure_costs(self, costs: Costs, split: str) -> Measure:

@@ -1,0 +1,60 @@
+"""`rung compare`, `rung runs` and `rung show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from rung.cli.common import settings_of, show_json
+from rung.errors import UserError
+
+Several = Parameter(consume_multiple=True)
+Texts = Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)]
+
+
+def compare(
+    *runs: Path,
+    data: Texts = None,
+    split: str = "test",
+    format: str = "text",
+    curves: Annotated[list[Path] | None, Several] = None,
+    seed: int = 0,
+    options: Any,
+    json: bool = False,
+) -> int:
+    """Measure runs on the same texts, in one table a text: which is better, and is that more than noise?
+
+    Each run is held against the first, on the same pieces of text, with a 95 % interval and a p-value (two-sided, paired
+    randomisation test). Runs that differ by seed alone stand in one row: their mean, and the spread of the seeds.
+    Tokenisers may differ.
+
+    Example: rung compare runs/ngram runs/gpt runs/gpt-2 --data a.txt b.txt
+
+    Args:
+        runs: the runs' folders, two or more.
+        data: texts, or tables of texts and labels; by default the runs' own, if it is the same for all.
+        split: train, validation or test, of the runs' own data.
+        format: text, markdown, csv, latex (booktabs) or json.
+        curves: draw how they learned into this .svg or .png, or write it as a table into this .csv; or several.
+        seed: of the resampling.
+        json: print everything as one JSON object, nothing else.
+    """
+    from rung import api
+    from rung.evaluation.comparison import to_json
+    from rung.evaluation.comparison_words import render
+    from rung.evaluation.tables import check_format
+
+    check_format(format)
+    if json and format not in ("text", "json"):
+        raise UserError(f"--json does not go with --format {format}; give one of them")
+    if data is not None and data.count("-") > 1:
+        raise UserError("- is standard input, which can be read only once: name it once")
+    opened = [api.load(run) for run in runs]
+    found = api.compare(opened, data or (), split=split, seed=seed, **settings_of(options))
+    if json or format == "json":
+        show_json(to_json(found))
+    else:
+        print(render(found, format))
+    return 0
