@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         resume,
         score,
         train,
+        train_again,
         train_best,
         train_recipe,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "resume",
     "score",
     "train",
+    "train_again",
     "train_best",
     "train_recipe",
 ]

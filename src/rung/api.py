@@ -40,9 +40,18 @@ from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.facts import notes
 from rung.text.options import DataOptions, ReadOptions
-from rung.training import best, restarts, session, torchrun
+from rung.training import again, best, restarts, session, torchrun
+from rung.training.again import Again
 from rung.training.config import TrainingConfig
-from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
+from rung.training.experiment import (
+    AgainOptions,
+    Experiment,
+    RunOptions,
+    command_line,
+    differing,
+    inputs_of,
+    split_settings,
+)
 from rung.training.recipes import load_recipe
 from rung.training.trainers import Job, trainer_of
 
@@ -61,6 +70,7 @@ __all__ = [
     "resume",
     "score",
     "train",
+    "train_again",
     "train_best",
     "train_recipe",
 ]
@@ -91,11 +101,18 @@ def train(
     return run_experiment(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
 
 
-def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
-    """`train`, with its settings already sorted into configurations."""
+def run_experiment(
+    experiment: Experiment,
+    *,
+    on_event: Watch | None = None,
+    stop: Stop = _never,
+    check: Callable[[Any], None] = lambda dataset: None,
+) -> Run:
+    """`train`, with its settings already sorted into configurations; `check` may refuse the data by a UserError."""
     folder = experiment.run.folder(experiment.rung)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
         corpus = _prepared(experiment, place / DATA)
+        check(corpus)
         events = restarts.start(
             experiment.rung,
             corpus,
@@ -105,11 +122,33 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
             training=experiment.training,
             seed=experiment.run.seed,
             device=experiment.run.device,
+            asked={"command": experiment.command, "asked": experiment.asked},
             sample=_sampler(experiment.task),
             stop=stop,
         )
         _watch(_with_notes(_notes(corpus), events), on_event)
     return load(folder)
+
+
+def train_again(
+    path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
+) -> Again:
+    """Make a run anew from what its `run.json` says, and tell whether it is the same, byte for byte.
+
+    Args:
+        path: a run's folder, or a `run.json` by itself.
+        on_event, stop: as in `train`.
+        settings: `out`, by default the next free `runs/RUNG`; `force`; `seed` and `device`, by default the same.
+
+    Raises UserError when the recipe doesn't say what was asked for, or the text has changed.
+    """
+    (where,) = split_settings(settings, AgainOptions)
+    old = again.earlier(path)
+    experiment = again.experiment_of(old, AgainOptions(**where))
+    new = run_experiment(
+        experiment, on_event=on_event, stop=stop, check=lambda dataset: again.check_data(old, dataset)
+    )
+    return again.outcome(old, new, Path(path))
 
 
 def train_best(
@@ -131,14 +170,17 @@ def train_best(
     folder = run.folder("best")
     task = task_of("language")
     reading = DataOptions(**options)
+    how = TrainingConfig(**training)
+    asked = differing(how) | differing(reading) | differing(run, ("seed", "device"))
     with new_run(folder, force=run.force, inputs=inputs_of(data, reading), parts=[best.PARTS]) as place:
         corpus = task.prepare(data, place / DATA, reading)
         events = best.train_best(
             corpus,
             place,
-            training=TrainingConfig(**training),
+            training=how,
             seed=run.seed,
             device=run.device,
+            command=command_line("best", data, asked),
             sample=short_sample,
             stop=stop,
         )

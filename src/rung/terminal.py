@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rung.generation.sampling import Piece, Sample
     from rung.inspection.novelty import Novelty
     from rung.text.tokenizers import Tokenizer
-
+    from rung.training.again import Again
 
 STATUS = "{task.fields[status]}"
 
@@ -258,6 +258,15 @@ def measure_in_short(measure: Measure) -> str:
     if measure.ci95 is None:
         return f"{said} (too little data for an interval)" if measure.nats < math.inf else said
     return f"{said} (95% interval {measure.ci95[0]:.4f} to {measure.ci95[1]:.4f})"
+
+
+def again_in_words(found: Again) -> list[str]:
+    """Whether a run that was made anew is the same as the earlier one."""
+    if found.same:
+        return [f"the same as {found.of}, byte for byte: SHA-256 {found.sha256}"]
+    if found.same is None:
+        return [f"not held against {found.of} byte by byte: {'; '.join(found.reasons)}"]
+    return [f"not the same as {found.of}; SHA-256 {found.sha256}", *(f"- {why}" for why in found.reasons)]
 
 
 def next_step(run: Path | str, *, writes: bool) -> str:

@@ -74,9 +74,9 @@ def app_for(arguments: list[str]) -> App:
     )
     if arguments[:1] in (["climb"], ["train"]):
         from rung.training.config import TrainingConfig
-        from rung.training.experiment import RunOptions
+        from rung.training.experiment import AgainOptions, RunOptions
 
-        flatten(train, run=RunOptions)
+        flatten(train, run=AgainOptions)
         # Only the verb that is typed: a task's options are not loaded for the others.
         for typed, verb in ((["climb"], climb), (["train", "best"], train_best)):
             if arguments[: len(typed)] == typed:

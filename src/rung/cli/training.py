@@ -18,7 +18,7 @@ from rung.models import RUNGS, rung_class, rungs_by_task
 if TYPE_CHECKING:
     from rung.events import Event
     from rung.runs import Run
-    from rung.training.experiment import Experiment, RunOptions
+    from rung.training.experiment import AgainOptions, Experiment, RunOptions
     from rung.training.lr_finder import Sweep
 
 
@@ -84,6 +84,7 @@ def climb(
 def train(
     *,
     resume: Path | None = None,
+    again: Path | None = None,
     recipe: str | None = None,
     run: Any,
     json: bool = False,
@@ -95,12 +96,17 @@ def train(
 
     Args:
         resume: go on with this run, which was stopped, killed or crashed, from its last checkpoint.
+        again: make this run anew, from its folder or its run.json alone, and say whether it is the same, byte for byte.
         recipe: reproduce a published result, by name; an unknown name lists them.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
+    if [resume, again, recipe].count(None) < 2:
+        raise UserError("--resume, --again and --recipe are three trainings; give one of them")
     if recipe is not None:
-        return follow_recipe(recipe, run, json, quiet)
+        return follow_recipe(recipe, run.after(), json, quiet)
+    if again is not None:
+        return repeat(again, run, json, quiet)
     if resume is None:
         raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' ({rungs_by_task()})")
     from rung import api, runs, terminal
@@ -109,6 +115,23 @@ def train(
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
         trained = api.resume(resume, on_event=lambda event: progress.event(name, event), stop=stop)
     return show_run(trained, json)
+
+
+def repeat(path: Path, run: AgainOptions, json: bool, quiet: bool) -> int:
+    """Train as an earlier run was; say whether it came out the same."""
+    from rung import api, terminal
+
+    with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+        progress.phase(f"making {path} anew")
+        found = api.train_again(
+            path, on_event=lambda event: progress.event("again", event), stop=stop, **settings_of(run)
+        )
+    told = {"of": str(path), "same": found.same, "sha256": found.sha256, "reasons": list(found.reasons)}
+    code = show_run(found.run, json, again=told)
+    if code == 0 and not json:
+        for line in terminal.again_in_words(found):
+            print(line)
+    return code
 
 
 def check_resumed(arguments: list[str]) -> None:
@@ -327,7 +350,7 @@ def train_best(
     return show_run(trained, json)
 
 
-def show_run(run: Run, json: bool) -> int:
+def show_run(run: Run, json: bool, **more: Any) -> int:
     """The result of a training; how to go on when it was stopped."""
     from rung import terminal
 
@@ -336,7 +359,7 @@ def show_run(run: Run, json: bool) -> int:
     result = run.recipe["result"]
     if json:
         keys = ("validation", "train_seconds", "parameters")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys}})
+        show_json({"run": str(run.folder), **{key: result[key] for key in keys}, **more})
         return 0
     measured = result["validation"]
     if measured is not None:

@@ -189,9 +189,7 @@ def _told(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _text(
-    name: str, runs: Sequence[Run], found: Sequence[Measured], notes: list[str], seed: int
-) -> Text:
+def _text(name: str, runs: Sequence[Run], found: Sequence[Measured], notes: list[str], seed: int) -> Text:
     for run, one in zip(runs, found, strict=True):
         checked(one.measure)
         if unknown := one.measure.counts.get("unknown"):

@@ -30,7 +30,9 @@ def _table(comparison: Comparison, text: Text, *, plain: bool) -> Table:
     mixed = len({row.tokenizer for row in text.rows}) > 1
     seeds = any(len(row.runs) > 1 for row in text.rows)
     # Nats per token say nothing where tokens differ.
-    columns = [column for column in task.columns if column.short and not (mixed and comparison.task == "language")]
+    columns = [
+        column for column in task.columns if column.short and not (mixed and comparison.task == "language")
+    ]
     headings = ["run", f"bits/{comparison.unit}", "95% interval"]
     headings += ["± seeds"] * seeds + [column.short for column in columns] + ["tokens"] * mixed
     headings += ["numbers", f"less {'the first' if plain else text.rows[0].name}", "95% interval", "p"]
@@ -67,8 +69,14 @@ def sentences(comparison: Comparison, text: Text) -> list[str]:
         )
     for row in text.rows:
         if row.spread is not None:
-            each = ", ".join(f"seed {seed} {value:.4f}" for seed, value in zip(row.seeds, row.bits, strict=True))
-            error = "" if row.ci95 is None else f"; standard deviation by text {bits((row.ci95[1] - row.ci95[0]) / 3.92)}"
+            each = ", ".join(
+                f"seed {seed} {value:.4f}" for seed, value in zip(row.seeds, row.bits, strict=True)
+            )
+            error = (
+                ""
+                if row.ci95 is None
+                else f"; standard deviation by text {bits((row.ci95[1] - row.ci95[0]) / 3.92)}"
+            )
             by = f"{error}{',' if error else '; standard deviation'} by seed {bits(row.spread)}"
             out.append(f"{_name(row)}: {each}{by}")
     lone = [row.name for row in text.rows if len(row.runs) == 1 and not row.counted]
@@ -99,7 +107,14 @@ def _verdict(pair: Pair) -> str:
 def _csv(comparison: Comparison) -> str:
     """A line a row of every text, numbers in full."""
     keys = [column.key for column in task_of(comparison.task).columns]
-    against = ["difference_from", "difference", "difference_low", "difference_high", "p", "seeds_standard_error"]
+    against = [
+        "difference_from",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "p",
+        "seeds_standard_error",
+    ]
     against += ["seeds_p"]
     headings = ["text", "run", "rung", "seeds", f"bits_per_{comparison.unit}", "low", "high", "sd_over_seeds"]
     headings += [*keys, "tokenizer", "parameters", *against]
@@ -109,7 +124,14 @@ def _csv(comparison: Comparison) -> str:
             pair = text.against_first(row)
             low, high = row.ci95 or (None, None)
             cells: list[object] = [text.name, row.name, row.rung, " ".join(map(str, row.seeds)), row.mean]
-            cells += [low, high, row.spread, *(row.figures[key] for key in keys), row.tokenizer, row.parameters]
+            cells += [
+                low,
+                high,
+                row.spread,
+                *(row.figures[key] for key in keys),
+                row.tokenizer,
+                row.parameters,
+            ]
             if pair is None:
                 cells += [None] * len(against)
             else:

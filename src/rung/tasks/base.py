@@ -209,20 +209,18 @@ class Task(ABC, Generic[D]):
         when_done()
         return measured
 
-    def measure_together(
-        self, models: Sequence[Any], datasets: Sequence[D], split: str
-    ) -> list[Measured]:
+    def measure_together(self, models: Sequence[Any], datasets: Sequence[D], split: str) -> list[Measured]:
         """Measure each model on the split of its dataset: the same data, perhaps in other tokens, in the same pieces."""
         return [
             Measured(self.measure_of(scores, dataset, split), pieces.units, pieces.nats(scores))
-            for model, dataset, pieces in zip(models, datasets, self.common_pieces(datasets, split), strict=True)
+            for model, dataset, pieces in zip(
+                models, datasets, self.common_pieces(datasets, split), strict=True
+            )
             for scores in (self.scores(model, dataset, split),)
         ]
 
     @abstractmethod
-    def measure_on(
-        self, readers: Sequence[Reader], data: str | Path, options: ReadOptions
-    ) -> list[Measured]:
+    def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
         """Measure models on the whole of other data, which are read once, in the same pieces for all.
 
         Raises UserError for bad input.

@@ -79,9 +79,7 @@ class Classification(LabelTask[LabelledCorpus]):
     def right_labels(self, dataset: LabelledCorpus, split: str) -> np.ndarray:
         return dataset.labelled(split).labels
 
-    def measure_on(
-        self, readers: Sequence[Reader], data: str | Path, options: ReadOptions
-    ) -> list[Measured]:
+    def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
         columns = {
             name: _column(given, flag, [reader.facts["columns"][name] for reader in readers])
             for name, flag, given in (("text", "--field", options.field), ("label", "--label", options.label))
@@ -151,5 +149,7 @@ class ExampleBatches:
 def _column(given: str | None, flag: str, own: Sequence[str]) -> str:
     """The column that is meant: the one given, or the models' own. Raises UserError when they have several."""
     if given is None and len(set(own)) > 1:
-        raise UserError(f"the models were trained on the columns {' and '.join(sorted(set(own)))}: name one with {flag}")
+        raise UserError(
+            f"the models were trained on the columns {' and '.join(sorted(set(own)))}: name one with {flag}"
+        )
     return own[0] if given is None else given

@@ -137,9 +137,7 @@ class LanguageModeling(Task[Corpus]):
             group.sum(nats), stream.n_tokens, dataset.n_bytes(split), stream.n_documents, split
         )
 
-    def measure_on(
-        self, readers: Sequence[Reader], data: str | Path, options: ReadOptions
-    ) -> list[Measured]:
+    def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
         if options.label is not None:
             raise UserError(
                 f"--label {options.label} does not fit: a language model has no labels to measure"

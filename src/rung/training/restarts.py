@@ -7,7 +7,7 @@ others are dropped.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def start(
     training: TrainingConfig | None = None,
     seed: int = 0,
     device: str = "auto",
+    asked: Mapping[str, Any] | None = None,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
@@ -56,7 +57,14 @@ def start(
     if training is not None and training.patience is not None and "validation" not in dataset.splits:
         raise UserError("--patience stops by validation text: give --val FILE, or a --split with some")
     recipe, message = session.describe(
-        rung, dataset, task=task, config=config, training=training, seed=seed, device=device
+        rung,
+        dataset,
+        task=task,
+        config=config,
+        training=training,
+        seed=seed,
+        device=device,
+        asked=asked,
     )
     if message is not None:
         yield Note(message)

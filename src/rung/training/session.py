@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase
+from rung.files import sha256_of
 from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup, current_group
 from rung.run_folders import EVENTS, LAST, MODEL, TOKENIZER, Place
-from rung.runs import Run, save_model, versions, write_recipe
+from rung.runs import Run, machine, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
@@ -45,6 +46,7 @@ def describe(
     training: TrainingConfig | None = None,
     seed: int = 0,
     device: str = "auto",
+    asked: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], str | None]:
     """The recipe of a training that is to be, nothing left open, and something to tell.
 
@@ -56,6 +58,7 @@ def describe(
         training: how to train; counting rungs have no use for it.
         seed: of the weights, the batches and dropout.
         device: auto, cpu, cuda or mps.
+        asked: more for the recipe: the `command` it was asked for by, and `asked`, the same as a program reads it.
 
     Raises UserError when something does not fit.
     """
@@ -69,6 +72,8 @@ def describe(
         "status": "training",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
+        "machine": machine(),
+        **(asked or {}),
         "seed": seed,
         "device": device,
         "tokenizer": dataset.tokenizer.kind,
@@ -204,6 +209,7 @@ def _train(
         "steps": finished.step,
         "reason": finished.reason,
         "parameters": model.n_parameters,
+        "sha256": {name: sha256_of(place / name) for name in (MODEL, TOKENIZER)},
     }
     write_recipe(place, recipe)
     place.stand()
