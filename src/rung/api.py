@@ -22,6 +22,7 @@ from rung.evaluation.climb import climb as _climb
 from rung.evaluation.comparison import Comparison
 from rung.evaluation.comparison import compare as _compare
 from rung.evaluation.evaluate import evaluate as _evaluate
+from rung.evaluation.run_page import write_run_page
 from rung.events import Event, Note
 from rung.generation.beam import BeamSettings
 from rung.generation.constraint_settings import ConstraintSettings, constraint_from
@@ -34,7 +35,7 @@ from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.mix import MixConfig
 from rung.process_group import launched
-from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
+from rung.run_folders import DATA, PAGE, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
@@ -127,6 +128,7 @@ def run_experiment(
             stop=stop,
         )
         _watch(_with_notes(_notes(corpus), events), on_event)
+        _write_page(folder)
     return load(folder)
 
 
@@ -187,6 +189,7 @@ def train_best(
         for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
             if on_event is not None:
                 on_event(name, event)
+        _write_page(folder)
     return load(folder)
 
 
@@ -278,6 +281,7 @@ def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _nev
     run = load(path)
     with held(run.folder):
         _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
+        _write_page(run.folder)
     return load(path)
 
 
@@ -418,6 +422,13 @@ def short_sample(model: Any, corpus: Any) -> str:
 
 def _sampler(task: str) -> Callable[[Any, Any], str] | None:
     return short_sample if task_of(task).writes else None
+
+
+def _write_page(folder: Path) -> None:
+    """Write the page of a run that has finished."""
+    run = load(folder)
+    if run.recipe["status"] == "finished":
+        write_run_page(run, folder / PAGE, _sampler(run.task.name))
 
 
 def _prepared(experiment: Experiment, folder: Path) -> Any:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from rung.cli.common import flatten, flowing, read_value, worded
-from rung.cli.comparing import compare
+from rung.cli.comparing import compare, runs, show
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
@@ -46,6 +46,8 @@ VERBS: dict[str, Callable[..., int]] = {
     "recipes": recipes,
     "evaluate": evaluate,
     "compare": compare,
+    "runs": runs,
+    "show": show,
     "score": score,
     "sample": sample,
     "count": count,

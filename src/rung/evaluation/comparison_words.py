@@ -67,18 +67,7 @@ def sentences(comparison: Comparison, text: Text) -> list[str]:
             f"{_name(best)} is the lowest at {best.mean:.4f} bits per {unit}, {bits(gap)} below "
             f"{_name(others[0])}: {_verdict(pair)}"
         )
-    for row in text.rows:
-        if row.spread is not None:
-            each = ", ".join(
-                f"seed {seed} {value:.4f}" for seed, value in zip(row.seeds, row.bits, strict=True)
-            )
-            error = (
-                ""
-                if row.ci95 is None
-                else f"; standard deviation by text {bits((row.ci95[1] - row.ci95[0]) / 3.92)}"
-            )
-            by = f"{error}{',' if error else '; standard deviation'} by seed {bits(row.spread)}"
-            out.append(f"{_name(row)}: {each}{by}")
+    out += [_by_seed(row) for row in text.rows if row.spread is not None]
     lone = [row.name for row in text.rows if len(row.runs) == 1 and not row.counted]
     if lone:
         out.append(
@@ -88,6 +77,14 @@ def sentences(comparison: Comparison, text: Text) -> list[str]:
     if others[1:]:
         out.append("the p-values are for each pair by itself: of twenty such, one falls below 0.05 by chance")
     return out + text.notes
+
+
+def _by_seed(row: Row) -> str:
+    """Each seed's figure, and the two noises as standard deviations, of which an interval is 3.92 wide."""
+    each = ", ".join(f"seed {seed} {value:.4f}" for seed, value in zip(row.seeds, row.bits, strict=True))
+    by = [] if row.ci95 is None else [f"by text {bits((row.ci95[1] - row.ci95[0]) / 3.92)}"]
+    by += [f"by seed {bits(row.spread or 0)}"]
+    return f"{_name(row)}: {each}; standard deviation {', '.join(by)}"
 
 
 def _verdict(pair: Pair) -> str:

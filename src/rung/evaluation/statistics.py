@@ -61,7 +61,7 @@ def bootstrap_interval(
 
 
 def gathered(*columns: np.ndarray, most: int = MOST_PIECES) -> list[np.ndarray]:
-    """Columns (K,) of sums with neighbours put together, so that there are at most `most`; more would only cost time."""
+    """Columns (K,) of sums, neighbours put together so that there are at most `most`; more would only cost time."""
     step = -(-len(columns[0]) // most) or 1
     return [
         np.add.reduceat(column, np.arange(0, len(column), step)) if step > 1 else column for column in columns

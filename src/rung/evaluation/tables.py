@@ -24,19 +24,21 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text under headings; the first column is of names, the others of numbers.
+    """Cells of text under headings; the first columns are of names, the others of numbers.
 
     Attributes:
         title: one line above; empty for none.
         headings: of the columns.
         rows: as many cells each.
         strong: the places of rows that stand out.
+        names: how many columns are of names: they begin at the left.
     """
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     strong: Sequence[int] = field(default=())
+    names: int = 1
 
 
 def check_format(name: str) -> None:
@@ -51,7 +53,7 @@ def as_text(table: Table) -> str:
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
-            cell + " " * (size - width(cell)) if i == 0 else " " * (size - width(cell)) + cell
+            cell + " " * (size - width(cell)) if i < table.names else " " * (size - width(cell)) + cell
             for i, (cell, size) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -66,7 +68,7 @@ def as_markdown(table: Table) -> str:
         cells = [cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row]
         return "| " + " | ".join(f"**{cell}**" if strong and cell else cell for cell in cells) + " |"
 
-    rule = "|" + "|".join("---" if i == 0 else "---:" for i in range(len(table.headings))) + "|"
+    rule = "|" + "|".join("---" if i < table.names else "---:" for i in range(len(table.headings))) + "|"
     rows = [line(row, strong=i in table.strong) for i, row in enumerate(table.rows)]
     title = [f"**{table.title}**", ""] if table.title else []
     return "\n".join([*title, line(table.headings), rule, *rows])
@@ -77,7 +79,7 @@ def as_latex(tables: Sequence[Table]) -> str:
     first = tables[0]
     n = len(first.headings)
     lines = [
-        r"\begin{tabular}{l" + "r" * (n - 1) + "}",
+        r"\begin{tabular}{" + "l" * first.names + "r" * (n - first.names) + "}",
         r"\toprule",
         _latex_row(first.headings),
     ]

@@ -210,7 +210,7 @@ class Task(ABC, Generic[D]):
         return measured
 
     def measure_together(self, models: Sequence[Any], datasets: Sequence[D], split: str) -> list[Measured]:
-        """Measure each model on the split of its dataset: the same data, perhaps in other tokens, in the same pieces."""
+        """Measure each model on a split of its dataset: the same data and pieces, perhaps in other tokens."""
         return [
             Measured(self.measure_of(scores, dataset, split), pieces.units, pieces.nats(scores))
             for model, dataset, pieces in zip(

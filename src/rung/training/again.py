@@ -53,12 +53,12 @@ def earlier(path: str | Path) -> Run:
 
 
 def experiment_of(run: Run, options: AgainOptions) -> Experiment:
-    """What was asked for, to be asked again. Raises UserError when the recipe doesn't say, or nobody can do it again."""
+    """What was asked for, to be asked again. Raises UserError when the recipe doesn't say, or it can't be done."""
     recipe = run.recipe
     if "asked" not in recipe:
         how = f"; it was made by: {recipe['command']}" if "command" in recipe else ""
         raise UserError(
-            f"{run.folder / RECIPE} does not hold what was asked for, as it was imported, searched for by 'train best', "
+            f"{run.folder / RECIPE} does not hold what was asked for, as it was imported, found by 'train best', "
             f"or trained by an older version{how}; train it anew by name"
         )
     with opening(run.folder / RECIPE):
