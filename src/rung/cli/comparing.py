@@ -11,12 +11,11 @@ from rung.cli.common import ascii_lines, settings_of, show_json
 from rung.errors import UserError
 
 Several = Parameter(consume_multiple=True)
-Texts = Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)]
 
 
 def compare(
     *runs: Path,
-    data: Texts = None,
+    data: Annotated[list[str] | None, Several] = None,
     split: str = "test",
     format: str = "text",
     curves: Annotated[list[Path] | None, Several] = None,
@@ -34,7 +33,8 @@ def compare(
 
     Args:
         runs: the runs' folders, two or more.
-        data: texts, or tables of texts and labels; by default the runs' own, if it is the same for all.
+        data: texts, or tables of texts and labels; by default the runs' own, if it is the same for all. Standard input
+            is --data=-.
         split: train, validation or test, of the runs' own data.
         format: text, markdown, csv, latex (booktabs) or json.
         curves: draw how they learned into this .svg or .png, or write it as a table into this .csv; or several.

@@ -209,7 +209,7 @@ def _train(
         "steps": finished.step,
         "reason": finished.reason,
         "parameters": model.n_parameters,
-        "sha256": {name: sha256_of(place / name) for name in (MODEL, TOKENIZER)},
+        "sha256": {MODEL: sha256_of(place / MODEL), TOKENIZER: sha256_of(dataset.folder / TOKENIZER)},
     }
     write_recipe(place, recipe)
     place.stand()
