@@ -92,7 +92,7 @@ def test_seeds_are_one_row_and_their_noise_is_theirs(folder: Path):
 
 def test_runs_without_a_text_in_common_are_told_to_name_one(folder: Path, tmp_path: Path):
     rung.train("bigram", folder / "a.txt", out=tmp_path / "other", **SPLIT)
-    with pytest.raises(rung.UserError, match="other test text.*--data FILE"):
+    with pytest.raises(rung.UserError, match=r"other test text.*--data FILE"):
         rung.compare([folder / "bigram", tmp_path / "other"])
     assert len(rung.compare([folder / "bigram", tmp_path / "other"], folder / "b.txt").texts) == 1
     # Held-out text that was given is the same wherever the rest came from.
@@ -138,7 +138,11 @@ def test_runs_of_two_tasks_have_no_measure_in_common(folder: Path, tmp_path: Pat
     ],
 )
 def test_what_is_at_fault_is_told_in_a_line(
-    folder: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    arguments: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(folder)
     assert typed("compare", *arguments) == 2

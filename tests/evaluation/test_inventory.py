@@ -25,7 +25,7 @@ def typed(*arguments: object) -> int:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inventory")
-    (folder / "text.txt").write_text(sentences(200), encoding="utf-8")
+    (folder / "text.txt").write_text(sentences(400), encoding="utf-8")
     rung.train("ngram", folder / "text.txt", order=3, out=folder / "runs" / "ngram", split="60/20/20")
     return folder
 
@@ -39,7 +39,9 @@ def test_damaged_runs_are_listed_as_such_and_cost_the_others_nothing(
     damaged = {
         "cut": json.dumps(recipe)[:200],
         "list": "[]",
-        "measure": json.dumps({**recipe, "result": {**recipe["result"], "validation": {"bits_per_byte": "x"}}}),
+        "measure": json.dumps(
+            {**recipe, "result": {**recipe["result"], "validation": {"bits_per_byte": "x"}}}
+        ),
         "none": json.dumps({**recipe, "result": {**recipe["result"], "validation": {}}}),
         "escape\x1b[31m": "{",
     }
@@ -54,7 +56,9 @@ def test_damaged_runs_are_listed_as_such_and_cost_the_others_nothing(
     good = found["good"]
     assert (good.rung, good.status, good.unit) == ("ngram", "finished", "byte")
     assert good.bits == recipe["result"]["validation"]["bits_per_byte"]
-    assert good.bytes == sum(path.stat().st_size for path in (runs / "inside" / "good").rglob("*") if path.is_file())
+    assert good.bytes == sum(
+        path.stat().st_size for path in (runs / "inside" / "good").rglob("*") if path.is_file()
+    )
     assert typed("runs", runs) == 0
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
@@ -71,7 +75,9 @@ def test_a_run_that_was_stopped_is_told_from_one_that_has_finished(folder: Path,
     assert [entry.status for entry in inventory(tmp_path)] == ["finished"]
 
 
-def test_an_empty_folder_has_none_and_a_missing_one_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_empty_folder_has_none_and_a_missing_one_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     assert typed("runs", tmp_path) == 0
     assert "no runs" in capsys.readouterr().out
     assert typed("runs", tmp_path / "nowhere") == 2
@@ -79,7 +85,8 @@ def test_an_empty_folder_has_none_and_a_missing_one_is_told(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (100_000, "27 h"), (172_800, "2 days")]
+    ("seconds", "said"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (100_000, "27 h"), (172_800, "2 days")],
 )
 def test_ages(seconds: float, said: str):
     assert age(seconds) == said

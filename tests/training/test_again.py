@@ -55,6 +55,18 @@ def test_the_same_bytes_come_out(text: Path, name: str, settings: dict[str, obje
     assert Path("fourth/model.safetensors").read_bytes() == weights
 
 
+def test_a_mixture_comes_out_the_same(text: Path):
+    for order in (1, 3):
+        rung.train("ngram", text, order=order, out=f"order-{order}")
+    rung.train("mix", text, runs=("order-1", "order-3"), out="first")
+    assert rung.train_again("first", out="second").same
+
+
+def test_a_rung_of_a_climb_comes_out_the_same_by_itself(text: Path):
+    rung.climb(text, rungs=["bigram", "neural-bigram"], steps=3, seed=2, out="climb")
+    assert rung.train_again("climb/neural-bigram", out="second").same
+
+
 def test_labels_come_out_the_same(text: Path):
     Path("rows.csv").write_text("words,sort\n" + "a b,x\nb c,y\nc a,x\n" * 40, encoding="utf-8")
     rung.train("bag-of-words", "rows.csv", label="sort", field="words", steps=5, out="first")
@@ -83,7 +95,9 @@ def test_weights_that_differ_are_told_with_what_else_does(text: Path, capsys: py
     assert any("torch 1.0 then" in reason for reason in found.reasons)
 
 
-def test_a_text_that_has_changed_is_refused_and_nothing_is_left(text: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_text_that_has_changed_is_refused_and_nothing_is_left(
+    text: Path, capsys: pytest.CaptureFixture[str]
+):
     rung.train("bigram", text, out="first")
     text.write_text(sentences(201), encoding="utf-8")
     assert typed("train", "--again", "first", "--out", "second") == 2

@@ -26,7 +26,7 @@ def compare(
     """Measure runs on the same texts, in one table a text: which is better, and is that more than noise?
 
     Each run is held against the first, on the same pieces of text, with a 95 % interval and a p-value (two-sided,
-    paired randomisation test). Runs that differ by seed alone stand in one row: their mean, and the spread of the seeds.
+    paired randomisation test). Runs that differ by seed alone stand in one row: their mean, and the seeds' spread.
     Tokenisers may differ.
 
     Example: rung compare runs/ngram runs/gpt runs/gpt-2 --data a.txt b.txt

@@ -350,7 +350,7 @@ def train_best(
     return show_run(trained, json)
 
 
-def show_run(run: Run, json: bool, **more: Any) -> int:
+def show_run(run: Run, json: bool, **told: Any) -> int:
     """The result of a training; how to go on when it was stopped."""
     from rung import terminal
 
@@ -359,7 +359,7 @@ def show_run(run: Run, json: bool, **more: Any) -> int:
     result = run.recipe["result"]
     if json:
         keys = ("validation", "train_seconds", "parameters")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys}, **more})
+        show_json({"run": str(run.folder), **{key: result[key] for key in keys}, **told})
         return 0
     measured = result["validation"]
     if measured is not None:

@@ -56,7 +56,9 @@ class Entry:
 def inventory(folder: Path) -> list[Entry]:
     """The runs in `folder`, those inside climbs and searches too, by name. Raises UserError when there is no folder."""
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; name the one that holds runs, or make a run: rung train RUNG DATA")
+        raise UserError(
+            f"there is no folder {folder}; name the one that holds runs, or make one: rung train RUNG DATA"
+        )
     return [_entry(path) for path in _run_folders(folder)]
 
 
@@ -64,7 +66,9 @@ def _run_folders(folder: Path) -> Iterator[Path]:
     """Folders with a run.json, or with a model without one; what lies inside a run's own folders is a part of it."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(
-            name for name in folders if name not in (DATA, CHECKPOINTS, RESTARTS) and not name.startswith(".next")
+            name
+            for name in folders
+            if name not in (DATA, CHECKPOINTS, RESTARTS) and not name.startswith(".next")
         )
         if RECIPE in names or MODEL in names:
             yield Path(where)
