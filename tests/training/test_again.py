@@ -103,6 +103,7 @@ def test_a_text_that_has_changed_is_refused_and_nothing_is_left(
     assert typed("train", "--again", "first", "--out", "second") == 2
     error = capsys.readouterr().err
     assert "is not the text" in error
+    assert "damaged" not in error
     assert error.count("\n") == 1
     assert not Path("second").exists()
 
@@ -114,6 +115,31 @@ def test_a_recipe_that_does_not_say_is_refused(text: Path):
     Path("first/run.json").write_text(json.dumps(recipe), encoding="utf-8")
     with pytest.raises(rung.UserError, match="does not hold what was asked for"):
         rung.train_again("first", out="second")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"rung": "bigram"},
+        {"rung": 1, "data": "text.txt", "settings": {}},
+        [],
+        {"rung": "bigram", "data": 3},
+    ],
+)
+@pytest.mark.parametrize(
+    "settings", [[], {"steps": "x"}, {"no such": 1}, {"tokenizer": {}}, {"split": 3}, {"add_k": []}]
+)
+def test_a_damaged_recipe_is_refused_in_a_line(
+    text: Path, asked: object, settings: object, capsys: pytest.CaptureFixture[str]
+):
+    rung.train("bigram", text, out="first")
+    recipe = json.loads(Path("first/run.json").read_text(encoding="utf-8"))
+    for damage in (asked, {"rung": "bigram", "data": "text.txt", "settings": settings}):
+        Path("first/run.json").write_text(json.dumps(recipe | {"asked": damage}), encoding="utf-8")
+        assert typed("train", "--again", "first", "--out", "second") == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not Path("second").exists()
 
 
 def test_again_goes_with_no_other_training(text: Path, capsys: pytest.CaptureFixture[str]):
@@ -136,5 +162,9 @@ def test_every_run_has_its_page(text: Path):
     Path("rows.csv").write_text("text,label\n" + "a b,x\nb c,y\n" * 40, encoding="utf-8")
     rung.train("majority", "rows.csv", out="labels")
     assert "bits per example" in Path("labels/report.html").read_text(encoding="utf-8")
+    rung.train(
+        "ngram", text, smoothing="none", order=5, out="infinite"
+    )  # what it gives no probability costs inf
+    assert "inf bits per byte" in Path("infinite/report.html").read_text(encoding="utf-8")
     rung.train("bigram", text, split="100/0/0", out="all")
     assert "nothing was held out" in Path("all/report.html").read_text(encoding="utf-8")

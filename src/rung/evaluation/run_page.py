@@ -11,7 +11,7 @@ from rung.evaluation.curves import Curve, curve_of
 from rung.evaluation.pages import template
 from rung.evaluation.report import count, duration, size
 from rung.files import atomic_path
-from rung.measure import bits_of
+from rung.measure import bits_of, number
 from rung.run_folders import EVENTS
 from rung.runs import Run
 from rung.training.journal import events_of
@@ -54,7 +54,7 @@ def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]
         drawing=drawing,
         samples=samples,
         columns=[] if measured is None else [column for column in task.columns if column.key in measured],
-        column_value=lambda column: format(measured[column.key], column.format),
+        column_value=lambda column: format(number(measured[column.key]), column.format),
         glossary=[
             (term, meaning.format(best=told["rung"], bits=f"{bits_of(measured):.3f}"))
             for term, meaning in task.glossary

@@ -66,29 +66,34 @@ def experiment_of(run: Run, options: AgainOptions) -> Experiment:
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         if not isinstance(data, str) or not isinstance(rung, str):
             raise ValueError("asked names no rung and data")
+        precision = recipe.get("training", {}).get("precision")
+        if precision is not None and run.model_class.trained_by == "torch":
+            settings["precision"] = precision  # `auto` measures, and may decide otherwise
+        where = options.after(recipe["seed"], recipe.get("device", "auto"))
+        experiment = Experiment.of(
+            rung, data, settings | {field: getattr(where, field) for field in vars(where)}
+        )
     if data == "-":
         raise UserError(
             f"{run.folder} was trained on standard input, which can't be read again: save it in a file"
         )
-    precision = recipe.get("training", {}).get("precision")
-    if precision is not None and run.model_class.trained_by == "torch":
-        settings["precision"] = precision  # `auto` measures, and may decide otherwise
-    where = options.after(recipe["seed"], recipe.get("device", "auto"))
-    return Experiment.of(rung, data, settings | {field: getattr(where, field) for field in vars(where)})
+    return experiment
 
 
 def check_data(run: Run, dataset: Dataset) -> None:
     """Raise UserError when data are not what they were to an earlier run."""
-    then, now = run.recipe["data"], dataset.facts
     with opening(run.folder / RECIPE):
-        pairs = {"": (then["source"], now["source"])}
-        pairs |= {f" ({part})": (then["given"][part], now["given"][part]) for part in then.get("given", {})}
-        for which, (was, found) in pairs.items():
-            if was.get("sha256") != found.get("sha256"):
-                raise UserError(
-                    f"{found['data']}{which} is not the text that {run.folder} was trained on: its SHA-256 was "
-                    f"{was.get('sha256')} and is {found.get('sha256')}; bring the old text back, or train anew by name"
-                )
+        facts = run.recipe["data"]
+        then = {"": facts["source"]} | {f" ({part})": said for part, said in facts.get("given", {}).items()}
+        hashes = {which: said.get("sha256") for which, said in then.items()}
+    given = dataset.facts.get("given", {})
+    now = {"": dataset.facts["source"]} | {f" ({part})": said for part, said in given.items()}
+    for which, said in now.items():
+        if said.get("sha256") != hashes.get(which):
+            raise UserError(
+                f"{said['data']}{which} is not the text that {run.folder} was trained on: its SHA-256 was "
+                f"{hashes.get(which)} and is {said.get('sha256')}; bring the old text back, or train anew by name"
+            )
 
 
 def outcome(old: Run, new: Run, of: Path) -> Again:
