@@ -117,29 +117,28 @@ def test_a_recipe_that_does_not_say_is_refused(text: Path):
         rung.train_again("first", out="second")
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {},
-        {"rung": "bigram"},
-        {"rung": 1, "data": "text.txt", "settings": {}},
-        [],
-        {"rung": "bigram", "data": 3},
-    ],
-)
-@pytest.mark.parametrize(
-    "settings", [[], {"steps": "x"}, {"no such": 1}, {"tokenizer": {}}, {"split": 3}, {"add_k": []}]
-)
+DAMAGED = [
+    [],
+    {"rung": "bigram"},
+    {"rung": 1, "data": "text.txt", "settings": {}},
+    {"rung": "bigram", "data": 3},
+]
+DAMAGED += [
+    {"rung": "bigram", "data": "text.txt", "settings": settings}
+    for settings in ([], {"steps": "x"}, {"no such": 1}, {"tokenizer": {}}, {"split": 3}, {"add_k": []})
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_recipe_is_refused_in_a_line(
-    text: Path, asked: object, settings: object, capsys: pytest.CaptureFixture[str]
+    text: Path, damage: object, capsys: pytest.CaptureFixture[str]
 ):
     rung.train("bigram", text, out="first")
     recipe = json.loads(Path("first/run.json").read_text(encoding="utf-8"))
-    for damage in (asked, {"rung": "bigram", "data": "text.txt", "settings": settings}):
-        Path("first/run.json").write_text(json.dumps(recipe | {"asked": damage}), encoding="utf-8")
-        assert typed("train", "--again", "first", "--out", "second") == 2
-        assert capsys.readouterr().err.count("\n") == 1
-        assert not Path("second").exists()
+    Path("first/run.json").write_text(json.dumps(recipe | {"asked": damage}), encoding="utf-8")
+    assert typed("train", "--again", "first", "--out", "second") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("second").exists()
 
 
 def test_again_goes_with_no_other_training(text: Path, capsys: pytest.CaptureFixture[str]):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from rung.errors import UserError
 from rung.files import read_json, sha256_of
-from rung.opening import opening
+from rung.opening import check_kind, opening
 from rung.run_folders import MODEL, RECIPE, TOKENIZER
 from rung.runs import Run, check_recipe, load
 from rung.tasks.base import Dataset
@@ -62,8 +62,8 @@ def experiment_of(run: Run, options: AgainOptions) -> Experiment:
             f"or trained by an older version{how}; train it anew by name"
         )
     with opening(run.folder / RECIPE):
-        rung, data, settings = (recipe["asked"][name] for name in ("rung", "data", "settings"))
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        rung, data, said = (recipe["asked"][name] for name in ("rung", "data", "settings"))
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
         if not isinstance(data, str) or not isinstance(rung, str):
             raise ValueError("asked names no rung and data")
         precision = recipe.get("training", {}).get("precision")
@@ -73,6 +73,10 @@ def experiment_of(run: Run, options: AgainOptions) -> Experiment:
         experiment = Experiment.of(
             rung, data, settings | {field: getattr(where, field) for field in vars(where)}
         )
+        for config in (experiment.config, experiment.training, experiment.options):
+            for name, kind in get_type_hints(type(config)).items():
+                if name in said:
+                    check_kind(name, said[name], kind)
     if data == "-":
         raise UserError(
             f"{run.folder} was trained on standard input, which can't be read again: save it in a file"

@@ -159,7 +159,7 @@ def differing(config: Any, names: Sequence[str] | None = None) -> dict[str, Any]
     }
     default = type(config)()
     return {
-        name: list(value) if isinstance(value, tuple) else value
+        name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
         for name, value in chosen.items()
         if value != getattr(default, name)
     }
