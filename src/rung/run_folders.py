@@ -218,7 +218,9 @@ def check_no_run(out: Path, flag: str = "--out") -> None:
     place = out.resolve()
     for run in (place, *_around(place)) if os.path.exists(place) else ():
         if is_run(run) and (run == place or place.relative_to(run).parts[0] in OURS):
-            raise UserError(f"{flag} {out} would overwrite a part of the run {run.name}; choose another {flag}")
+            raise UserError(
+                f"{flag} {out} would overwrite a part of the run {run.name}; choose another {flag}"
+            )
 
 
 def is_run(folder: Path) -> bool:

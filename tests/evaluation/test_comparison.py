@@ -133,7 +133,6 @@ def test_runs_of_two_tasks_have_no_measure_in_common(folder: Path, tmp_path: Pat
         (["ngram", "bigram", "--split", "tset"], "did you mean 'test'"),
         (["ngram", "bigram", "--curves", "x.pdf"], "--curves x.pdf"),
         (["ngram", "bigram", "--curves", "x.csv"], "only counts has none"),
-        (["ngram", "bigram", "--curves", "bigram/data/x.csv"], "part of the run"),
         (["ngram", "bigram", "--data=-", "--data=-"], "read only once"),
     ],
 )

@@ -53,7 +53,7 @@ def compare(
     if data is not None and data.count("-") > 1:
         raise UserError("- is standard input, which can be read only once: name it once")
     opened = [api.load(run) for run in runs]
-    check_pictures(curves or (), opened)
+    check_pictures(curves or ())
     found = api.compare(opened, data or (), split=split, seed=seed, **settings_of(options))
     if json or format == "json":
         show_json(to_json(found))

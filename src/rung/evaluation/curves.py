@@ -43,13 +43,12 @@ def curve_of(run: Run) -> Curve:
     return curve
 
 
-def check_pictures(paths: Sequence[Path], runs: Sequence[Run]) -> None:
+def check_pictures(paths: Sequence[Path]) -> None:
     """Raise UserError for a file that can't be written: of another kind, or a part of a run."""
     for path in paths:
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"--curves {path} is of no kind that is known (known: {', '.join(SUFFIXES)})")
-        for run in runs:
-            check_no_run(path, "--curves")
+        check_no_run(path, "--curves")
 
 
 def write_curves(runs: Sequence[Run], path: Path) -> None:

@@ -16,7 +16,7 @@ from rung.evaluation.summary import bytes_of
 from rung.evaluation.tables import Table, as_text
 from rung.files import locked
 from rung.measure import bits_of, unit_of
-from rung.run_folders import CHECKPOINTS, DATA, LAST, MODEL, RECIPE
+from rung.run_folders import CHECKPOINTS, DATA, LAST, MODEL, MOVING, NEXT, READY, RECIPE
 from rung.runs import load
 from rung.training.restarts import RESTARTS
 
@@ -68,7 +68,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if name not in (DATA, CHECKPOINTS, RESTARTS) and not name.startswith(".next")
+            if name not in (DATA, CHECKPOINTS, RESTARTS) and name not in (NEXT, READY, MOVING)
         )
         if RECIPE in names or MODEL in names:
             yield Path(where)
