@@ -126,9 +126,9 @@ def run_experiment(
             asked={"command": experiment.command, "asked": experiment.asked},
             sample=_sampler(experiment.task),
             stop=stop,
+            page=_write_page,
         )
         _watch(_with_notes(_notes(corpus), events), on_event)
-        _write_page(folder)
     return load(folder)
 
 
@@ -189,7 +189,7 @@ def train_best(
         for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
             if on_event is not None:
                 on_event(name, event)
-        _write_page(folder)
+        _write_page(load(folder))
     return load(folder)
 
 
@@ -280,8 +280,7 @@ def resume(path: str | Path, *, on_event: Watch | None = None, stop: Stop = _nev
     """
     run = load(path)
     with held(run.folder):
-        _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop), on_event)
-        _write_page(run.folder)
+        _watch(restarts.resume(run, sample=_sampler(run.task.name), stop=stop, page=_write_page), on_event)
     return load(path)
 
 
@@ -424,11 +423,8 @@ def _sampler(task: str) -> Callable[[Any, Any], str] | None:
     return short_sample if task_of(task).writes else None
 
 
-def _write_page(folder: Path) -> None:
-    """Write the page of a run that has finished."""
-    run = load(folder)
-    if run.recipe["status"] == "finished":
-        write_run_page(run, folder / PAGE, _sampler(run.task.name))
+def _write_page(run: Run) -> None:
+    write_run_page(run, run.folder / PAGE, _sampler(run.task.name))
 
 
 def _prepared(experiment: Experiment, folder: Path) -> Any:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from rung.evaluation.comparison import to_json
 from rung.evaluation.tables import Table, as_latex, as_markdown, as_text, latex
 from tests.text_made import sentences
 
-SPLIT = {"split": "60/20/20", "documents": "files"}
+SPLIT: dict[str, Any] = {"split": "60/20/20", "documents": "files"}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,8 @@ def test_runs_without_a_text_in_common_are_told_to_name_one(folder: Path, tmp_pa
 def test_labels_are_compared_in_bits_per_example(tmp_path: Path):
     rows = [f"{text}\t{'long' if len(text) > 25 else 'short'}" for text in sentences(300).split("\n") if text]
     (tmp_path / "rows.tsv").write_text("text\tsize\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    for name, more in (("majority", {}), ("bag-of-words", {"steps": 20})):
+    steps: dict[str, Any] = {"steps": 20}
+    for name, more in (("majority", {}), ("bag-of-words", steps)):
         rung.train(name, tmp_path / "rows.tsv", label="size", split="60/20/20", out=tmp_path / name, **more)
     for data in ((), tmp_path / "rows.tsv"):
         found = rung.compare([tmp_path / "majority", tmp_path / "bag-of-words"], data)

@@ -139,7 +139,9 @@ def test_p_value_is_scipys_permutation_test_and_near_its_t_test(shift: float, se
         rng=1,
     ).pvalue
     # Each is a share of 10,000 draws: four standard errors of their difference, and one in 10,000.
-    assert ours == pytest.approx(theirs, abs=4 * np.sqrt(2 * theirs * (1 - theirs) / FLIPS) + 1 / FLIPS)
+    assert ours == pytest.approx(
+        theirs, abs=4 * float(np.sqrt(2 * theirs * (1 - theirs) / FLIPS)) + 1 / FLIPS
+    )
     assert ours == pytest.approx(stats.ttest_rel(nats, others).pvalue, abs=0.02)
 
 

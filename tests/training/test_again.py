@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-SETTINGS = [
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("ngram", {"order": 4, "prune": (0, 0, 1), "tokenizer": "word", "documents": "lines"}),
     ("neural-bigram", {"steps": 4, "lr": 0.02, "seed": 5, "overfit_one_batch": True, "split": "80/20/0"}),
     ("neural-bigram", {"steps": 3, "restarts": 2}),
@@ -39,7 +40,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
-def test_the_same_bytes_come_out(text: Path, name: str, settings: dict[str, object]):
+def test_the_same_bytes_come_out(text: Path, name: str, settings: dict[str, Any]):
     first = rung.train(name, text, out="first", **settings)
     found = rung.train_again("first", out="second")
     weights = Path("second/model.safetensors").read_bytes()

@@ -196,7 +196,7 @@ def curves_picture(
     bits per unit that a nat per target was there.
     """
     plain = {INK: "#1f1d1a", MUTED: "#6b665e", RULE: "#e4dfd5"}
-    looks = {
+    looks: Any = {
         key: plain.get(value, value) if isinstance(value, str) else value for key, value in SETTINGS.items()
     }
     looks |= {"figure.facecolor": "white", "savefig.facecolor": "white"}

@@ -39,7 +39,7 @@ def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]
     """The page, as HTML in one string. The same facts give the same bytes."""
     from markupsafe import Markup
 
-    measured = told["result"]["validation"]
+    measured: Any = told["result"]["validation"]
     drawing = None
     if curve.train or curve.validation:
         from rung.evaluation import plots

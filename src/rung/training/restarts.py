@@ -42,6 +42,7 @@ def start(
     asked: Mapping[str, Any] | None = None,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    page: session.Page | None = None,
 ) -> Iterator[Event]:
     """Train `rung` on `dataset` into `place`, which holds the dataset as `data/` and nothing of an older run.
 
@@ -69,17 +70,21 @@ def start(
     if message is not None:
         yield Note(message)
     if _restarts(recipe) == 1:
-        yield from session.start(place, dataset, recipe, sample=sample, stop=stop)
+        yield from session.start(place, dataset, recipe, sample=sample, stop=stop, page=page)
         return
     dataset.tokenizer.save(place / TOKENIZER)
     write_recipe(place, recipe)
     if (place / RESTARTS).exists():
         shutil.rmtree(place / RESTARTS)
-    yield from _train_each(place, recipe, dataset, sample, stop)
+    yield from _train_each(place, recipe, dataset, sample, stop, page)
 
 
 def resume(
-    run: Run, *, sample: Sampler | None = None, stop: Callable[[], bool] = lambda: False
+    run: Run,
+    *,
+    sample: Sampler | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    page: session.Page | None = None,
 ) -> Iterator[Event]:
     """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
 
@@ -91,9 +96,10 @@ def resume(
     if trainer_of(run.model_class).by_gradient:
         _check_settled(run, corpus)
     if _restarts(run.recipe) == 1:
-        yield from session.resume(Place(run.folder), run.recipe, corpus, sample=sample, stop=stop)
+        place = Place(run.folder)
+        yield from session.resume(place, run.recipe, corpus, sample=sample, stop=stop, page=page)
     else:
-        yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop)
+        yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop, page)
 
 
 def _check_settled(run: Run, dataset: Dataset) -> None:
@@ -126,6 +132,7 @@ def _train_each(
     dataset: Dataset,
     sample: Sampler | None,
     stop: Callable[[], bool],
+    page: session.Page | None,
 ) -> Iterator[Event]:
     """Train once for each seed, or go on with that; make the best of these runs this one."""
     seeds = range(recipe["seed"], recipe["seed"] + _restarts(recipe))
@@ -177,6 +184,8 @@ def _train_each(
         }
         for seed in seeds
     ]
+    if page is not None:
+        page(Run(place / "", recipe))
     write_recipe(place, recipe)
     shutil.rmtree(place / RESTARTS)
 

@@ -32,6 +32,8 @@ from rung.training.diagnosis import diagnose
 from rung.training.journal import Journal, loss_curves
 from rung.training.trainers import Job, Sampler, trainer_of
 
+Page = Callable[[Run], None]
+
 
 class Diverged(UserError):
     """The loss of a training was no longer a finite number."""
@@ -95,6 +97,7 @@ def start(
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    page: Page | None = None,
 ) -> Iterator[Event]:
     """Train what `recipe` says into `place`, which holds the dataset as `data/` and nothing of an older run.
 
@@ -104,12 +107,13 @@ def start(
         recipe: of `describe`.
         sample: writes a short text with the model, now and then.
         stop: asked after every step; True saves a checkpoint and ends the stream.
+        page: writes the page of the finished run, which does not stand yet.
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
     dataset.tokenizer.save(place / TOKENIZER)
     write_recipe(place, recipe)
-    yield from _train(place, recipe, dataset, sample, stop, resume=False)
+    yield from _train(place, recipe, dataset, sample, stop, page, resume=False)
 
 
 def resume(
@@ -119,9 +123,10 @@ def resume(
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    page: Page | None = None,
 ) -> Iterator[Event]:
     """Go on with a run from its last checkpoint, or from its beginning when there is none yet."""
-    yield from _train(place, recipe, dataset, sample, stop, resume=True)
+    yield from _train(place, recipe, dataset, sample, stop, page, resume=True)
 
 
 def follow(
@@ -141,9 +146,11 @@ def _train(
     dataset: Dataset,
     sample: Sampler | None,
     stop: Callable[[], bool],
+    page: Page | None,
     *,
     resume: bool,
 ) -> Iterator[Event]:
+    tokenizer_hash = sha256_of(dataset.folder / TOKENIZER)  # now: the folder moves when the run stands
     run = Run(place.folder, recipe)
     model_class = run.model_class
     trainer = trainer_of(model_class)
@@ -209,8 +216,10 @@ def _train(
         "steps": finished.step,
         "reason": finished.reason,
         "parameters": model.n_parameters,
-        "sha256": {MODEL: sha256_of(place / MODEL), TOKENIZER: sha256_of(dataset.folder / TOKENIZER)},
+        "sha256": {MODEL: sha256_of(place / MODEL), TOKENIZER: tokenizer_hash},
     }
+    if page is not None:
+        page(Run(place / "", recipe))
     write_recipe(place, recipe)
     place.stand()
     if finished.reason == "diverged":
