@@ -29,7 +29,8 @@ def write_run_page(run: Run, path: Path, sample: Callable[[Any, Any], str] | Non
 
     Raises UserError when the run is damaged or the page can't be written.
     """
-    last = sample(run.model, run.corpus) if sample is not None and run.model.has_probabilities else None
+    made = Run(run.folder, {**run.recipe, "status": "training"})  # its run.json is written after its page
+    last = sample(made.model, made.corpus) if sample is not None and made.model.has_probabilities else None
     page = render_run(summary.summary(run), curve_of(run), _samples(run, last), run.task)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
