@@ -40,7 +40,9 @@ def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]
     """The page, as HTML in one string. The same facts give the same bytes."""
     from markupsafe import Markup
 
-    measured: Any = told["result"]["validation"]
+    measured: dict[str, Any] | None = told["result"]["validation"]
+    shown = [] if measured is None else [column for column in task.columns if column.key in measured]
+    values = {} if measured is None else measured
     drawing = None
     if curve.train or curve.validation:
         from rung.evaluation import plots
@@ -54,8 +56,8 @@ def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]
         unit=task.unit,
         drawing=drawing,
         samples=samples,
-        columns=[] if measured is None else [column for column in task.columns if column.key in measured],
-        column_value=lambda column: format(number(measured[column.key]), column.format),
+        columns=shown,
+        column_value=lambda column: format(number(values[column.key]), column.format),
         glossary=[
             (term, meaning.format(best=told["rung"], bits=f"{bits_of(measured):.3f}"))
             for term, meaning in task.glossary
