@@ -11,6 +11,7 @@ from rung.version import __version__
 if TYPE_CHECKING:
     from rung.api import (
         climb,
+        compare,
         evaluate,
         fill,
         find_lr,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         score,
         tokenize,
         train,
+        train_again,
         train_best,
         train_recipe,
     )
@@ -29,6 +31,7 @@ __all__ = [
     "UserError",
     "__version__",
     "climb",
+    "compare",
     "evaluate",
     "fill",
     "find_lr",
@@ -39,6 +42,7 @@ __all__ = [
     "score",
     "tokenize",
     "train",
+    "train_again",
     "train_best",
     "train_recipe",
 ]

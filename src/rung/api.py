@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.errors import UserError
-from rung.evaluation.compare import DEFAULT_MINUTES
-from rung.evaluation.compare import climb as _climb
+from rung.evaluation.climb import DEFAULT_MINUTES
+from rung.evaluation.climb import climb as _climb
+from rung.evaluation.comparison import Comparison
+from rung.evaluation.comparison import compare as _compare
 from rung.evaluation.evaluate import evaluate as _evaluate
+from rung.evaluation.run_page import write_run_page
 from rung.events import Event, Note
 from rung.generation.beam import BeamSettings
 from rung.generation.constraint_settings import ConstraintSettings, constraint_from
@@ -35,16 +38,25 @@ from rung.models.mix import MixConfig
 from rung.models.own import trusting
 from rung.numbers import numbers_checked
 from rung.process_group import launched
-from rung.run_folders import DATA, PICTURE, RECIPE, beside_run, check_apart, held, new_run
+from rung.run_folders import DATA, PAGE, PICTURE, RECIPE, beside_run, check_apart, held, new_run
 from rung.runs import Run, load, load_language_model, shared_tokenizer
 from rung.signatures import takes
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
 from rung.text.facts import notes, summary
 from rung.text.options import DataOptions, LabelOptions, ReadOptions
-from rung.training import best, parents, restarts, session, torchrun
+from rung.training import again, best, parents, restarts, session, torchrun
+from rung.training.again import Again
 from rung.training.config import TrainingConfig
-from rung.training.experiment import Experiment, RunOptions, inputs_of, split_settings
+from rung.training.experiment import (
+    AgainOptions,
+    Experiment,
+    RunOptions,
+    command_line,
+    differing,
+    inputs_of,
+    split_settings,
+)
 from rung.training.recipes import load_recipe
 from rung.training.trainers import Job, trainer_of
 
@@ -54,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "climb",
+    "compare",
     "evaluate",
     "fill",
     "find_lr",
@@ -64,6 +77,7 @@ __all__ = [
     "score",
     "tokenize",
     "train",
+    "train_again",
     "train_best",
     "train_recipe",
 ]
@@ -96,12 +110,20 @@ def train(
     return run_experiment(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
 
 
-def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Run:
-    """`train`, with its settings already sorted into configurations."""
+def run_experiment(
+    experiment: Experiment,
+    *,
+    on_event: Watch | None = None,
+    stop: Stop = _never,
+    check: Callable[[Any], None] = lambda dataset: None,
+) -> Run:
+    """`train`, with its settings already sorted into configurations; `check` may refuse the data by a UserError."""
     folder = experiment.run.folder(experiment.name)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
+        asked = {"command": experiment.command, "asked": experiment.asked}
         experiment, parent = _begun(experiment)
         corpus = _prepared(experiment, place / DATA, parent)
+        check(corpus)
         events = restarts.start(
             experiment.rung,
             corpus,
@@ -113,11 +135,34 @@ def run_experiment(experiment: Experiment, *, on_event: Watch | None = None, sto
             beginning=experiment.start,
             seed=experiment.run.seed,
             device=experiment.run.device,
+            asked=asked,
             sample=_sampler(experiment.task),
             stop=stop,
+            page=_write_page,
         )
         _watch(_with_notes(_notes(corpus), events), on_event)
     return load(folder)
+
+
+def train_again(
+    path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
+) -> Again:
+    """Make a run anew from what its `run.json` says, and tell whether it is the same, byte for byte.
+
+    Args:
+        path: a run's folder, or a `run.json` by itself.
+        on_event, stop: as in `train`.
+        settings: `out`, by default the next free `runs/RUNG`; `force`; `seed` and `device`, by default the same.
+
+    Raises UserError when the recipe doesn't say what was asked for, or the text has changed.
+    """
+    (where,) = split_settings(settings, AgainOptions)
+    old = again.earlier(path)
+    experiment = again.experiment_of(old, AgainOptions(**where))
+    new = run_experiment(
+        experiment, on_event=on_event, stop=stop, check=lambda dataset: again.check_data(old, dataset)
+    )
+    return again.outcome(old, new, Path(path))
 
 
 @takes(TrainingConfig, DataOptions, RunOptions)
@@ -140,20 +185,24 @@ def train_best(
     folder = run.folder("best")
     task = task_of("language")
     reading = DataOptions(**options)
+    how = TrainingConfig(**training)
+    asked = differing(how) | differing(reading) | differing(run, ("seed", "device"))
     with new_run(folder, force=run.force, inputs=inputs_of(data, reading), parts=[best.PARTS]) as place:
         corpus = task.prepare(data, place / DATA, reading)
         events = best.train_best(
             corpus,
             place,
-            training=TrainingConfig(**training),
+            training=how,
             seed=run.seed,
             device=run.device,
+            command=command_line("best", data, asked),
             sample=short_sample,
             stop=stop,
         )
         for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
             if on_event is not None:
                 on_event(name, event)
+        _write_page(load(folder))
     return load(folder)
 
 
@@ -268,7 +317,9 @@ def resume(
     run = load(path, trust=trust)
     budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
     with held(run.folder), trusting(trust):
-        events = restarts.resume(run, budget=budget, finish=finish, sample=_sampler(run.task.name), stop=stop)
+        events = restarts.resume(
+            run, budget=budget, finish=finish, sample=_sampler(run.task.name), stop=stop, page=_write_page
+        )
         _watch(events, on_event)
     return load(path, trust=trust)
 
@@ -292,6 +343,31 @@ def evaluate(
     if data is None and launched():
         return checked(torchrun.measure_run(run, split))
     return _evaluate(run, data, split=split, options=ReadOptions(**options))
+
+
+def compare(
+    runs: Iterable[Run | str | Path],
+    data: str | Path | Iterable[str | Path] = (),
+    *,
+    split: str = "test",
+    seed: int = 0,
+    **how: Any,
+) -> Comparison:
+    """Measure runs of one task on the same texts, each text by itself; the differences, and which are noise.
+
+    Args:
+        runs: finished runs or their folders; the first is what the others are held against.
+        data: any sources; none = the runs' own `split`, which has to be the same for all.
+        split: train, validation or test, of the runs' own data.
+        seed: of the resampling.
+        how: the fields of `ReadOptions`: how to read `data`.
+
+    Raises UserError when the runs have no measure or no text in common.
+    """
+    (options,) = split_settings(how, ReadOptions)
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    opened = [_opened(run) for run in runs]
+    return _compare(opened, sources, split=split, options=ReadOptions(**options), seed=seed)
 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
@@ -418,6 +494,10 @@ def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
         return experiment, None
     config = parents.inherited(parent, experiment.config)
     return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
+
+
+def _write_page(run: Run) -> None:
+    write_run_page(run, run.folder / PAGE, _sampler(run.task.name))
 
 
 def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:

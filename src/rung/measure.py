@@ -53,6 +53,7 @@ class Measure(Named):
         figures: the field's own figures: perplexity; accuracy, macro-F1.
         counts: what else there is to count: documents; labels.
         notes: what to know before trusting it, a sentence each.
+        ci95: the 95 % interval of the bits per unit; None where none was made, or there is too little data for one.
     """
 
     nats: float
@@ -65,6 +66,7 @@ class Measure(Named):
     figures: dict[str, float] = field(default_factory=dict, hash=False)
     counts: dict[str, int] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
+    ci95: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.targets == 0 or self.units == 0:
@@ -86,6 +88,7 @@ class Measure(Named):
         return {
             **({} if self.task == "language" else {"task": self.task}),
             f"bits_per_{self.unit}": self.bits_per_unit,
+            **({} if self.ci95 is None else {"ci95": list(self.ci95)}),
             **({} if own else {f"nats_per_{self.target}": self.nats_per_target}),
             **self.figures,
             **({} if own else {f"{self.target}s": self.targets}),

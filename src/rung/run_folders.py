@@ -33,9 +33,10 @@ DATA = "data"
 CHECKPOINTS = "checkpoints"
 LAST = "checkpoints/last.safetensors"
 REPORT = "report.json"
+PAGE = "report.html"
 PICTURE = "lr_finder.svg"
 # In the order in which they go: the data last, by which the rest is known.
-OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, "report.html", REPORT, "restarts", PICTURE, DATA)
+OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, PAGE, REPORT, "restarts", PICTURE, DATA)
 
 SAYING = (RECIPE, "config.json")
 NEXT = ".rung-next"
@@ -212,12 +213,14 @@ def check_apart(out: Path, inputs: Iterable[str | Path], names: Sequence[str] = 
                 )
 
 
-def check_no_run(out: Path) -> None:
-    """Raise UserError when `out`, a file or a folder that is there, is one of those of a run, or a run."""
+def check_no_run(out: Path, flag: str = "--out") -> None:
+    """Raise UserError when `out` of a flag, a file or a folder that is there, is one of those of a run, or a run."""
     place = out.resolve()
     for run in (place, *_around(place)) if os.path.exists(place) else ():
         if is_run(run) and (run == place or place.relative_to(run).parts[0] in OURS):
-            raise UserError(f"--out {out} would overwrite a part of the run {run.name}; choose another --out")
+            raise UserError(
+                f"{flag} {out} would overwrite a part of the run {run.name}; choose another {flag}"
+            )
 
 
 def is_run(folder: Path) -> bool:

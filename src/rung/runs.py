@@ -14,6 +14,7 @@ Files are written whole or not at all; how one run takes the place of another is
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def load(path: str | Path, *, trust: bool | str | Path = False) -> Run:
         raise UserError(f"{path} is no run: it has no {RECIPE}{hint}")
     recipe = read_json(folder / RECIPE)
     with opening(folder / RECIPE):
-        _check_recipe(recipe)
+        check_recipe(recipe)
     return Run(folder, recipe, trust)
 
 
@@ -172,11 +173,14 @@ _KINDS: dict[str, Any] = {
     "restarts": list,
     "continued": list,
     "parent": dict,
+    "command": str,
+    "asked": dict,
+    "machine": str,
 }
 """What the entries of a recipe are; the first four are always there."""
 
 
-def _check_recipe(recipe: Any) -> None:
+def check_recipe(recipe: Any) -> None:
     """Raise ValueError or KeyError unless a recipe says what all that read it go by."""
     check_kind("a recipe", recipe, dict)
     for name in ("model", "data", "seed", "status"):
@@ -271,6 +275,11 @@ def write_imported(folder: Path | Place, model: Model, tokenizer: str | None, da
 def save_model(folder: Path | Place, model: Model) -> None:
     """Write `model.safetensors`."""
     save_tensors(folder / MODEL, model.tensors(), {"rung": model.rung})
+
+
+def machine() -> str:
+    """What it is computed on, in a few words."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rung.generation.sampling import Piece, Sample
     from rung.inspection.novelty import Novelty
     from rung.text.tokenizers import Tokenizer
-
+    from rung.training.again import Again
 
 STATUS = "{task.fields[status]}"
 
@@ -253,7 +253,7 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
     from rung.tasks import task_of
 
     said = measure.to_json()
-    lines = [f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"]
+    lines = [measure_in_short(measure)]
     if measure.task == "language":
         token = "word" if measure.unit == "word" else f"{tokenizer} token"
         lines += [
@@ -277,6 +277,23 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
 def tokens_a_word(measured: Mapping[str, Any]) -> float:
     """How many tokens a word between white space has, by what a measure counted; closing marks are none."""
     return (measured["tokens"] - measured["documents"]) / measured["words"]
+
+
+def measure_in_short(measure: Measure) -> str:
+    """A measure with its interval, on one line."""
+    said = f"{measure.split}: {measure.bits_per_unit:.4f} bits per {measure.unit}"
+    if measure.ci95 is None:
+        return f"{said} (too little data for an interval)" if measure.nats < math.inf else said
+    return f"{said} (95% interval {measure.ci95[0]:.4f} to {measure.ci95[1]:.4f})"
+
+
+def again_in_words(found: Again) -> list[str]:
+    """Whether a run that was made anew is the same as the earlier one."""
+    if found.same:
+        return [f"the same as {found.of}, byte for byte: SHA-256 {found.sha256}"]
+    if found.same is None:
+        return [f"not held against {found.of} byte by byte: {'; '.join(found.reasons)}"]
+    return [f"not the same as {found.of}; SHA-256 {found.sha256}", *(f"- {why}" for why in found.reasons)]
 
 
 def next_step(run: Path | str, *, writes: bool, own: bool = False) -> str:

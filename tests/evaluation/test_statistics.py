@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
-from rung.evaluation.statistics import MIN_BLOCKS, bits_per_byte, bootstrap_interval, paired_bootstrap
-from rung.text.blocks import MAX_BLOCKS, Blocks, blocks
+from rung.evaluation.statistics import (
+    FLIPS,
+    MIN_BLOCKS,
+    bits_per_byte,
+    bootstrap_interval,
+    gathered,
+    paired_bootstrap,
+    paired_p_value,
+    seed_noise,
+)
+from rung.text.blocks import MAX_BLOCKS, Blocks, blocks, common_blocks
 from rung.text.stream import TokenStream
 
 END = 5
@@ -116,6 +125,41 @@ def test_width_is_that_of_the_ratio_estimators_standard_error() -> None:
     assert ends[1] - ends[0] == pytest.approx(2 * 1.96 * error, rel=0.06)
 
 
+@pytest.mark.parametrize(("shift", "seed"), [(1.0, 31), (1.004, 32), (1.01, 33)])
+def test_p_value_is_scipys_permutation_test_and_near_its_t_test(shift: float, seed: int) -> None:
+    nats, _ = made_up_blocks(60, seed)
+    others = nats * np.random.default_rng(seed).normal(shift, 0.02, 60)
+    ours = paired_p_value(nats, others)
+    theirs = stats.permutation_test(
+        (nats, others),
+        lambda one, other, axis: np.mean(one - other, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=FLIPS,
+        rng=1,
+    ).pvalue
+    # Each is a share of 10,000 draws: four standard errors of their difference, and one in 10,000.
+    assert ours == pytest.approx(
+        theirs, abs=4 * float(np.sqrt(2 * theirs * (1 - theirs) / FLIPS)) + 1 / FLIPS
+    )
+    assert ours == pytest.approx(stats.ttest_rel(nats, others).pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (2, 5), (10, 4)])
+def test_seed_noise_is_welchs_t_test(n: int, m: int) -> None:
+    rng = np.random.default_rng(n)
+    ones, others = rng.normal(2.1, 0.01, n), rng.normal(2.11, 0.03, m)
+    found = seed_noise(ones, others)
+    assert found is not None
+    theirs = stats.ttest_ind(ones, others, equal_var=False)
+    assert found.p == pytest.approx(theirs.pvalue, rel=1e-5)  # pyright: ignore[reportAttributeAccessIssue]
+    assert found.standard_error == pytest.approx(np.hypot(stats.sem(ones), stats.sem(others)))
+    beside_fixed = seed_noise(ones, np.array([2.11]), fixed=(False, True))
+    assert beside_fixed is not None
+    assert beside_fixed.p == pytest.approx(stats.ttest_1samp(ones, 2.11).pvalue, rel=1e-5)  # pyright: ignore
+    assert seed_noise(ones, others[:1]) is None
+
+
 # Simulated truth.
 
 
@@ -218,7 +262,56 @@ def test_documents_without_a_byte_are_blocks_like_others() -> None:
     assert bootstrap_interval(np.ones(20), np.zeros(20)) is None
 
 
+def test_p_values_of_equally_good_models_are_uniform() -> None:
+    """One in ten is below 0.1, whatever the blocks' sizes: the test is exact."""
+    rng = np.random.default_rng(40)
+    below = 0
+    for _ in range(200):
+        hard = rng.gamma(4, 500, 30)
+        p = paired_p_value(hard + rng.normal(0, 20, 30), hard + rng.normal(0, 20, 30))
+        assert p is not None
+        below += p <= 0.1
+    assert stats.binomtest(below, 200, 0.1).pvalue > 0.001
+
+
+def test_p_value_has_no_direction_and_equal_models_have_one_of_one() -> None:
+    one, other = made_up_blocks(40, 41)[0], made_up_blocks(40, 42)[0]
+    assert paired_p_value(one, other) == paired_p_value(other, one)
+    assert paired_p_value(one, one) == 1
+    assert paired_p_value(one, 2 * one) == 1 / (FLIPS + 1)
+    assert paired_p_value(one[: MIN_BLOCKS - 1], other[: MIN_BLOCKS - 1]) is None
+    assert paired_p_value(one, np.where(np.arange(40), other, np.inf)) is None
+
+
+def test_what_is_put_together_has_the_same_sum() -> None:
+    nats, sizes = made_up_blocks(1003, 43)
+    fewer = gathered(nats, sizes, most=100)
+    assert [len(column) for column in fewer] == [92, 92]
+    assert bits_per_byte(*fewer) == pytest.approx(bits_per_byte(nats, sizes))
+    assert gathered(nats, sizes)[0] is nats
+
+
 # Cutting.
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 5000), st.integers(50, 500), st.integers(0, 1 << 30))
+def test_tokens_of_two_kinds_are_cut_at_the_same_bytes(length: int, block_bytes: int, seed: int) -> None:
+    """One stream has a token a byte, the other tokens of 0 to 7 bytes; both spell the same bytes."""
+    rng = np.random.default_rng(seed)
+    counts = [np.append(np.ones(length, np.int64), 0)]
+    long = BYTE_LENGTHS[rng.integers(0, len(BYTE_LENGTHS), length)]
+    long = long[np.cumsum(long) <= length]
+    counts.append(np.append(np.append(long, np.ones(length - long.sum(), np.int64)), 0))
+    streams = [TokenStream(np.zeros(len(row) + 1, np.int64), np.array([1, len(row) + 1])) for row in counts]
+    one, other = common_blocks(list(zip(streams, counts, strict=True)), block_bytes=block_bytes)
+    np.testing.assert_array_equal(one.bytes, other.bytes)
+    assert one.bytes.sum() == length
+    # Alone, the finer stream is cut as it always was.
+    alone = common_blocks([(streams[0], counts[0])], block_bytes=block_bytes)[0]
+    np.testing.assert_array_equal(
+        alone.boundaries, blocks(streams[0], counts[0], block_bytes=block_bytes).boundaries
+    )
 
 
 @settings(deadline=None, max_examples=60)

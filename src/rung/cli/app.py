@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from rung.cli.common import flatten, flowing, read_value, worded
+from rung.cli.comparing import compare, runs, show
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.sampling import sample
@@ -49,6 +50,9 @@ VERBS: dict[str, Callable[..., int]] = {
     "climb": climb,
     "recipes": recipes,
     "evaluate": evaluate,
+    "compare": compare,
+    "runs": runs,
+    "show": show,
     "score": score,
     "sample": sample,
     "tokenize": tokenize,
@@ -78,18 +82,18 @@ def app_for(arguments: list[str]) -> App:
     )
     if arguments[:1] in (["climb"], ["train"]):
         from rung.training.config import TrainingConfig
-        from rung.training.experiment import RunOptions
+        from rung.training.experiment import AgainOptions, RunOptions
 
-        flatten(train, run=RunOptions)
+        flatten(train, run=AgainOptions)
         # Only the verb that is typed: a task's options are not loaded for the others.
         for typed, verb in ((["climb"], climb), (["train", "best"], train_best)):
             if arguments[: len(typed)] == typed:
                 options = task_typed(arguments).options_class
                 flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
-    if arguments[:1] == ["evaluate"]:
+    if arguments[:1] in (["evaluate"], ["compare"]):
         from rung.text.options import ReadOptions
 
-        flatten(evaluate, options=ReadOptions)
+        flatten(evaluate if arguments[0] == "evaluate" else compare, options=ReadOptions)
     if arguments[:1] == ["sample"]:
         from rung.generation.beam import BeamSettings
         from rung.generation.constraint_settings import ConstraintSettings

@@ -8,30 +8,45 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rung.cli.common import Dashed, no_option, settings_of, show_json
+from rung.cli.common import Dashed, Text, no_option, settings_of, show_json
 from rung.errors import UserError
 
 
-def evaluate(run: Path, data: Dashed = None, *, split: str = "test", options: Any, json: bool = False) -> int:
-    """Measure a run in bits, on its test split or on all of DATA.
+def evaluate(run: Path, *data: Text, split: str = "test", options: Any, json: bool = False) -> int:
+    """Measure a run in bits, with a 95 % interval: on the test split of its own data, or on all of DATA.
 
-    Each document starts afresh. A gpt reads one that is longer than its context in windows that overlap by half, mlp
-    and wavenet see the last tokens before each place, the other rungs all of them.
+    Of several DATA each is measured by itself, on a line of its own. Each document starts afresh. A gpt reads one that
+    is longer than its context in windows that overlap by half, mlp and wavenet see the last tokens before each place,
+    the other rungs all of them.
 
     Example: rung evaluate runs/gpt other.txt
 
     Args:
         run: a run's folder.
-        data: any text, or table of texts and labels; by default the run's own.
+        data: any texts, or tables of texts and labels; by default the run's own.
         split: train, validation or test, of the run's own data.
-        json: print the measure as one JSON object, nothing else.
+        json: print the measure as one JSON object, nothing else; of several DATA as {"run", "measures": a list}.
     """
     from rung import api, terminal
 
-    if data is not None:
-        no_option(data)
+    for name in data:
+        no_option(name)
     opened = api.load(run)
-    measure = api.evaluate(opened, data, split=split, **settings_of(options))
+    settings = settings_of(options)
+    if len(data) > 1:
+        if data.count("-") > 1:
+            raise UserError("- is standard input, which can be read only once: name it once")
+        measures = []
+        for name in data:
+            measures.append(api.evaluate(opened, name, **settings))
+            if not json:
+                print(terminal.measure_in_short(measures[-1]), flush=True)
+                for note in measures[-1].notes:
+                    print(f"  {note}")
+        if json:
+            show_json({"run": str(run), "measures": [measure.to_json() for measure in measures]})
+        return 0
+    measure = api.evaluate(opened, *data, split=split, **settings)
     if json:
         show_json({"run": str(run), **measure.to_json()})
     else:

@@ -19,7 +19,7 @@ from rung.models import RUNGS, is_file, rung_class, rungs_by_task
 if TYPE_CHECKING:
     from rung.events import Event
     from rung.runs import Run
-    from rung.training.experiment import RunOptions
+    from rung.training.experiment import AgainOptions, RunOptions
 
 
 def climb(
@@ -86,6 +86,7 @@ def climb(
 def train(
     *,
     resume: Path | None = None,
+    again: Path | None = None,
     steps: int | None = None,
     tokens: int | None = None,
     minutes: float | None = None,
@@ -109,16 +110,21 @@ def train(
         tokens: with --resume: the same in training tokens.
         minutes: with --resume: the same in minutes.
         finish: with --resume: make no step more; the best model there is becomes the run's.
+        again: make this run anew, from its folder or its run.json alone, and say whether it is the same, byte for byte.
         recipe: reproduce a published result, by name; an unknown name lists them.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
+    if [resume, again, recipe].count(None) < 2:
+        raise UserError("--resume, --again and --recipe are three trainings; give one of them")
     given = {"steps": steps, "tokens": tokens, "minutes": minutes, "finish": finish or None}
     extra = next((name for name, value in given.items() if value is not None), None)
     if resume is None and extra is not None:
         raise UserError(f"--{extra} goes with --resume RUN, or with a rung and a text: rung train gpt my.txt")
     if recipe is not None:
-        return follow_recipe(recipe, run, json, quiet)
+        return follow_recipe(recipe, run.after(), json, quiet)
+    if again is not None:
+        return repeat(again, run, json, quiet)
     if resume is None:
         raise UserError(f"name a rung and a text, as in 'rung train gpt my.txt' ({rungs_by_task()})")
     from rung import api, runs, terminal
@@ -135,6 +141,23 @@ def train(
             stop=stop,
         )
     return show_run(trained, json)
+
+
+def repeat(path: Path, run: AgainOptions, json: bool, quiet: bool) -> int:
+    """Train as an earlier run was; say whether it came out the same."""
+    from rung import api, terminal
+
+    with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
+        progress.phase(f"making {path} anew")
+        found = api.train_again(
+            path, on_event=lambda event: progress.event("again", event), stop=stop, **settings_of(run)
+        )
+    told = {"of": str(path), "same": found.same, "sha256": found.sha256, "reasons": list(found.reasons)}
+    code = show_run(found.run, json, again=told)
+    if code == 0 and not json:
+        for line in terminal.again_in_words(found):
+            print(line)
+    return code
 
 
 def check_resumed(arguments: list[str]) -> None:
@@ -367,7 +390,7 @@ def train_best(
     return show_run(trained, json)
 
 
-def show_run(run: Run, json: bool) -> int:
+def show_run(run: Run, json: bool, **told: Any) -> int:
     """The result of a training; how to go on when it was stopped."""
     from rung import terminal
     from rung.training.parents import in_words
@@ -381,7 +404,7 @@ def show_run(run: Run, json: bool) -> int:
     result = run.recipe["result"]
     if json:
         keys = ("validation", "train_seconds", "parameters", "old_text", "new_text")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}})
+        show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}, **told})
         return 0
     measured = result["validation"]
     if measured is not None:

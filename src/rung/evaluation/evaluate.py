@@ -1,4 +1,4 @@
-"""Measuring a run on a split of its own data or on any other, in constant memory."""
+"""Measuring a run on a split of its own data or on any other, and how sure that is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rung.errors import UserError, nearest
+from rung.evaluation.statistics import bootstrap_interval, gathered
 from rung.measure import Measure, checked
 from rung.runs import Run
+from rung.tasks.base import Reader
 from rung.text.facts import notes
 from rung.text.options import ReadOptions
 from rung.text.splits import PARTS
@@ -16,7 +18,7 @@ from rung.text.splits import PARTS
 def evaluate(
     run: Run, data: str | Path | None = None, *, split: str = "test", options: ReadOptions | None = None
 ) -> Measure:
-    """Measure a run on a split of the data it was trained from, or on the whole of `data`.
+    """Measure a run on a split of the data it was trained from, or on the whole of `data`, with a 95 % interval.
 
     Args:
         run: a finished run.
@@ -28,9 +30,27 @@ def evaluate(
     """
     if data is not None:
         how = options if options is not None else ReadOptions()
-        return checked(run.task.measure_on(run.model, run.tokenizer, data, how, run.recipe["data"]))
+        (measured,) = run.task.measure_on([reader_of(run)], data, how)
+        told = measured.measure.notes
+    else:
+        check_split(split)
+        (measured,) = run.task.measure_together([run.model], [run.corpus], split)
+        told = split_notes(run, split)
+    measure = checked(measured.measure)
+    return replace(measure, notes=told, ci95=bootstrap_interval(*gathered(measured.nats, measured.units)))
+
+
+def check_split(split: str) -> None:
+    """Raise UserError for a name that is none of the parts of a split."""
     if split not in PARTS:
         raise UserError(f"--split {split!r} is unknown{nearest(split, PARTS)} (known: {', '.join(PARTS)})")
-    measured = checked(run.task.measure(run.model, run.corpus, split))
-    overlap = {"in_training": run.corpus.facts.get("in_training", {})}
-    return replace(measured, notes=tuple(notes(overlap, (split,))))
+
+
+def reader_of(run: Run) -> Reader:
+    """The run as it is measured on data that are not its own."""
+    return Reader(run.model, run.tokenizer, run.recipe["data"])
+
+
+def split_notes(run: Run, split: str) -> tuple[str, ...]:
+    """What is to be known before a measure of a run's own split is trusted."""
+    return tuple(notes({"in_training": run.corpus.facts.get("in_training", {})}, (split,)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -179,6 +179,61 @@ def against_time(rungs: Sequence[dict[str, Any]], unit: str = "byte") -> str:
         ax.set_xlabel("training time, logarithmic")
         ax.set_ylabel(f"bits per {unit}")
         return _svg(figure, "time", f"Bits per {unit} against training time")
+
+
+def curves_picture(
+    curves: Mapping[str, Any], ends: Mapping[str, float | None], unit: str, kind: str
+) -> bytes:
+    """How several runs learned, over steps and over time, as a picture by itself, svg or png.
+
+    Args:
+        curves: by name, each with `train` and `validation` as in `rung.evaluation.curves.Curve`.
+        ends: by name, the validation measure of the finished run: a level line for one that has no curve.
+        unit: of the measure.
+        kind: svg or png.
+
+    Lines are validation; thin ones are training batches, smoothed, in units of validation text: their loss times the
+    bits per unit that a nat per target was there.
+    """
+    plain = {INK: "#1f1d1a", MUTED: "#6b665e", RULE: "#e4dfd5"}
+    looks: Any = {
+        key: plain.get(value, value) if isinstance(value, str) else value for key, value in SETTINGS.items()
+    }
+    looks |= {"figure.facecolor": "white", "savefig.facecolor": "white"}
+    salt = {"svg.hashsalt": "curves"}
+    with mpl.rc_context(looks | salt):
+        figure = Figure(figsize=(2 * WIDTH, 3.8), layout="constrained")
+        both = figure.subplots(1, 2, sharey=True)
+        highest: list[float] = []
+        lows = [float(point[3]) for curve in curves.values() for point in curve.validation]
+        lows += [end for end in ends.values() if end is not None]
+        for index, (name, curve) in enumerate(curves.items()):
+            colour = f"C{index % 10}"
+            train, validation = _finite(curve.train, 3), _finite(curve.validation, 4)
+            for ax, column in zip(both, (0, 1), strict=True):
+                label = _plain(name)
+                if len(validation):
+                    ax.plot(validation[:, column], validation[:, 3], color=colour, marker=".", label=label)
+                elif ends.get(name) is not None and not len(train):
+                    ax.axhline(ends[name], color=colour, linestyle="--", label=label)
+                if len(train) and len(validation):
+                    smooth = _binned(train, MAX_CURVE_POINTS)
+                    ratio = validation[-1, 3] / max(validation[-1, 2], 1e-9)
+                    ax.plot(smooth[:, column], smooth[:, 2] * ratio, color=colour, alpha=0.35, linewidth=0.9)
+                    lows.append(float(smooth[:, 2].min() * ratio))
+            highest += [float(value) for value in validation[:1, 3]]
+            highest += [end for end in (ends.get(name),) if end is not None]
+        if lows and highest:
+            room = max(max(highest) - min(lows), 0.05 * max(highest), 1e-3)
+            both[0].set_ylim(min(lows) - 0.1 * room, max(highest) + 0.1 * room)
+        for ax, what in zip(both, ("steps", "seconds of training"), strict=True):
+            ax.grid(axis="y")
+            ax.set_xlabel(what)
+        both[0].set_ylabel(f"bits per {unit}")
+        both[1].legend(loc="upper right", labelcolor="#6b665e", fontsize=9)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+        return buffer.getvalue()
 
 
 def _colour(index: int) -> str:

@@ -10,11 +10,9 @@ the earlier's, so negative is better.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +21,6 @@ from rung.evaluation.statistics import ROUNDING, Difference, paired_bootstrap
 from rung.measure import bits_of, unit_of
 from rung.tasks import task_of
 from rung.tasks.base import Task
-
-TEMPLATE = Path(__file__).with_name("report.html")
 
 NEAR_NOTHING = 0.01
 """Bits per unit of which no difference is told as a share: it would be thousands of percent, and mean nothing."""
@@ -160,14 +156,11 @@ def render(report: Mapping[str, Any]) -> str:
     Args:
         report: what `report.json` holds; see the module.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     from rung.evaluation import plots
+    from rung.evaluation.pages import template
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_visible
-    )
     rungs = list(report["rungs"])
     best = next(rung for rung in rungs if rung["name"] == report["best"])
     neural = [
@@ -176,7 +169,7 @@ def render(report: Mapping[str, Any]) -> str:
     first, *rest = _verdict(report)
     task = _task(report)
     held_out = report["data"]["parts"][report["split"]]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return template("report.html").render(
         report=report,
         rungs=rungs,
         best=best,
@@ -365,20 +358,3 @@ def _ordinal(index: int) -> str:
 
 def _numeral(number: int) -> str:
     return NUMERALS[number] if number < len(NUMERALS) else str(number)
-
-
-def _visible(value: Any) -> Any:
-    """Make what HTML cannot hold, or would swallow, visible; markup and numbers pass unchanged.
-
-    Control characters become their pictures (U+2400 and on), lone surrogates, which no file can hold, U+FFFD.
-    """
-    if type(value) is not str:
-        return value
-    return re.sub(r"[^\n\t -~\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]", _picture, value)
-
-
-def _picture(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\u2421" if code == 0x7F else "\ufffd"

@@ -72,6 +72,26 @@ class Pieces(NamedTuple):
     nats: Callable[[np.ndarray], np.ndarray]
 
 
+class Reader(NamedTuple):
+    """Who is measured on data that are not its own: a model, how it cuts text, and the facts of its own data."""
+
+    model: Any
+    tokenizer: Tokenizer
+    facts: dict[str, Any]
+
+
+class Measured(NamedTuple):
+    """A measure, and in which independent pieces of the data it was made, K of them.
+
+    units: (K,) what each is reckoned by, as in `Pieces`.
+    nats: (K,) what each cost the model.
+    """
+
+    measure: Measure
+    units: np.ndarray
+    nats: np.ndarray
+
+
 D = TypeVar("D", bound=Dataset)
 
 
@@ -189,16 +209,22 @@ class Task(ABC, Generic[D]):
         when_done()
         return measured
 
+    def measure_together(self, models: Sequence[Any], datasets: Sequence[D], split: str) -> list[Measured]:
+        """Measure each model on a split of its dataset: the same data and pieces, perhaps in other tokens."""
+        return [
+            Measured(self.measure_of(scores, dataset, split), pieces.units, pieces.nats(scores))
+            for model, dataset, pieces in zip(
+                models, datasets, self.common_pieces(datasets, split), strict=True
+            )
+            for scores in (self.scores(model, dataset, split),)
+        ]
+
     @abstractmethod
-    def measure_on(
-        self,
-        model: Any,
-        tokenizer: Tokenizer,
-        data: str | Path,
-        options: ReadOptions,
-        facts: dict[str, Any],
-    ) -> Measure:
-        """Measure a model on the whole of other data; `facts` are those of its own. Raises UserError for bad input."""
+    def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
+        """Measure models on the whole of other data, which are read once, in the same pieces for all.
+
+        Raises UserError for bad input.
+        """
 
     def measure_from(
         self,
@@ -216,6 +242,10 @@ class Task(ABC, Generic[D]):
     @abstractmethod
     def pieces(self, dataset: D, split: str) -> Pieces:
         """A held-out split in pieces that can be drawn again."""
+
+    def common_pieces(self, datasets: Sequence[D], split: str) -> list[Pieces]:
+        """`pieces` of one split that is in several datasets, perhaps in other tokens: the same pieces for each."""
+        return [self.pieces(dataset, split) for dataset in datasets]
 
     @abstractmethod
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:

@@ -7,7 +7,7 @@ over the whole split: what the right labels cost, on average, when the model's p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from rung.batches import Batch, Batches
-from rung.measure import Measure
-from rung.models.base import Classifier
+from rung.errors import UserError
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
+from rung.tasks.base import Measured, Reader
 from rung.tasks.labels import LabelTask, label_numbers
 from rung.text.facts import notes
 from rung.text.labelled import LabelledCorpus, open_labelled, prepare_labelled, read_labelled
@@ -79,24 +79,22 @@ class Classification(LabelTask[LabelledCorpus]):
     def right_labels(self, dataset: LabelledCorpus, split: str) -> np.ndarray:
         return dataset.labelled(split).labels
 
-    def measure_on(
-        self,
-        model: Classifier,
-        tokenizer: Tokenizer,
-        data: str | Path,
-        options: ReadOptions,
-        facts: dict[str, Any],
-    ) -> Measure:
-        columns = facts["columns"]
+    def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
+        columns = {
+            name: _column(given, flag, [reader.facts["columns"][name] for reader in readers])
+            for name, flag, given in (("text", "--field", options.field), ("label", "--label", options.label))
+        }
         texts, labels, source = read_labelled(
-            data,
-            field=options.field if options.field is not None else columns["text"],
-            label=options.label if options.label is not None else columns["label"],
-            sha256=options.sha256,
+            data, field=columns["text"], label=columns["label"], sha256=options.sha256
         )
-        right = label_numbers(labels, model, str(data))
-        measured = self.measure_labels(model.log_probs(tokenizer.encode_many(texts)), right, str(data))
-        return replace(measured, notes=tuple(notes({"source": source.describe()})))
+        told = tuple(notes({"source": source.describe()}))
+        out = []
+        for model, tokenizer, _ in readers:
+            right = label_numbers(labels, model, str(data))
+            scores = model.log_probs(tokenizer.encode_many(texts))
+            measured = replace(self.measure_labels(scores, right, str(data)), notes=told)
+            out.append(Measured(measured, *self.pieces_of(scores, right)))
+        return out
 
     def size_of(self, counts: Mapping[str, int], of: str = "") -> str:
         return f"{counts['examples']:,} {of}examples"
@@ -146,3 +144,12 @@ class ExampleBatches:
             rng = np.random.default_rng([self._seed, epoch])
             self._epoch, self._order = epoch, rng.permutation(len(self._labels))
         return int(self._order[within])
+
+
+def _column(given: str | None, flag: str, own: Sequence[str]) -> str:
+    """The column that is meant: the one given, or the models' own. Raises UserError when they have several."""
+    if given is None and len(set(own)) > 1:
+        raise UserError(
+            f"the models were trained on the columns {' and '.join(sorted(set(own)))}: name one with {flag}"
+        )
+    return own[0] if given is None else given

@@ -66,7 +66,11 @@ class LabelTask(Task[D]):
 
     def pieces(self, dataset: D, split: str) -> Pieces:
         right = self.right_labels(dataset, split)
-        return Pieces(np.ones(len(right), np.int64), lambda scores: -_log_probs_of(scores, right))
+        return Pieces(np.ones(len(right), np.int64), lambda scores: self.pieces_of(scores, right)[1])
+
+    def pieces_of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Units (N,) and nats (N,) of N examples, each a piece, from log-probabilities (N, L) and right labels (N,)."""
+        return np.ones(len(labels), np.int64), -_log_probs_of(scores, labels)
 
 
 def label_numbers(labels: list[str], model: Classifier, where: str) -> np.ndarray:

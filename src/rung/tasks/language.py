@@ -24,10 +24,11 @@ from rung.errors import UserError
 from rung.measure import NO_NUMBERS, Measure, perplexity
 from rung.models.base import GradientLanguageModel, LanguageModel
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.tasks.base import Column, Pieces, Task
-from rung.text.blocks import blocks
+from rung.tasks.base import Column, Measured, Pieces, Reader, Task
+from rung.tasks.costs import Costs, common_costs
+from rung.text.blocks import common_blocks
 from rung.text.corpus import Corpus, open_corpus, prepare
-from rung.text.facts import notes
+from rung.text.facts import notes, same_source
 from rung.text.options import DataOptions, ReadOptions
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
@@ -149,50 +150,53 @@ class LanguageModeling(Task[Corpus]):
         unknown = group.sum(cost), round(group.sum(float(n)))
         return self._measure(group.sum(nats), unknown, dataset, split)
 
-    def measure_on(
-        self,
-        model: LanguageModel,
-        tokenizer: Tokenizer,
-        data: str | Path,
-        options: ReadOptions,
-        facts: dict[str, Any],
-    ) -> Measure:
+    def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
         if options.label is not None:
             raise UserError(
                 f"--label {options.label} does not fit: a language model has no labels to measure"
             )
-        # A short list of lines is cut as the list was that the model was trained on. What reads ARPA files counts
-        # lines, empty ones too.
-        by_words = tokenizer.unit == "word"
-        trained_on = facts["source"].get("documents")
+        # A short list of lines is cut as the list was that the models were trained on. Where words alone are known,
+        # documents are lines, empty ones too, as to what writes ARPA files.
+        by_words = all(reader.tokenizer.unit == "word" for reader in readers)
+        trained_on = {_documents_of(reader.facts) for reader in readers}
         source = open_source(
             data,
             documents=options.documents,
             field=options.field,
             sha256=options.sha256,
-            like=trained_on if trained_on in ("lines", "paragraphs", "files") else None,
+            like=trained_on.pop() if len(trained_on) == 1 else None,
             keep_empty=by_words,
         )
-        nats, tokens, n_bytes, documents, words = [0.0], 0, 0, 0, 0
-        unknown_nats, unknown = 0.0, 0
+        costs = [Costs(reader.tokenizer) for reader in readers]
+        documents, words = 0, 0
         for batch in _batched(source):
-            try:
-                stream, log_probs = _scored(model, tokenizer, batch)
-            except NotInVocabularyError as error:
-                raise UserError(f"{data}, document {documents + error.text + 1}: {error}") from None
-            columns = _columns(tokenizer, batch, stream, log_probs)
-            if tokenizer.kind not in ("char", "byte"):
+            if any(_has_words(reader.tokenizer) for reader in readers):
                 words += sum(count_words(utf8(text)) for text in batch)
-            nats += (-columns["log_prob"]).tolist()
-            tokens += stream.n_tokens
-            n_bytes += int(columns["bytes"].sum())
+            for reader, cost in zip(readers, costs, strict=True):
+                try:
+                    stream, log_probs = _scored(reader.model, reader.tokenizer, batch)
+                except NotInVocabularyError as error:
+                    raise UserError(f"{data}, document {documents + error.text + 1}: {error}") from None
+                columns = _columns(reader.tokenizer, batch, stream, log_probs)
+                cost.add(columns["log_prob"], columns["bytes"], stream, log_probs)
             documents += len(batch)
-            more = _unknown(tokenizer, stream.ids[1:], log_probs)
-            unknown_nats, unknown = unknown_nats + more[0], unknown + more[1]
-        counts = {"bytes": n_bytes, "documents": documents} | ({"words": words} if words else {})
-        lost = unknown_nats, unknown
-        measured = self._measure_by(tokenizer, math.fsum(nats), tokens, lost, counts, str(data))
-        return replace(measured, notes=tuple(notes({"source": source.describe()})))
+        facts = source.describe()
+        return [
+            Measured(
+                replace(
+                    self._measure_costs(reader.tokenizer, cost, words, str(data)),
+                    notes=(*notes({"source": facts}), *same_source(facts, reader.facts)),
+                ),
+                *pieces,
+            )
+            for reader, cost, pieces in zip(readers, costs, common_costs(costs), strict=True)
+        ]
+
+    def _measure_costs(self, tokenizer: Tokenizer, costs: Costs, words: int, split: str) -> Measure:
+        counts = {"bytes": sum(costs.bytes), "documents": len(costs.nats)}
+        counts |= {"words": words} if words and _has_words(tokenizer) else {}
+        unknown = costs.unknown_nats, costs.unknown or 0
+        return self._measure_by(tokenizer, math.fsum(costs.nats), costs.tokens, unknown, counts, split)
 
     def _measure(self, nats: float, unknown: tuple[float, int], dataset: Corpus, split: str) -> Measure:
         counts = dict(dataset.facts["parts"][split])
@@ -236,11 +240,24 @@ class LanguageModeling(Task[Corpus]):
         )
 
     def pieces(self, dataset: Corpus, split: str) -> Pieces:
-        stream = dataset.stream(split)
-        by_words = dataset.tokenizer.unit == "word"
-        counts = np.ones(stream.n_tokens, np.int64) if by_words else dataset.tokenizer.byte_counts(stream.ids)
-        cut = blocks(stream, counts)
-        return Pieces(cut.bytes, cut.nats)
+        return self.common_pieces([dataset], split)[0]
+
+    def common_pieces(self, datasets: Sequence[Corpus], split: str) -> list[Pieces]:
+        streams = [(dataset.tokenizer, dataset.stream(split)) for dataset in datasets]
+        cut = common_blocks([(stream, _units(tokenizer, stream)) for tokenizer, stream in streams])
+        return [Pieces(blocks.bytes, blocks.nats) for blocks in cut]
+
+
+def _units(tokenizer: Tokenizer, stream: TokenStream) -> np.ndarray:
+    """What each token of a stream of N + 1 ids counts for, in the unit that its tokeniser is measured by, (N,)."""
+    if tokenizer.unit == "word":
+        return np.ones(stream.n_tokens, np.int64)
+    return tokenizer.byte_counts(stream.ids)
+
+
+def _has_words(tokenizer: Tokenizer) -> bool:
+    """Whether how many tokens a word has is worth telling."""
+    return tokenizer.kind not in ("char", "byte")
 
 
 def _unknown(tokenizer: Tokenizer, ids: np.ndarray, scores: np.ndarray) -> tuple[float, int]:
@@ -304,6 +321,12 @@ def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]
     words from elsewhere it is one, as to the program it comes from.)
     """
     return _columns(tokenizer, texts, *_scored(model, tokenizer, texts))
+
+
+def _documents_of(facts: Mapping[str, Any]) -> str | None:
+    """What a document of plain text was to a model in training."""
+    mode = "lines" if facts.get("imported") == "arpa" else facts["source"].get("documents")
+    return mode if mode in ("lines", "paragraphs", "files") else None
 
 
 def _scored(

@@ -3,12 +3,17 @@
 Neighbouring tokens are not independent, so what is drawn is whole blocks: documents where there are many of them,
 stretches of about 2,000 bytes where there are few (Künsch 1989; `rung.evaluation.statistics`).
 
+Models whose tokenisers differ are compared on the same blocks of bytes: between documents, or where every one of them
+ends a token (`common_blocks`).
+
 Shapes: N tokens to predict, K blocks. Nats are sums of -log p, so positive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -35,6 +40,11 @@ class Blocks:
 
     boundaries: np.ndarray
     bytes: np.ndarray
+
+    @staticmethod
+    def of(byte_counts: np.ndarray, boundaries: np.ndarray) -> Blocks:
+        """Blocks with these boundaries of tokens with these byte counts (N,)."""
+        return Blocks(boundaries.astype(np.int64), _sums(byte_counts, boundaries, np.int64))
 
     def __len__(self) -> int:
         return len(self.bytes)
@@ -65,23 +75,45 @@ def blocks(
         many_documents: from how many documents on they are the blocks.
         block_bytes: the size of a stretch where they are not.
     """
-    if stream.n_documents >= many_documents:
-        step = -(-stream.n_documents // MAX_BLOCKS)
-        boundaries = np.append(stream.starts[:-1:step], stream.starts[-1]) - 1
+    return common_blocks([(stream, byte_counts)], many_documents=many_documents, block_bytes=block_bytes)[0]
+
+
+def common_blocks(
+    streams: Sequence[tuple[TokenStream, np.ndarray]],
+    *,
+    many_documents: int = MANY_DOCUMENTS,
+    block_bytes: int = BLOCK_BYTES,
+) -> list[Blocks]:
+    """`blocks` of one text as several tokenisers cut it: the same K blocks of bytes for each.
+
+    A stretch of bytes ends where a token ends in every stream, so it is longer where that is seldom.
+
+    Args:
+        streams: the documents' tokens and their byte counts, as in `blocks`; the same documents in each.
+        many_documents, block_bytes: as in `blocks`.
+    """
+    first = streams[0][0]
+    if first.n_documents >= many_documents:
+        step = -(-first.n_documents // MAX_BLOCKS)
+        cuts = [np.append(stream.starts[:-1:step], stream.starts[-1]) - 1 for stream, _ in streams]
     else:
-        boundaries = _cut_by_bytes(byte_counts, block_bytes)
-    return Blocks(boundaries.astype(np.int64), _sums(byte_counts, boundaries, np.int64))
+        return common_stretches([counts for _, counts in streams], block_bytes)
+    return [Blocks.of(counts, at) for (_, counts), at in zip(streams, cuts, strict=True)]
 
 
-def _cut_by_bytes(lengths: np.ndarray, block_bytes: int) -> np.ndarray:
-    """Boundaries of stretches with about equally many bytes; a token is never cut."""
-    cumulative = np.cumsum(lengths)
-    total = int(cumulative[-1]) if len(cumulative) else 0
+def common_stretches(lengths: Sequence[np.ndarray], block_bytes: int = BLOCK_BYTES) -> list[Blocks]:
+    """`common_blocks` of few documents, from nothing but the byte counts (N,) of each stream; a token is never cut."""
+    ends = [np.cumsum(row) for row in lengths]
+    common = reduce(np.intersect1d, ends) if len(ends) > 1 else ends[0]
+    total = int(common[-1]) if len(common) else 0
     wanted = max(total // block_bytes, min(ENOUGH_BLOCKS, total // MIN_BLOCK_BYTES))
     wanted = min(max(wanted, 1), MAX_BLOCKS)
-    cuts = np.searchsorted(cumulative, total * np.arange(1, wanted) / wanted) + 1
-    cuts = cuts[cumulative[cuts - 1] < total]  # the last mark alone is no block
-    return np.unique(np.concatenate([[0], cuts, [len(lengths)]]))
+    at = common[np.searchsorted(common, total * np.arange(1, wanted) / wanted)]
+    at = np.unique(at[at < total])  # the last mark alone is no block
+    return [
+        Blocks.of(counts, np.unique(np.concatenate([[0], np.searchsorted(row, at) + 1, [len(row)]])))
+        for counts, row in zip(lengths, ends, strict=True)
+    ]
 
 
 def _sums(values: np.ndarray, boundaries: np.ndarray, dtype: type) -> np.ndarray:

@@ -49,3 +49,11 @@ def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "tes
                 f"({found['pieces']} compared): what is measured on it is memory"
             )
     return told
+
+
+def same_source(facts: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """What is to be told when a text, by the facts of its source, is the one that a model's `own` facts are of."""
+    known = own.get("source", {}).get("sha256")
+    if known is None or facts.get("sha256") != known:
+        return []
+    return ["trained on this very text, or on the part that its split gave: what is measured on it is memory"]

@@ -67,12 +67,13 @@ def train_best(
     training: TrainingConfig,
     seed: int = 0,
     device: str = "auto",
+    command: str = "",
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Event]]:
     """Spend `training.minutes` on `corpus`; `place`, which holds the corpus as `data/`, becomes the mixture's run.
 
-    With the first checkpoint of a transformer an older run in its folder goes.
+    With the first checkpoint of a transformer an older run in its folder goes. `command` is what it was asked for by.
 
     Yields the name of the part at work and its event.
 
@@ -155,7 +156,7 @@ def train_best(
         yield "best", Note(f"{lowest['name']} alone is lower than the mixture, so it is what is kept")
         recipe = _adopt(parts / lowest["name"], place.folder)
     recipe["result"]["train_seconds"] = math.fsum(entry["train_seconds"] for entry in tried)
-    write_recipe(place, recipe | {"tried": tried})
+    write_recipe(place, recipe | {"command": command, "tried": tried})
 
 
 def plan(trials: list[dict[str, Any]], seconds: float, n_tokens: int) -> list[tuple[dict[str, Any], float]]:

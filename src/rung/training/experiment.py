@@ -6,8 +6,9 @@ Each field of these configurations is a flag of `rung train RUNG`, a keyword of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,32 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class AgainOptions:
+    """Where a run that is made anew goes, and what may differ.
+
+    Attributes:
+        out: the run's folder; by default runs/NAME, or runs/NAME-2 when that is taken, and so on.
+        seed: of weights, batches and dropout; with --again by default the same, else 0.
+        device: auto, cpu, cuda or mps; with --again by default the same.
+        force: overwrite the run that is there.
+    """
+
+    out: Path | None = None
+    seed: int | None = None
+    device: str | None = None
+    force: bool = False
+
+    def after(self, seed: int = 0, device: str = "auto") -> RunOptions:
+        """The options of a run, where nothing is said the earlier one's."""
+        return RunOptions(
+            self.out,
+            seed if self.seed is None else self.seed,
+            device if self.device is None else self.device,
+            self.force,
+        )
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One training, as it is asked for.
 
@@ -88,6 +115,28 @@ class Experiment:
         parent = () if self.start.from_ is None else (self.start.from_,)
         return (*inputs_of(self.data, self.options), *getattr(self.config, "runs", ()), *parent)
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, by name, in JSON's kinds: `Experiment.of(**asked)` is this one, but for where it goes.
+
+        `settings` are those that are not as by default; the seed and the device stand elsewhere in a recipe.
+        """
+        settings = {
+            name: value
+            for config in (self.config, self.training, self.options, self.start)
+            for name, value in differing(config).items()
+        }
+        if self.task != task_from([self.rung], settings):
+            settings["task"] = self.task
+        return {"rung": self.rung, "data": str(self.data), "settings": settings}
+
+    @property
+    def command(self) -> str:
+        """The line that asks for it, but for where it goes."""
+        return command_line(
+            self.rung, self.data, self.asked["settings"] | differing(self.run, ("seed", "device"))
+        )
+
     @staticmethod
     def of(rung: str, data: str | Path, settings: Mapping[str, Any]) -> Experiment:
         """The experiment with these settings, by name, `task` among them; without it, what the settings are of.
@@ -113,6 +162,37 @@ class Experiment:
             RunOptions(**run),
             StartOptions(**start),
         )
+
+
+def differing(config: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The fields of a configuration (`names` of them) that are not as by default, as JSON has them."""
+    chosen = {
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if names is None or field.name in names
+    }
+    default = type(config)()
+    return {
+        name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+        for name, value in chosen.items()
+        if value != getattr(default, name)
+    }
+
+
+def command_line(rung: str, data: str | Path, settings: Mapping[str, Any]) -> str:
+    """`rung train RUNG DATA` with settings as flags, to be pasted into a shell."""
+    words = ["rung", "train", rung, str(data)]
+    for name, value in settings.items():
+        flag = f"--{name.rstrip('_').replace('_', '-')}"
+        if name == "task":  # settled by the rung and its settings wherever one types
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else f"{flag}=false")
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        else:
+            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+    return shlex.join(words)
 
 
 def inputs_of(data: str | Path, options: Any) -> tuple[str | Path, ...]:

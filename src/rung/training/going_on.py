@@ -108,7 +108,7 @@ def prolonged(run: Run, budget: Mapping[str, float | None]) -> dict[str, Any]:
         rate,
         at,
     )
-    recipe = {key: value for key, value in run.recipe.items() if key not in ("result", "continued")}
+    recipe = {key: value for key, value in run.recipe.items() if key not in ("result", "continued", "asked")}
     return recipe | {
         "status": "training",
         "training": asdict(new),

@@ -80,10 +80,15 @@ def loss_curves(path: Path) -> tuple[list[float], list[float]]:
 
 def evaluations(path: Path) -> Iterator[dict[str, Any]]:
     """The evaluations in the file, as JSON has them; lines that are none, damaged ones too, are passed over."""
-    for line in _lines(path):
+    return events_of(path, "evaluation")
+
+
+def events_of(path: Path, *kinds: str) -> Iterator[dict[str, Any]]:
+    """The events of these kinds in the file, as `evaluations`; none where there is no file."""
+    for line in _lines(path) if path.exists() else ():
         try:
             event = json.loads(line)
         except (RecursionError, ValueError):
             continue
-        if isinstance(event, dict) and event.get("kind") == "evaluation":
+        if isinstance(event, dict) and event.get("kind") in kinds:
             yield event

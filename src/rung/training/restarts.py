@@ -40,10 +40,12 @@ def start(
     training: TrainingConfig | None = None,
     seed: int = 0,
     device: str = "auto",
+    asked: Mapping[str, Any] | None = None,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
     parent: Run | None = None,
     beginning: StartOptions | None = None,
+    page: session.Page | None = None,
 ) -> Iterator[Event]:
     """Train `rung` on `dataset` into `place`, which holds the dataset as `data/` and nothing of an older run.
 
@@ -60,7 +62,14 @@ def start(
     if training is not None and training.patience is not None and "validation" not in dataset.splits:
         raise UserError("--patience stops by validation text: give --val FILE, or a --split with some")
     recipe, message = session.describe(
-        rung, dataset, task=task, config=config, training=training, seed=seed, device=device
+        rung,
+        dataset,
+        task=task,
+        config=config,
+        training=training,
+        seed=seed,
+        device=device,
+        asked=asked,
     )
     if parent is not None:
         recipe["parent"] = parents.described(parent, beginning or StartOptions())
@@ -68,13 +77,13 @@ def start(
     if message is not None:
         yield Note(message)
     if _restarts(recipe) == 1:
-        yield from session.start(place, dataset, recipe, sample=sample, stop=stop)
+        yield from session.start(place, dataset, recipe, sample=sample, stop=stop, page=page)
         return
     dataset.tokenizer.save(place / TOKENIZER)
     write_recipe(place, recipe)
     if (place / RESTARTS).exists():
         shutil.rmtree(place / RESTARTS)
-    yield from _train_each(place, recipe, dataset, sample, stop)
+    yield from _train_each(place, recipe, dataset, sample, stop, page)
 
 
 def resume(
@@ -84,6 +93,7 @@ def resume(
     finish: bool = False,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    page: session.Page | None = None,
 ) -> Iterator[Event]:
     """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
 
@@ -127,16 +137,16 @@ def resume(
         _check_settled(run, corpus)
     place = Place(run.folder)
     if given and (run.folder / LAST).exists():
-        yield from session.prolong(place, run, given, corpus, sample=sample, stop=stop)
+        yield from session.prolong(place, run, given, corpus, sample=sample, stop=stop, page=page)
     elif given and run.recipe["status"] == "finished":
         going_on.spent(run)
     elif _restarts(run.recipe) == 1:
         recipe = going_on.with_budget(run, given) if given else run.recipe
         if given:
             write_recipe(place, recipe)
-        yield from session.resume(place, recipe, corpus, sample=sample, stop=stop, finish=finish)
+        yield from session.resume(place, recipe, corpus, sample=sample, stop=stop, finish=finish, page=page)
     else:
-        yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop)
+        yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop, page)
 
 
 def _check_settled(run: Run, dataset: Dataset) -> None:
@@ -169,6 +179,7 @@ def _train_each(
     dataset: Dataset,
     sample: Sampler | None,
     stop: Callable[[], bool],
+    page: session.Page | None,
 ) -> Iterator[Event]:
     """Train once for each seed, or go on with that; make the best of these runs this one."""
     seeds = range(recipe["seed"], recipe["seed"] + _restarts(recipe))
@@ -220,6 +231,8 @@ def _train_each(
         }
         for seed in seeds
     ]
+    if page is not None:
+        page(Run(place / "", recipe))
     write_recipe(place, recipe)
     shutil.rmtree(place / RESTARTS)
 

@@ -17,12 +17,13 @@ from typing import Any
 
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase
+from rung.files import sha256_of
 from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup, current_group
 from rung.run_folders import EVENTS, LAST, MODEL, TOKENIZER, Place
-from rung.runs import Run, save_model, versions, write_recipe
+from rung.runs import Run, machine, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
@@ -35,6 +36,7 @@ from rung.training.trainers import Job, Sampler, trainer_of
 
 CLOSED = "closed"
 """Why a training is over that was stopped and not gone on with."""
+Page = Callable[[Run], None]
 
 
 class Diverged(UserError):
@@ -50,6 +52,7 @@ def describe(
     training: TrainingConfig | None = None,
     seed: int = 0,
     device: str = "auto",
+    asked: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], str | None]:
     """The recipe of a training that is to be, nothing left open, and something to tell.
 
@@ -61,6 +64,7 @@ def describe(
         training: how to train; counting rungs have no use for it.
         seed: of the weights, the batches and dropout.
         device: auto, cpu, cuda or mps.
+        asked: more for the recipe: the `command` it was asked for by, and `asked`, the same as a program reads it.
 
     Raises UserError when something does not fit.
     """
@@ -74,6 +78,8 @@ def describe(
         "status": "training",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
+        "machine": machine(),
+        **(asked or {}),
         "seed": seed,
         "device": device,
         "tokenizer": dataset.tokenizer.kind,
@@ -95,6 +101,7 @@ def start(
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    page: Page | None = None,
 ) -> Iterator[Event]:
     """Train what `recipe` says into `place`, which holds the dataset as `data/` and nothing of an older run.
 
@@ -104,12 +111,13 @@ def start(
         recipe: of `describe`.
         sample: writes a short text with the model, now and then.
         stop: asked after every step; True saves a checkpoint and ends the stream.
+        page: writes the page of the finished run, which does not stand yet.
 
     Raises UserError when something does not fit, and, after everything worth keeping is saved, when training diverged.
     """
     dataset.tokenizer.save(place / TOKENIZER)
     write_recipe(place, recipe)
-    yield from _train(place, recipe, dataset, sample, stop, resume=False)
+    yield from _train(place, recipe, dataset, sample, stop, page, resume=False)
 
 
 def resume(
@@ -120,12 +128,13 @@ def resume(
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
     finish: bool = False,
+    page: Page | None = None,
 ) -> Iterator[Event]:
     """Go on with a run from its last checkpoint, or from its beginning when there is none yet.
 
     finish: make no step more; the best there is at that checkpoint becomes the model.
     """
-    yield from _train(place, recipe, dataset, sample, stop, resume=True, finish=finish)
+    yield from _train(place, recipe, dataset, sample, stop, page, resume=True, finish=finish)
 
 
 def prolong(
@@ -136,6 +145,7 @@ def prolong(
     *,
     sample: Sampler | None = None,
     stop: Callable[[], bool] = lambda: False,
+    page: Page | None = None,
 ) -> Iterator[Event]:
     """Go on with a run, stopped or finished, with another budget for the whole of it (`rung.training.going_on`).
 
@@ -145,7 +155,7 @@ def prolong(
     finished = run.recipe["status"] == "finished"
     if not finished:
         write_recipe(place, recipe)
-    yield from _train(place, recipe, dataset, sample, stop, resume=True, replaces=finished)
+    yield from _train(place, recipe, dataset, sample, stop, page, resume=True, replaces=finished)
 
 
 def follow(
@@ -172,12 +182,14 @@ def _train(
     dataset: Dataset,
     sample: Sampler | None,
     stop: Callable[[], bool],
+    page: Page | None,
     *,
     resume: bool,
     finish: bool = False,
     replaces: bool = False,
 ) -> Iterator[Event]:
     """`replaces`: a finished model lies there, and another recipe, until there is a checkpoint."""
+    tokenizer_hash = sha256_of(dataset.folder / TOKENIZER)  # now: the folder moves when the run stands
     run = Run(place.folder, recipe)
     model_class = run.model_class
     trainer = trainer_of(model_class)
@@ -262,10 +274,13 @@ def _train(
         "steps": finished.step,
         "reason": finished.reason,
         "parameters": model.n_parameters,
+        "sha256": {MODEL: sha256_of(place / MODEL), TOKENIZER: tokenizer_hash},
     }
     if "parent" in recipe:
         yield Phase("measuring the old and the new text, after")
         recipe["result"] |= parents.measured_after(recipe, model, dataset)
+    if page is not None:
+        page(Run(place / "", recipe))
     write_recipe(place, recipe)
     place.stand()
     if finished.reason == "diverged":

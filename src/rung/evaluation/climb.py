@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,14 +23,14 @@ from rung.measure import bits_of
 from rung.models import RUNGS, rung_class, short_name
 from rung.models.mix import Mix, MixConfig
 from rung.run_folders import DATA, REPORT, Place, new_run
-from rung.runs import Run, load, versions
+from rung.runs import Run, load, machine, versions
 from rung.tasks.base import Dataset, Pieces, Task
 from rung.text.facts import notes, summary
 from rung.training import restarts
 from rung.training.config import TrainingConfig
-from rung.training.experiment import RunOptions, check_names, inputs_of
+from rung.training.experiment import Experiment, RunOptions, check_names, inputs_of
 from rung.training.session import check_seed
-from rung.training.trainers import Sampler
+from rung.training.trainers import Sampler, trainer_of
 
 DEFAULT_MINUTES = 1.0
 SAMPLE_TOKENS = 300
@@ -74,10 +72,13 @@ def climb(
     parts = tuple(dict.fromkeys([*RUNGS[task.name], *map(short_name, rungs)]))
     with new_run(folder, force=run.force, inputs=inputs_of(data, options), parts=parts) as place:
         corpus = task.prepare(data, place / DATA, options)
-        return _climb(corpus, place, task, rungs, options, training, run, sample, on_event, stop, command)
+        return _climb(
+            data, corpus, place, task, rungs, options, training, run, sample, on_event, stop, command
+        )
 
 
 def _climb(
+    data: str | Path,
     corpus: Dataset,
     place: Place,
     task: Task[Any],
@@ -108,15 +109,17 @@ def _climb(
         name = short_name(rung)
         part = place.part(name, replaces=rung == trained_alone[-1])
         recorder = _Recorder()
+        config = MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None
         for event in restarts.start(
             rung,
             task.open(place / DATA).link(part / DATA),
             part,
             task=task.name,
-            config=MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None,
+            config=config,
             training=training,
             seed=run.seed,
             device=run.device,
+            asked=_asked(name, data, task, config, training, options, run),
             sample=sample,
             stop=stop,
         ):
@@ -167,6 +170,23 @@ def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:
         raise UserError(f"--rungs names {repeated[0]!r} twice")
     if "mix" in rungs and len(rungs) < 3:
         raise UserError("mix needs two other rungs or more to mix: name them in --rungs too")
+
+
+def _asked(
+    name: str,
+    data: str | Path,
+    task: Task[Any],
+    config: Any,
+    training: TrainingConfig,
+    options: Any,
+    run: RunOptions,
+) -> dict[str, Any]:
+    """How one would ask for this rung alone."""
+    model_class = rung_class(name, task.name)
+    how = training if trainer_of(model_class).by_gradient else TrainingConfig()
+    config = model_class.config_class() if config is None else config
+    experiment = Experiment(name, data, task.name, config, how, options, run)
+    return {"command": experiment.command, "asked": experiment.asked}
 
 
 def _count_parts(row: dict[str, Any], run: Run, others: list[dict[str, Any]]) -> None:
@@ -250,7 +270,7 @@ def _facts(
         "split": "test",
         **{key: held[key] for key in ("tokens", "bytes") if key in held},
         **held,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "machine": machine(),
         "versions": versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
