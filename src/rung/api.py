@@ -341,7 +341,7 @@ def evaluate(
     run = _opened(run)
     (options,) = split_settings(how, ReadOptions)
     if data is None and launched():
-        return checked(torchrun.measure_run(run, split))
+        return checked(torchrun.measure_run(run, split), str(run.folder))
     return _evaluate(run, data, split=split, options=ReadOptions(**options))
 
 

@@ -104,10 +104,10 @@ def perplexity(nats_per_target: float) -> float:
     return math.exp(nats_per_target) if nats_per_target < 700 else math.inf
 
 
-def checked(measure: Measure) -> Measure:
-    """The same. Raises UserError where it is no number."""
+def checked(measure: Measure, of: str) -> Measure:
+    """The same, a measure of the run in the folder `of`. Raises UserError where it is no number."""
     if math.isnan(measure.nats):
-        raise UserError(f"{measure.split} can't be measured: {NO_NUMBERS}")
+        raise UserError(f"{of}: {measure.split} can't be measured: {NO_NUMBERS}")
     return measure
 
 

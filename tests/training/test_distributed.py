@@ -377,9 +377,9 @@ def test_ctrl_c_stops_both_after_one_step_with_a_checkpoint(tmp_path: Path):
     two.send_signal(signal.SIGINT)
     out, err = two.communicate(timeout=60)
     assert out.strip() == ""
-    assert err.count("rung: stopped; a checkpoint is saved, go on with: rung train --resume run\n") == 1
+    assert err.count("rung: stopped; a checkpoint is saved, go on with: rung train --resume run ") == 1
     assert [line for line in err.splitlines() if line.startswith("rung:")][1:] == [
-        "rung: stopped; a checkpoint is saved, go on with: rung train --resume run"
+        "rung: stopped; a checkpoint is saved, go on with: rung train --resume run (or close it as it is: --finish)"
     ]
     last = json.loads(events.read_text().splitlines()[-1])
     assert last["reason"] == "interrupted"

@@ -311,7 +311,9 @@ _show_warning = warnings.showwarning
 
 
 def _tell(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
-    """Ours in one line on stderr, once; others' as Python has it."""
+    """Ours in one line on stderr, once; others' as Python has it, less NumPy's of overflows."""
+    if category is RuntimeWarning:
+        return
     if not category.__module__.startswith("rung."):
         _show_warning(message, category, *where, **how)
     elif str(message) not in _told:

@@ -23,11 +23,11 @@ def compare(
     options: Any,
     json: bool = False,
 ) -> int:
-    """Measure runs on the same texts, in one table a text: which is better, and is that more than noise?
+    """Measure runs on the same texts, and say which is better.
 
-    Each run is held against the first, on the same pieces of text, with a 95 % interval and a p-value (two-sided,
-    paired randomisation test). Runs that differ by seed alone stand in one row: their mean, and the seeds' spread.
-    Tokenisers may differ.
+    One table a text. Each run is held against the first, on the same pieces of text, with a 95 % interval and a p-value
+    (two-sided, paired randomisation test). Runs that differ by seed alone stand in one row: their mean, and the seeds'
+    spread. Tokenisers may differ.
 
     Example: rung compare runs/ngram runs/gpt runs/gpt-2 --data a.txt b.txt
 
@@ -65,7 +65,9 @@ def compare(
 
 
 def runs(folder: Path = Path("runs"), *, json: bool = False) -> int:
-    """What runs there are in FOLDER: rung, data, measure, size, age; damaged ones too.
+    """List the runs in FOLDER: rung, data, measure, size, age.
+
+    Damaged ones too.
 
     Example: rung runs
 

@@ -13,7 +13,7 @@ from rung.errors import UserError
 
 
 def evaluate(run: Path, *data: Text, split: str = "test", options: Any, json: bool = False) -> int:
-    """Measure a run in bits, with a 95 % interval: on the test split of its own data, or on all of DATA.
+    """Measure a run in bits, on its test split or on all of DATA.
 
     Of several DATA each is measured by itself, on a line of its own. Each document starts afresh. A gpt reads one that
     is longer than its context in windows that overlap by half, mlp and wavenet see the last tokens before each place,

@@ -14,7 +14,7 @@ from rung.cli.common import Text, defaults_in_words, flatten, no_option, setting
 from rung.cli.learning_rate import show_learning_rate
 from rung.errors import UserError
 from rung.interrupts import interruptible
-from rung.models import RUNGS, is_file, rung_class, rungs_by_task
+from rung.models import is_file, rung_class, rungs_by_task, summary_of
 
 if TYPE_CHECKING:
     from rung.events import Event
@@ -293,12 +293,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
     name = model_class.rung
     check_names(model_class, task_of(task).options_class)
     by_gradient = trainer_of(model_class).by_gradient
-    # A class of the user's own says what it is in its docstring's first line.
-    summary = (
-        (RUNGS[task][name][1] if rung in RUNGS[task] else (model_class.__doc__ or name))
-        .strip()
-        .splitlines()[0]
-    )
+    summary = summary_of(model_class, task)
 
     def command(
         data: Text,

@@ -119,7 +119,7 @@ def _climb(
             training=training,
             seed=run.seed,
             device=run.device,
-            asked=_asked(name, data, task, config, training, options, run),
+            asked=_asked(rung, data, task, config, training, options, run),
             sample=sample,
             stop=stop,
         ):

@@ -196,7 +196,7 @@ def _told(runs: Sequence[Run], notes: Sequence[Sequence[str]]) -> list[str]:
 
 def _text(name: str, runs: Sequence[Run], found: Sequence[Measured], notes: list[str], seed: int) -> Text:
     for run, one in zip(runs, found, strict=True):
-        checked(one.measure)
+        checked(one.measure, str(run.folder))
         if unknown := one.measure.counts.get("unknown"):
             notes.append(
                 f"{run.folder}: {unknown:,} unknown words are one symbol to it, not spelled: its bits are too few"
@@ -272,7 +272,9 @@ def _split_of(run: Run, split: str) -> Any:
     facts = run.corpus.facts
     if given := facts.get("given", {}).get(split):
         return [given.get("sha256"), given.get("documents")]
-    counts = {key: value for key, value in facts["parts"].get(split, {}).items() if key != "tokens"}
+    counts = {
+        key: value for key, value in facts["parts"].get(split, {}).items() if key not in ("tokens", "words")
+    }
     source = facts["source"]
     return [source.get("sha256"), source.get("documents"), facts["split_rule"], counts, facts.get("columns")]
 

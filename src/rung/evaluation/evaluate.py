@@ -36,7 +36,7 @@ def evaluate(
         check_split(split)
         (measured,) = run.task.measure_together([run.model], [run.corpus], split)
         told = split_notes(run, split)
-    measure = checked(measured.measure)
+    measure = checked(measured.measure, str(run.folder))
     return replace(measure, notes=told, ci95=bootstrap_interval(*gathered(measured.nats, measured.units)))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rung.evaluation.evaluate import evaluate
 from rung.evaluation.report import count, duration, size
 from rung.measure import bits_of, number, unit_of
-from rung.models import RUNGS
+from rung.models import summary_of
 from rung.opening import opening
 from rung.run_folders import DATA, EVENTS, RECIPE
 from rung.runs import Run
@@ -44,7 +44,7 @@ def summary(run: Run) -> dict[str, Any]:
         return {
             "run": run.folder.as_posix(),
             "rung": run.rung,
-            "what": RUNGS[run.task.name][run.rung][1],
+            "what": summary_of(run.model_class, run.task.name),
             "task": run.task.name,
             "status": recipe["status"],
             "created": recipe.get("created"),

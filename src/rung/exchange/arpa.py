@@ -24,7 +24,7 @@ def export_arpa(run: Run, path: Path) -> None:
     if not isinstance(run.model, NGram):
         raise UserError(f"{run.folder} is a {run.rung}; only ngram runs can be written as ARPA")
     check_no_run(path)
-    write_arpa(run.model, token_names(run.tokenizer), path, how_to_score(run, run.folder.name, path.name))
+    write_arpa(run.model, token_names(run.tokenizer), path, how_to_score(run, "RUN", "MODEL.arpa"))
 
 
 def how_to_score(run: Run, folder: str, file: str) -> list[str]:

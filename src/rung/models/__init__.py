@@ -88,6 +88,13 @@ def rung_class(name: str, task: str = "language") -> Any:
     return getattr(import_module(module), attribute)
 
 
+def summary_of(model_class: Any, task: str) -> str:
+    """The line that says what a rung is; of a class of the user's own, the first of its docstring."""
+    ours = RUNGS[task].get(model_class.rung)
+    said = ours[1] if ours is not None else model_class.__doc__ or model_class.rung
+    return said.strip().splitlines()[0]
+
+
 def class_described(described: Mapping[str, Any], task: str = "language", of: str = "this model") -> Any:
     """The class of what a model says of itself (`Model.describe`), `of` what is opened.
 
