@@ -41,7 +41,7 @@ def test_kenlm_scores_a_file_of_pieces_as_we_score_the_text(
     assert all(not unknown for _, _, unknown in theirs.full_scores(line))
     # The file's own head says how: KenLM takes it, and it names the two commands.
     head = (tmp_path / "model.arpa").read_text().split("\\data\\")[0]
-    assert "rung tokenize run TEXT --out PIECES && query model.arpa < PIECES" in head
+    assert "rung tokenize RUN TEXT --out PIECES && query MODEL.arpa < PIECES" in head
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "word", "bpe", "wordpiece", "unigram"])

@@ -90,7 +90,7 @@ def runs(folder: Path = Path("runs"), *, json: bool = False) -> int:
 
 
 def show(run: Path, *, json: bool = False) -> int:
-    """One run on a page: what it is, what it learned from, how, what came of it.
+    """Tell one run on a page: what, from what, how, what came of it.
 
     Example: rung show runs/gpt
 

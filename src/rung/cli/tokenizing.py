@@ -28,7 +28,7 @@ def tokenize(
     out: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Show how a text is cut into tokens, with their ids, and how many there are to a word and to a byte.
+    """Show how a text is cut into tokens, and how many a word has.
 
     A token goes by its name in ARPA files: its text, a blank as ▁, what can't be shown as <0x0A>.
 
