@@ -35,7 +35,7 @@ def _table(comparison: Comparison, text: Text, *, plain: bool) -> Table:
     ]
     headings = ["run", f"bits/{comparison.unit}", "95% interval"]
     headings += ["± seeds"] * seeds + [column.short for column in columns] + ["tokens"] * mixed
-    headings += ["numbers", f"less {'the first' if plain else text.rows[0].name}", "95% interval", "p"]
+    headings += ["parameters", f"less {'the first' if plain else text.rows[0].name}", "95% interval", "p"]
     rows = []
     for row in text.rows:
         pair = text.against_first(row)
