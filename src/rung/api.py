@@ -13,39 +13,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.errors import UserError
 from rung.evaluation.climb import DEFAULT_MINUTES
 from rung.evaluation.climb import climb as _climb
 from rung.evaluation.comparison import Comparison
 from rung.evaluation.comparison import compare as _compare
 from rung.evaluation.evaluate import evaluate as _evaluate
-from rung.evaluation.run_page import write_run_page
-from rung.events import Event, Note
+from rung.events import Event
+from rung.experiments import (
+    Stop,
+    Watch,
+    find_lr_of,
+    never,
+    notes_of,
+    run_experiment,
+    sampler,
+    short_sample,
+    watch,
+    with_notes,
+    write_page,
+)
 from rung.generation.beam import BeamSettings
 from rung.generation.constraint_settings import ConstraintSettings, constraint_from
 from rung.generation.masked import MaskFilling
 from rung.generation.masked import fill as _fill
 from rung.generation.prompts import generate_each
 from rung.generation.sampling import Sample, Sampling
-from rung.generation.sampling import generate as _generate
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
-from rung.models.mix import MixConfig
 from rung.models.own import trusting
 from rung.numbers import numbers_checked
 from rung.process_group import launched
-from rung.run_folders import DATA, PAGE, PICTURE, RECIPE, beside_run, check_apart, held, new_run
-from rung.runs import Run, load, load_language_model, shared_tokenizer
+from rung.run_folders import DATA, RECIPE, held, new_run
+from rung.runs import Run, load, load_language_model
 from rung.signatures import takes
 from rung.tasks import task_from, task_of
 from rung.tasks.language import Score, score_texts
-from rung.text.facts import notes, summary
 from rung.text.options import DataOptions, LabelOptions, ReadOptions
-from rung.training import again, best, parents, restarts, session, torchrun
+from rung.training import again, best, restarts, torchrun
 from rung.training.again import Again
 from rung.training.config import TrainingConfig
 from rung.training.experiment import (
@@ -58,7 +65,6 @@ from rung.training.experiment import (
     split_settings,
 )
 from rung.training.recipes import load_recipe
-from rung.training.trainers import Job, trainer_of
 
 if TYPE_CHECKING:
     from rung.inspection.tokenization import Tokenization
@@ -82,17 +88,10 @@ __all__ = [
     "train_recipe",
 ]
 
-Watch = Callable[[Event], None]
-Stop = Callable[[], bool]
-
-
-def _never() -> bool:
-    return False
-
 
 @takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
 def train(
-    rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
+    rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = never, **settings: Any
 ) -> Run:
     """Train one rung on data and return its run.
 
@@ -110,42 +109,8 @@ def train(
     return run_experiment(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
 
 
-def run_experiment(
-    experiment: Experiment,
-    *,
-    on_event: Watch | None = None,
-    stop: Stop = _never,
-    check: Callable[[Any], None] = lambda dataset: None,
-) -> Run:
-    """`train`, with its settings already sorted into configurations; `check` may refuse the data by a UserError."""
-    folder = experiment.run.folder(experiment.name)
-    with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
-        asked = {"command": experiment.command, "asked": experiment.asked}
-        experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
-        check(corpus)
-        events = restarts.start(
-            experiment.rung,
-            corpus,
-            place,
-            task=experiment.task,
-            config=experiment.config,
-            training=experiment.training,
-            parent=parent,
-            beginning=experiment.start,
-            seed=experiment.run.seed,
-            device=experiment.run.device,
-            asked=asked,
-            sample=_sampler(experiment.task),
-            stop=stop,
-            page=_write_page,
-        )
-        _watch(_with_notes(_notes(corpus), events), on_event)
-    return load(folder)
-
-
 def train_again(
-    path: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
+    path: str | Path, *, on_event: Watch | None = None, stop: Stop = never, **settings: Any
 ) -> Again:
     """Make a run anew from what its `run.json` says, and tell whether it is the same, byte for byte.
 
@@ -170,7 +135,7 @@ def train_best(
     data: str | Path,
     *,
     on_event: Callable[[str, Event], None] | None = None,
-    stop: Stop = _never,
+    stop: Stop = never,
     **settings: Any,
 ) -> Run:
     """Spend `minutes` (by default 10) on the lowest loss this text allows: count, try sizes, train, mix.
@@ -199,10 +164,10 @@ def train_best(
             sample=short_sample,
             stop=stop,
         )
-        for name, event in _with_notes([("data", note) for note in _notes(corpus)], events):
+        for name, event in with_notes([("data", note) for note in notes_of(corpus)], events):
             if on_event is not None:
                 on_event(name, event)
-        _write_page(load(folder))
+        write_page(load(folder))
     return load(folder)
 
 
@@ -212,7 +177,7 @@ def train_recipe(
     *,
     minutes: float | None = None,
     on_event: Watch | None = None,
-    stop: Stop = _never,
+    stop: Stop = never,
     **settings: Any,
 ) -> Run:
     """Reproduce a published result (`rung.training.recipes`); a run that was begun in `out` is resumed.
@@ -238,7 +203,7 @@ def train_recipe(
 
 @takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
 def find_lr(
-    rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = _never, **settings: Any
+    rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = never, **settings: Any
 ) -> Sweep | None:
     """Sweep the learning rate over a hundred steps and suggest one; nothing is trained. None when stopped.
 
@@ -250,47 +215,6 @@ def find_lr(
     return find_lr_of(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
 
 
-def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = _never) -> Sweep | None:
-    """`find_lr`, with its settings already sorted into configurations."""
-    rung, model_class = experiment.name, experiment.model_class
-    if not trainer_of(model_class).by_gradient:
-        raise UserError(f"{rung} is not trained by gradient descent: it has no learning rate to find")
-    if model_class.trained_by != "torch":
-        raise UserError(
-            f"--find-lr is not there for {rung}; leave it out, or sweep the torch rung it mirrors"
-        )
-    from rung.training import gradient, lr_finder
-
-    folder = experiment.run.folder(f"{experiment.name}-lr")
-    check_apart(folder, experiment.inputs, [PICTURE])
-    if (folder / PICTURE).exists() and not experiment.run.force:
-        raise UserError(
-            f"{folder / PICTURE} is there already; choose another --out, or give --force to overwrite it"
-        )
-    with beside_run(folder) as place:
-        experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
-        recipe, _ = session.describe(
-            experiment.rung,
-            corpus,
-            task=experiment.task,
-            config=experiment.config,
-            training=experiment.training,
-            seed=experiment.run.seed,
-            device=experiment.run.device,
-        )
-        if parent is not None:
-            recipe["parent"] = parents.described(parent, experiment.start)
-        events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop))
-        for event in _with_notes(_notes(corpus), events):
-            if isinstance(event, lr_finder.Sweep):
-                lr_finder.plot(event, folder / PICTURE)
-                return event
-            if on_event is not None:
-                on_event(event)
-    return None
-
-
 def resume(
     path: str | Path,
     *,
@@ -299,7 +223,7 @@ def resume(
     minutes: float | None = None,
     finish: bool = False,
     on_event: Watch | None = None,
-    stop: Stop = _never,
+    stop: Stop = never,
     trust: bool | str | Path = False,
 ) -> Run:
     """Go on with a run that was stopped, killed or crashed, from its last checkpoint; or past its budget.
@@ -318,9 +242,9 @@ def resume(
     budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
     with held(run.folder), trusting(trust):
         events = restarts.resume(
-            run, budget=budget, finish=finish, sample=_sampler(run.task.name), stop=stop, page=_write_page
+            run, budget=budget, finish=finish, sample=sampler(run.task.name), stop=stop, page=write_page
         )
-        _watch(events, on_event)
+        watch(events, on_event)
     return load(path, trust=trust)
 
 
@@ -439,7 +363,7 @@ def climb(
     *,
     rungs: Iterable[str] | None = None,
     on_event: Callable[[str, Event], None] | None = None,
-    stop: Stop = _never,
+    stop: Stop = never,
     command: str = "",
     **settings: Any,
 ) -> dict[str, Any]:
@@ -471,58 +395,11 @@ def climb(
         options=task.options_class(**options),
         training=how,
         run=run,
-        sample=_sampler(task.name),
+        sample=sampler(task.name),
         on_event=on_event,
         stop=stop,
         command=command,
     )
-
-
-def short_sample(model: Any, corpus: Any) -> str:
-    """A line or two from the beginning of a document, to watch training by."""
-    return _generate(model, corpus.tokenizer, "", Sampling(max_tokens=120, temperature=0.8))[0].text
-
-
-def _sampler(task: str) -> Callable[[Any, Any], str] | None:
-    return short_sample if task_of(task).writes else None
-
-
-def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
-    """The run that an experiment learns on from, and the experiment with what it has from there."""
-    parent = parents.open_parent(experiment.start, experiment.rung, experiment.task)
-    if parent is None:
-        return experiment, None
-    config = parents.inherited(parent, experiment.config)
-    return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
-
-
-def _write_page(run: Run) -> None:
-    write_run_page(run, run.folder / PAGE, _sampler(run.task.name))
-
-
-def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
-    """The experiment's data, read into `folder`."""
-    if parent is not None:
-        return parents.prepare(parent, experiment.data, folder, experiment.options)
-    config = experiment.config
-    tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
-    return task_of(experiment.task).prepare(experiment.data, folder, experiment.options, tokenizer)
-
-
-def _notes(dataset: Any) -> list[Note]:
-    return [Note(text) for text in (summary(dataset.facts), *notes(dataset.facts))]
-
-
-def _with_notes(told: Iterable[Any], events: Iterator[Any]) -> Iterator[Any]:
-    """The events of a training, and before them what is to be told of its data, unless it is refused."""
-    first = list(islice(events, 1))
-    yield from chain(told, first, events)
-
-
-def _watch(events: Iterable[Event], on_event: Watch | None) -> None:
-    for event in events:
-        if on_event is not None:
-            on_event(event)
 
 
 def _opened(run: Run | str | Path) -> Run:

@@ -23,14 +23,6 @@ def typed(*arguments: object) -> int:
     return ended.value.code
 
 
-@pytest.fixture
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "text.txt"
-    path.write_text(sentences(200), encoding="utf-8")
-    return path
-
-
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("ngram", {"order": 4, "prune": (0, 0, 1), "tokenizer": "word", "documents": "lines"}),
     ("neural-bigram", {"steps": 4, "lr": 0.02, "seed": 5, "overfit_one_batch": True, "split": "80/20/0"}),

@@ -8,17 +8,8 @@ from pathlib import Path
 import pytest
 
 from rung.cli import main
-from tests.text_made import sentences
 
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--context", "16", "--steps", "5"]
-
-
-@pytest.fixture
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "text.txt"
-    path.write_text(sentences(200), encoding="utf-8")
-    return path
 
 
 def rung(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

@@ -308,7 +308,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         quiet: bool = False,
     ) -> int:
         no_option(data)
-        from rung import api, terminal
+        from rung import experiments, terminal
         from rung.runs import Run
 
         how = training if by_gradient else TrainingConfig()
@@ -321,9 +321,9 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
                 progress.event(name, event)
 
             if find_lr:
-                found = api.find_lr_of(experiment, on_event=watch, stop=stop)
+                found = experiments.find_lr_of(experiment, on_event=watch, stop=stop)
             else:
-                found = api.run_experiment(experiment, on_event=watch, stop=stop)
+                found = experiments.run_experiment(experiment, on_event=watch, stop=stop)
         return (
             show_run(found, json) if isinstance(found, Run) else show_learning_rate(experiment, found, json)
         )

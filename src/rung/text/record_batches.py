@@ -18,7 +18,6 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rung.errors import UserError, nearest
+from rung.files import finite
 from rung.text.formats import (
     HEAD,
     ROW_FORMATS,
@@ -242,7 +242,7 @@ class Records:
         try:
             return json.dumps(row, default=str, ensure_ascii=False, allow_nan=False)
         except ValueError:
-            return json.dumps(_finite(row), default=str, ensure_ascii=False)
+            return json.dumps(finite(row), default=str, ensure_ascii=False)
 
     def _strict(self, written: str, row: dict[str, Any] | None) -> str:
         """An object as it was written, but for NaN and the infinities, which Python reads and JSON has not."""
@@ -376,11 +376,3 @@ def _parquet_rows(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str | Non
                 yield batch.slice(i, 1).to_pylist()[0], None
             except UnicodeDecodeError:
                 yield None, "not UTF-8"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,154 @@
+"""Carry out an experiment: make its folder, read its data, train or sweep, tell what is to be told, write its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung.errors import UserError
+from rung.evaluation.run_page import write_run_page
+from rung.events import Event, Note
+from rung.generation.sampling import Sampling, generate
+from rung.models.mix import MixConfig
+from rung.run_folders import DATA, PAGE, PICTURE, beside_run, check_apart, new_run
+from rung.runs import Run, load, shared_tokenizer
+from rung.tasks import task_of
+from rung.text.facts import notes, summary
+from rung.training import parents, restarts, session
+from rung.training.experiment import Experiment
+from rung.training.trainers import Job, trainer_of
+
+if TYPE_CHECKING:
+    from rung.training.lr_finder import Sweep
+
+Watch = Callable[[Event], None]
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    return False
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    on_event: Watch | None = None,
+    stop: Stop = never,
+    check: Callable[[Any], None] = lambda dataset: None,
+) -> Run:
+    """`train`, with its settings already sorted into configurations; `check` may refuse the data by a UserError."""
+    folder = experiment.run.folder(experiment.name)
+    with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
+        asked = {"command": experiment.command, "asked": experiment.asked}
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
+        check(corpus)
+        events = restarts.start(
+            experiment.rung,
+            corpus,
+            place,
+            task=experiment.task,
+            config=experiment.config,
+            training=experiment.training,
+            parent=parent,
+            beginning=experiment.start,
+            seed=experiment.run.seed,
+            device=experiment.run.device,
+            asked=asked,
+            sample=sampler(experiment.task),
+            stop=stop,
+            page=write_page,
+        )
+        watch(with_notes(notes_of(corpus), events), on_event)
+    return load(folder)
+
+
+def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = never) -> Sweep | None:
+    """`find_lr`, with its settings already sorted into configurations."""
+    rung, model_class = experiment.name, experiment.model_class
+    if not trainer_of(model_class).by_gradient:
+        raise UserError(f"{rung} is not trained by gradient descent: it has no learning rate to find")
+    if model_class.trained_by != "torch":
+        raise UserError(
+            f"--find-lr is not there for {rung}; leave it out, or sweep the torch rung it mirrors"
+        )
+    from rung.training import gradient, lr_finder
+
+    folder = experiment.run.folder(f"{experiment.name}-lr")
+    check_apart(folder, experiment.inputs, [PICTURE])
+    if (folder / PICTURE).exists() and not experiment.run.force:
+        raise UserError(
+            f"{folder / PICTURE} is there already; choose another --out, or give --force to overwrite it"
+        )
+    with beside_run(folder) as place:
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
+        recipe, _ = session.describe(
+            experiment.rung,
+            corpus,
+            task=experiment.task,
+            config=experiment.config,
+            training=experiment.training,
+            seed=experiment.run.seed,
+            device=experiment.run.device,
+        )
+        if parent is not None:
+            recipe["parent"] = parents.described(parent, experiment.start)
+        events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop))
+        for event in with_notes(notes_of(corpus), events):
+            if isinstance(event, lr_finder.Sweep):
+                lr_finder.plot(event, folder / PICTURE)
+                return event
+            if on_event is not None:
+                on_event(event)
+    return None
+
+
+def short_sample(model: Any, corpus: Any) -> str:
+    """A line or two from the beginning of a document, to watch training by."""
+    return generate(model, corpus.tokenizer, "", Sampling(max_tokens=120, temperature=0.8))[0].text
+
+
+def sampler(task: str) -> Callable[[Any, Any], str] | None:
+    return short_sample if task_of(task).writes else None
+
+
+def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
+    """The run that an experiment learns on from, and the experiment with what it has from there."""
+    parent = parents.open_parent(experiment.start, experiment.rung, experiment.task)
+    if parent is None:
+        return experiment, None
+    config = parents.inherited(parent, experiment.config)
+    return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
+
+
+def write_page(run: Run) -> None:
+    write_run_page(run, run.folder / PAGE, sampler(run.task.name))
+
+
+def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
+    """The experiment's data, read into `folder`."""
+    if parent is not None:
+        return parents.prepare(parent, experiment.data, folder, experiment.options)
+    config = experiment.config
+    tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
+    return task_of(experiment.task).prepare(experiment.data, folder, experiment.options, tokenizer)
+
+
+def notes_of(dataset: Any) -> list[Note]:
+    return [Note(text) for text in (summary(dataset.facts), *notes(dataset.facts))]
+
+
+def with_notes(told: Iterable[Any], events: Iterator[Any]) -> Iterator[Any]:
+    """The events of a training, and before them what is to be told of its data, unless it is refused."""
+    first = list(islice(events, 1))
+    yield from chain(told, first, events)
+
+
+def watch(events: Iterable[Event], on_event: Watch | None) -> None:
+    for event in events:
+        if on_event is not None:
+            on_event(event)
