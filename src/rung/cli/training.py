@@ -55,7 +55,7 @@ def climb(
     run = replace(run, out=run.folder("climb"))
     settings = settings_of(training, options, run)
     if rungs is None:
-        names = list(task_of(task_from((), settings)).ladder)
+        names = list(task_of(task_from((), settings, [data])).ladder)
     else:
         names = [name.strip() for name in rungs.split(",") if name.strip()]
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:

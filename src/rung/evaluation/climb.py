@@ -71,7 +71,7 @@ def climb(
     check_seed(run.seed)
     parts = tuple(dict.fromkeys([*RUNGS[task.name], *map(short_name, rungs)]))
     with new_run(folder, force=run.force, inputs=inputs_of(data, options), parts=parts) as place:
-        corpus = task.prepare(data, place / DATA, options)
+        corpus = task.prepare(data, place / DATA, _options_of(rungs[0], task, options))
         return _climb(
             data, corpus, place, task, rungs, options, training, run, sample, on_event, stop, command
         )
@@ -105,14 +105,16 @@ def _climb(
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
     trained_alone = [name for name in rungs if name != "mix"]
+    data_of = [(_options_of(rungs[0], task, options), place / DATA)]
     for rung in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
         name = short_name(rung)
         part = place.part(name, replaces=rung == trained_alone[-1])
         recorder = _Recorder()
         config = MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None
+        own = _own_data(rung, part / DATA, corpus, data_of, task, options)
         for event in restarts.start(
             rung,
-            task.open(place / DATA).link(part / DATA),
+            own,
             part,
             task=task.name,
             config=config,
@@ -132,7 +134,7 @@ def _climb(
             break
         if on_event is not None:
             on_event(name, Phase(f"measuring {task.size_of(corpus.facts['parts']['test'], 'test ')}"))
-        scores = task.scores(trained.model, corpus, "test")
+        scores = task.scores(trained.model, trained.corpus, "test")
         nats[name] = pieces.nats(scores)
         rows.append(_row(part.folder, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
         if name == "mix":
@@ -157,6 +159,28 @@ def _climb(
         temporary.write_text(render(report), encoding="utf-8", errors="replace")
     place.stand()
     return report
+
+
+def _options_of(rung: str, task: Task[Any], options: Any) -> Any:
+    """How a rung wants the data to be read."""
+    return task.suited(rung_class(rung, task.name), options)
+
+
+def _own_data(
+    rung: str,
+    folder: Path,
+    corpus: Dataset,
+    read: list[tuple[Any, Path]],
+    task: Task[Any],
+    options: Any,
+) -> Dataset:
+    """The data in a rung's own tokens, in `folder`; by links where a rung before has `read` them so, which is kept."""
+    wanted = _options_of(rung, task, options)
+    for earlier, place in read:
+        if earlier == wanted:
+            return task.open(place).link(folder)
+    read.append((wanted, folder))
+    return task.retokenized(corpus, folder, wanted)
 
 
 def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:

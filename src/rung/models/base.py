@@ -27,7 +27,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.events import Event
 from rung.opening import is_finite
-from rung.text.stream import LabelledStream, TokenStream
+from rung.text.stream import LabelledExamples, TokenStream
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -174,19 +174,34 @@ class LanguageModel(Model):
 
 
 class Classifier(Model):
-    """A distribution over the labels given a text.
+    """A distribution over the labels given a text, or two.
 
     Attributes:
         labels: what they are called, L of them.
+        delimiter: the id, V - 1, that stands between the two texts of an example; None where an example is one text.
+        tokenizer: the kind that suits it; None = letters or words, as suits the texts.
+        reads_bytes: whether it cuts the text itself, and gets it byte by byte.
     """
 
-    def __init__(self, config: DataclassInstance, vocab_size: int, end: int, labels: Sequence[str]) -> None:
+    tokenizer: ClassVar[str | None] = None
+    reads_bytes: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        config: DataclassInstance,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        delimiter: int | None = None,
+    ) -> None:
         super().__init__(config, vocab_size, end)
         self.labels = list(labels)
+        self.delimiter = delimiter
 
     @property
     def shape(self) -> dict[str, Any]:
-        return {**super().shape, "labels": self.labels}
+        shape = {**super().shape, "labels": self.labels}
+        return shape if self.delimiter is None else {**shape, "delimiter": self.delimiter}
 
     @abstractmethod
     def log_probs(self, texts: TokenStream) -> np.ndarray:
@@ -198,7 +213,13 @@ class Classifier(Model):
     @classmethod
     @abstractmethod
     def from_tensors(
-        cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], tensors: dict[str, np.ndarray]
+        cls,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        tensors: dict[str, np.ndarray],
+        delimiter: int | None = None,
     ) -> Self:
         """The model whose `tensors()` these are. The arrays may be read-only and memory-mapped."""
 
@@ -283,9 +304,15 @@ class CountedClassifier(Counted, Classifier):
     @classmethod
     @abstractmethod
     def fit(
-        cls, config: Any, texts: LabelledStream, vocab_size: int, end: int, labels: Sequence[str]
+        cls,
+        config: Any,
+        examples: LabelledExamples,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        delimiter: int | None = None,
     ) -> Iterator[Event | Self]:
-        """Count `texts`. Yields events and, last, the model."""
+        """Count the training part; what is to be chosen is chosen on validation. Yields events and, last, the model."""
 
 
 M = TypeVar("M", bound=Counted)

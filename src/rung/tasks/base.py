@@ -129,6 +129,20 @@ class Task(ABC, Generic[D]):
         Raises UserError for bad input and a folder that can't be written to.
         """
 
+    def suited(self, model_class: Any, options: Any) -> Any:
+        """`options` with what was left open set to what a rung reads best.
+
+        Raises UserError for what it can't read.
+        """
+        return options
+
+    def retokenized(self, dataset: D, folder: Path, options: Any) -> D:
+        """The same data and split, written into `folder` in the tokens that `options` ask for.
+
+        Needed where rungs of a task read other tokens (`suited`).
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def open(self, folder: Path) -> D:
         """Map what `prepare` wrote. Raises UserError when it is not there or damaged."""

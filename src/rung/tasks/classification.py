@@ -18,11 +18,19 @@ from rung.batches import Batch, Batches
 from rung.errors import UserError
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Measured, Reader
-from rung.tasks.labels import LabelTask, label_numbers
+from rung.tasks.labels import LabelTask
+from rung.text.examples import Columns, read_examples
 from rung.text.facts import notes
-from rung.text.labelled import LabelledCorpus, open_labelled, prepare_labelled, read_labelled
+from rung.text.labelled import (
+    LabelledCorpus,
+    encode_examples,
+    label_numbers,
+    open_labelled,
+    prepare_labelled,
+    retokenized,
+)
 from rung.text.options import LabelOptions, ReadOptions
-from rung.text.stream import LabelledStream
+from rung.text.stream import LabelledExamples, LabelledStream
 from rung.text.tokenizers import Tokenizer
 from rung.text.windows import padded_documents
 
@@ -55,14 +63,34 @@ class Classification(LabelTask[LabelledCorpus]):
     ) -> LabelledCorpus:
         return prepare_labelled(data, folder, options, tokenizer)
 
+    def suited(self, model_class: Any, options: LabelOptions) -> LabelOptions:
+        """A rung that reads the text itself gets its bytes; one that says what it reads best gets that."""
+        wanted = model_class.tokenizer
+        if model_class.reads_bytes and options.tokenizer not in (None, "byte"):
+            raise UserError(
+                f"--tokenizer {options.tokenizer} does not go with {model_class.rung}, which cuts the text itself; "
+                "leave it out"
+            )
+        return options if options.tokenizer is not None else replace(options, tokenizer=wanted)
+
+    def retokenized(self, dataset: LabelledCorpus, folder: Path, options: LabelOptions) -> LabelledCorpus:
+        return retokenized(dataset, folder, options)
+
     def open(self, folder: Path) -> LabelledCorpus:
         return open_labelled(folder)
 
     def shape(self, dataset: LabelledCorpus) -> dict[str, Any]:
-        return {**super().shape(dataset), "labels": dataset.labels}
+        """Ids are the tokeniser's, and the delimiter where an example is two texts."""
+        shape = {**super().shape(dataset), "labels": dataset.labels}
+        if dataset.delimiter is None:
+            return shape
+        return {**shape, "vocab_size": dataset.delimiter + 1, "delimiter": dataset.delimiter}
 
-    def examples(self, dataset: LabelledCorpus) -> LabelledStream:
-        return dataset.labelled("train")
+    def sizes(self, dataset: LabelledCorpus) -> dict[str, Any]:
+        return {**super().sizes(dataset), "vocab_size": self.shape(dataset)["vocab_size"]}
+
+    def examples(self, dataset: LabelledCorpus) -> LabelledExamples:
+        return dataset.examples()
 
     def batches(
         self,
@@ -74,24 +102,26 @@ class Classification(LabelTask[LabelledCorpus]):
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
         rows: int = model.training_defaults["batch_size"] if batch_size is None else batch_size
-        return ExampleBatches(dataset.labelled("train"), window, rows, seed, group.shard(rows))
+        return ExampleBatches(
+            dataset.labelled("train"), window, rows, seed, group.shard(rows), dataset.weights()
+        )
 
     def right_labels(self, dataset: LabelledCorpus, split: str) -> np.ndarray:
         return dataset.labelled(split).labels
 
     def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
-        columns = {
-            name: _column(given, flag, [reader.facts["columns"][name] for reader in readers])
-            for name, flag, given in (("text", "--field", options.field), ("label", "--label", options.label))
-        }
-        texts, labels, source = read_labelled(
-            data, field=columns["text"], label=columns["label"], sha256=options.sha256
+        own = [Columns(**reader.facts["columns"]) for reader in readers]
+        columns = Columns(
+            _column(options.field, "--field", [columns.text for columns in own]) or "text",
+            _column(options.label, "--label", [columns.label for columns in own]) or "label",
+            _column(options.second, "--second", [columns.second for columns in own]),
         )
-        told = tuple(notes({"source": source.describe()}))
+        examples = read_examples(data, columns, options.sha256)
+        told = tuple(notes({"source": examples.source.describe()}))
         out = []
         for model, tokenizer, _ in readers:
-            right = label_numbers(labels, model, str(data))
-            scores = model.log_probs(tokenizer.encode_many(texts))
+            right = label_numbers(examples.labels, model.labels, data)
+            scores = model.log_probs(encode_examples(tokenizer, examples.texts, examples.seconds))
             measured = replace(self.measure_labels(scores, right, str(data)), notes=told)
             out.append(Measured(measured, *self.pieces_of(scores, right)))
         return out
@@ -107,17 +137,25 @@ class ExampleBatches:
     """Texts and their labels, shuffled anew each epoch: a pure function of (seed, t).
 
     Batch t is what an endless row of epochs has from example t * batch_size on. Its arrays: tokens (B, T), int64, each
-    text without its closing mark and filled up with PADDING; labels (B,), int64.
+    text without its closing mark and filled up with PADDING; labels (B,), int64; where labels have weights (L,), those
+    of the examples, (B,) float32.
     """
 
     def __init__(
-        self, examples: LabelledStream, window: int | None, batch_size: int, seed: int, shard: slice
+        self,
+        examples: LabelledStream,
+        window: int | None,
+        batch_size: int,
+        seed: int,
+        shard: slice,
+        weights: np.ndarray | None = None,
     ) -> None:
         self._stream, self._labels = examples
         self._window = window
         self._batch_size = batch_size
         self._seed = seed
         self._shard = shard
+        self._weights = weights
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     @property
@@ -134,9 +172,9 @@ class ExampleBatches:
         """Batch number t; `n_targets` is always the batch size."""
         places = np.arange(t * self._batch_size, (t + 1) * self._batch_size)[self._shard]
         rows = np.array([self._row(int(place)) for place in places], np.int64)
-        return Batch(
-            (padded_documents(self._stream, rows, self._window), self._labels[rows]), self._batch_size
-        )
+        labels = self._labels[rows]
+        weights = () if self._weights is None else (self._weights[labels].astype(np.float32),)
+        return Batch((padded_documents(self._stream, rows, self._window), labels, *weights), self._batch_size)
 
     def _row(self, place: int) -> int:
         epoch, within = divmod(place, len(self._labels))
@@ -146,10 +184,9 @@ class ExampleBatches:
         return int(self._order[within])
 
 
-def _column(given: str | None, flag: str, own: Sequence[str]) -> str:
+def _column(given: str | None, flag: str, own: Sequence[str | None]) -> str | None:
     """The column that is meant: the one given, or the models' own. Raises UserError when they have several."""
     if given is None and len(set(own)) > 1:
-        raise UserError(
-            f"the models were trained on the columns {' and '.join(sorted(set(own)))}: name one with {flag}"
-        )
+        names = sorted({name or "none" for name in own})
+        raise UserError(f"the models were trained on the columns {' and '.join(names)}: name one with {flag}")
     return own[0] if given is None else given

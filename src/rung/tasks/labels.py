@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 
 from rung.batches import Batch
-from rung.errors import UserError
 from rung.measure import Measure
 from rung.models.base import Classifier
 from rung.tasks.base import Column, Dataset, Pieces, Task
@@ -37,9 +36,9 @@ class LabelTask(Task[D]):
         return len(model.labels)
 
     def lowest_loss(self, model: Classifier, batch: Batch) -> float:
-        """The entropy of the labels, the last array, given the texts, the first: zero where no text has two labels."""
+        """The entropy of the labels, array 1, given the texts, array 0: zero where no text has two labels."""
         texts = [row.tobytes() for row in batch.arrays[0]]
-        pairs = Counter(zip(texts, batch.arrays[-1].tolist(), strict=True))
+        pairs = Counter(zip(texts, batch.arrays[1].tolist(), strict=True))
         seen = Counter(texts)
         return sum(-n * log(n / seen[text]) for (text, _), n in pairs.items()) / len(texts)
 
@@ -71,17 +70,6 @@ class LabelTask(Task[D]):
     def pieces_of(self, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Units (N,) and nats (N,) of N examples, each a piece, from log-probabilities (N, L) and right labels (N,)."""
         return np.ones(len(labels), np.int64), -_log_probs_of(scores, labels)
-
-
-def label_numbers(labels: list[str], model: Classifier, where: str) -> np.ndarray:
-    """The model's numbers of labels. Raises UserError for one that it does not know."""
-    number = {label: i for i, label in enumerate(model.labels)}
-    for label in labels:
-        if label not in number:
-            raise UserError(
-                f"{where}: the label {label!r} was not there in training (labels: {', '.join(model.labels)})"
-            )
-    return np.array([number[label] for label in labels], np.int64)
 
 
 def _log_probs_of(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rung.errors import UserError
+
+CLASS_WEIGHTS = ("none", "balanced")
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -13,12 +17,14 @@ class ReadOptions:
         documents: what a document is: lines, paragraphs, files, or auto (rows of tables; lines of a list; files).
         field: which JSON field, CSV column or Parquet column holds the text.
         label: which one holds the label; by default the one that the model was trained on.
+        second: which one holds the other of two texts; by default the one that the model was trained on.
         sha256: the hash that an https:// source must have.
     """
 
     documents: str = "auto"
     field: str | None = None
     label: str | None = None
+    second: str | None = None
     sha256: str | None = None
 
 
@@ -60,17 +66,36 @@ class LabelOptions:
     """Settings of reading texts with labels.
 
     Attributes:
-        label: which column holds the label.
+        label: which column holds the label; by default `label`.
         field: which column holds the text.
-        tokenizer: char, byte, word, bpe, wordpiece or unigram.
+        second: which column holds the other text, where an example is two.
+        group: which column says what belongs together (an author, a patient, a play): no group is torn by the split.
+        tokenizer: char, byte, word, bpe, wordpiece or unigram; by default what suits the rung and the texts.
         vocab_size: the most token ids; by default what suits the tokeniser.
-        split: shares of train/validation/test, as in 90/5/5, each with its share of every label.
+        split: shares of train/validation/test, each with its share of every label; by default 90/5/5, with --val
+            100/0/0, with --test alone 95/5/0.
+        val: validation examples from this file, of the same columns; the data are then all for training, unless --split
+            says otherwise.
+        test: test examples from this file.
+        class_weights: none, or balanced: in training an example counts N / (L x how many have its label), so that rare
+            labels count as much as common ones.
         sha256: the hash that an https:// source must have.
     """
 
-    label: str = "label"
+    label: str | None = None
     field: str = "text"
-    tokenizer: str = "word"
+    second: str | None = None
+    group: str | None = None
+    tokenizer: str | None = None
     vocab_size: int | None = None
-    split: str = "90/5/5"
+    split: str | None = None
+    val: str | None = None
+    test: str | None = None
+    class_weights: str = "none"
     sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise UserError(
+                f"--class-weights {self.class_weights} is unknown (known: {', '.join(CLASS_WEIGHTS)})"
+            )

@@ -65,11 +65,12 @@ def open_source(
     sha256: str | None = None,
     like: str | None = None,
     keep_empty: bool = False,
+    labelled: bool = False,
 ) -> Source:
     """The documents of `data`.
 
     Args:
-        data: a built-in name (`shakespeare`, `names`; write `./names` for a file of that name), a file, a
+        data: a built-in name (`shakespeare`, `names`, `reviews`; write `./names` for a file of that name), a file, a
             folder (all text below it, sorted, hidden files left out), a glob,
             `-` for standard input, an https:// URL, or `hf://owner/dataset[/configuration]`.
         documents: auto, lines, paragraphs or files; see the module's docstring.
@@ -79,6 +80,7 @@ def open_source(
         like: the `plain_mode` of a source read before, or None: `auto` cuts plain text as it was cut there, so that
             a short held-out list of lines stays a list.
         keep_empty: whether lines of no characters are documents too.
+        labelled: whether rows with labels are wanted, of a built-in text that has them.
 
     Raises UserError for whatever can't be read, here or while the documents are read.
     """
@@ -93,7 +95,7 @@ def open_source(
         raise UserError(f"--sha256 {sha256} is no SHA-256: 64 hexadecimal digits are needed")
     if spec.startswith("hf://"):
         return Source(spec, [], documents, field or "text", "rows")
-    files, left_out, temporary = _files(spec, sha256)
+    files, left_out, temporary = _files(spec, sha256, labelled)
     if field is not None and all(file.format == "text" for file in files):
         raise UserError(f"--field {field} does not fit: {spec} is plain text; only rows have fields")
     mode = documents
@@ -228,11 +230,14 @@ def download(
     return path
 
 
-def _files(spec: str, sha256: str | None) -> tuple[list[File], list[Path], Path | None]:
+def _files(
+    spec: str, sha256: str | None, labelled: bool = False
+) -> tuple[list[File], list[Path], Path | None]:
     """The files that `spec` names, what is left out of it, and the one among the files that is ours to remove."""
     if spec in BUILT_IN:
         _no_hash(spec, sha256)
-        return [_file(spec, BUILT_IN[spec].path())], [], None
+        text = BUILT_IN[spec]
+        return [_file(spec, (text.labelled if labelled and text.labelled else text).path())], [], None
     if spec == "-":
         _no_hash("standard input", sha256)
         path = _spool(sys.stdin.buffer)

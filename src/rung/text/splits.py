@@ -152,3 +152,50 @@ def _nearest_border(wanted: int, near: int, offsets: np.ndarray, text: bytes | m
     while start < wanted < offsets[-1] and around[wanted - start] & 0xC0 == 0x80:
         wanted -= 1
     return wanted
+
+
+def stratified(labels: np.ndarray, split: Split) -> dict[str, np.ndarray]:
+    """The examples of each part that has a share, in order, of every label about its share.
+
+    Args:
+        labels: (N,) int64, which label each example has. A label met once falls to train.
+    """
+    rng = np.random.default_rng(SEED)
+    shares = {part: getattr(split, part) for part in PARTS}
+    ends = np.cumsum(list(shares.values()))
+    part_of = np.empty(len(labels), np.int64)
+    for label in range(int(labels.max()) + 1):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        # Row i of n stands at (i + 1/2) / n; train has the largest share.
+        part_of[rows] = np.searchsorted(ends, (np.arange(len(rows)) + 0.5) / len(rows), side="right")
+    return _by_part(np.minimum(part_of, len(PARTS) - 1), shares)
+
+
+def stratified_groups(labels: np.ndarray, groups: np.ndarray, split: Split) -> dict[str, np.ndarray]:
+    """The same of whole groups: the largest first, each goes where the labels it has are wanted most.
+
+    Args:
+        labels: (N,) int64.
+        groups: (N,) int64, from 0 without gaps, which group each example belongs to.
+    """
+    rng = np.random.default_rng(SEED)
+    shares = {part: getattr(split, part) for part in PARTS}
+    n_labels, n_groups = int(labels.max()) + 1, int(groups.max()) + 1
+    counts = np.zeros((n_groups, n_labels))
+    np.add.at(counts, (groups, labels), 1)
+    wanted = np.array(list(shares.values()))[:, None] * counts.sum(axis=0)  # (parts, L)
+    held = np.zeros_like(wanted)
+    part_of_group = np.empty(n_groups, np.int64)
+    order = rng.permutation(n_groups)
+    for group in order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]:
+        lacking = np.where(wanted > 0, 1 - held / np.where(wanted > 0, wanted, 1), -np.inf)  # (parts, L)
+        there = counts[group] > 0
+        part = int(np.argmax((lacking[:, there] * counts[group, there]).sum(axis=1)))
+        part_of_group[group] = part
+        held[part] += counts[group]
+    return _by_part(part_of_group[groups], shares)
+
+
+def _by_part(part_of: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:
+    found = {part: np.flatnonzero(part_of == i) for i, part in enumerate(shares)}
+    return {part: rows for part, rows in found.items() if len(rows)}

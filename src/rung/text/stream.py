@@ -102,3 +102,16 @@ class LabelledStream(NamedTuple):
 
     stream: TokenStream
     labels: np.ndarray
+
+
+class LabelledExamples(NamedTuple):
+    """What a classifier that counts is made from.
+
+    train: to learn from.
+    validation: to choose by; None where there is none.
+    weights: (L,) float64, how much an example of each label counts; None = each once.
+    """
+
+    train: LabelledStream
+    validation: LabelledStream | None = None
+    weights: np.ndarray | None = None

@@ -126,7 +126,7 @@ class Experiment:
             for config in (self.config, self.training, self.options, self.start)
             for name, value in differing(config).items()
         }
-        if self.task != task_from([self.rung], settings):
+        if self.task != task_from([self.rung], settings, [self.data]):
             settings["task"] = self.task
         return {"rung": self.rung, "data": str(self.data), "settings": settings}
 
@@ -144,7 +144,7 @@ class Experiment:
         Raises UserError for a rung that is none, and for a setting that it does not have.
         """
         settings = dict(settings)
-        task = settings.pop("task", None) or task_from([rung], settings)
+        task = settings.pop("task", None) or task_from([rung], settings, [data])
         model_class = rung_class(rung, task)
         options_class = task_of(task).options_class
         check_names(model_class, options_class)

@@ -16,7 +16,7 @@ import numpy as np
 from rung.events import Event
 from rung.models.base import CountedClassifier
 from rung.opening import check_array, check_below
-from rung.text.stream import LabelledStream, TokenStream
+from rung.text.stream import LabelledExamples, TokenStream
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,29 @@ class Majority(CountedClassifier):
     config_class = MajorityConfig
 
     def __init__(
-        self, config: MajorityConfig, vocab_size: int, end: int, labels: Sequence[str], counts: np.ndarray
+        self,
+        config: MajorityConfig,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        counts: np.ndarray,
+        delimiter: int | None = None,
     ) -> None:
-        super().__init__(config, vocab_size, end, labels)
+        super().__init__(config, vocab_size, end, labels, delimiter)
         self.counts = counts
 
     @classmethod
     def fit(
         cls,
         config: MajorityConfig,
-        texts: LabelledStream,
+        examples: LabelledExamples,
         vocab_size: int,
         end: int,
         labels: Sequence[str],
+        delimiter: int | None = None,
     ) -> Iterator[Event | Self]:
-        yield cls(config, vocab_size, end, labels, np.bincount(texts.labels, minlength=len(labels)))
+        counts = np.bincount(examples.train.labels, minlength=len(labels))
+        yield cls(config, vocab_size, end, labels, counts, delimiter)
 
     def log_probs(self, texts: TokenStream) -> np.ndarray:
         row = np.log((self.counts + 1) / (self.counts.sum() + len(self.counts)))
@@ -64,9 +72,15 @@ class Majority(CountedClassifier):
 
     @classmethod
     def from_tensors(
-        cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], tensors: dict[str, np.ndarray]
+        cls,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        tensors: dict[str, np.ndarray],
+        delimiter: int | None = None,
     ) -> Self:
         counts = np.array(tensors["counts"])
         check_array("counts", counts, "i8", [len(labels)])
         check_below("counts", counts, 1 << 53)
-        return cls(config, vocab_size, end, labels, counts)
+        return cls(config, vocab_size, end, labels, counts, delimiter)

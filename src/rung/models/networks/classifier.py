@@ -25,9 +25,16 @@ class ClassifierNetwork(TrainableModule):
     def forward(self, tokens: Tensor) -> Tensor:
         """Texts (B, T), int64, filled up with PADDING -> logits (B, L)."""
 
-    def loss(self, tokens: Tensor, labels: Tensor) -> Tensor:
-        """The sum of -log p over the right `labels` (B,)."""
-        return F.cross_entropy(upcast(self(tokens)), labels, reduction="sum")
+    def loss(self, tokens: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The sum of -log p over the right `labels` (B,), each times its weight (B,) where there are some."""
+        return label_loss(self(tokens), labels, weights)
+
+
+def label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The sum of -log softmax(logits (B, L)) at `labels` (B,), each times its weight (B,) where there are some."""
+    if weights is None:
+        return F.cross_entropy(upcast(logits), labels, reduction="sum")
+    return (weights * F.cross_entropy(upcast(logits), labels, reduction="none")).sum()
 
 
 N = TypeVar("N", bound=ClassifierNetwork)
@@ -36,26 +43,49 @@ N = TypeVar("N", bound=ClassifierNetwork)
 class NeuralClassifier(TorchModel[N], Classifier, Generic[N]):
     """A classifier whose weights are learned by gradient descent, in torch."""
 
-    def __init__(self, config: Any, vocab_size: int, end: int, labels: Sequence[str], network: N) -> None:
-        super().__init__(config, vocab_size, end, labels)
+    def __init__(
+        self,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        network: N,
+        delimiter: int | None = None,
+    ) -> None:
+        super().__init__(config, vocab_size, end, labels, delimiter)
         self.network = network
 
     @classmethod
     @abstractmethod
     def build(cls, config: Any, vocab_size: int, n_labels: int) -> N:
-        """The network. Its weights may hold anything yet."""
+        """The network. Its weights may hold anything yet. The delimiter is one of the `vocab_size` ids."""
 
     @classmethod
-    def initialise(cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], seed: int) -> Self:
+    def initialise(
+        cls,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        seed: int,
+        delimiter: int | None = None,
+    ) -> Self:
         """A new model; the same seed gives the same weights."""
-        return cls(config, vocab_size, end, labels, cls.new_network(config, seed, vocab_size, len(labels)))
+        network = cls.new_network(config, seed, vocab_size, len(labels))
+        return cls(config, vocab_size, end, labels, network, delimiter)
 
     @classmethod
     def from_tensors(
-        cls, config: Any, vocab_size: int, end: int, labels: Sequence[str], tensors: dict[str, np.ndarray]
+        cls,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        tensors: dict[str, np.ndarray],
+        delimiter: int | None = None,
     ) -> Self:
         network = cls.loaded_network(config, tensors, vocab_size, len(labels))
-        return cls(config, vocab_size, end, labels, network)
+        return cls(config, vocab_size, end, labels, network, delimiter)
 
     def log_probs(self, texts: TokenStream) -> np.ndarray:
         """Texts of like length are read together; what fills up the others can't matter."""
