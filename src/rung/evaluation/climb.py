@@ -105,13 +105,13 @@ def _climb(
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
     trained_alone = [name for name in rungs if name != "mix"]
-    data_of = [(_options_of(rungs[0], task, options), place / DATA)]
+    data_of = [(_options_of(rungs[0], task, options), place)]
     for rung in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
         name = short_name(rung)
         part = place.part(name, replaces=rung == trained_alone[-1])
         recorder = _Recorder()
         config = MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None
-        own = _own_data(rung, part / DATA, corpus, data_of, task, options)
+        own = _own_data(rung, part, corpus, data_of, task, options)
         for event in restarts.start(
             rung,
             own,
@@ -168,19 +168,19 @@ def _options_of(rung: str, task: Task[Any], options: Any) -> Any:
 
 def _own_data(
     rung: str,
-    folder: Path,
+    part: Place,
     corpus: Dataset,
-    read: list[tuple[Any, Path]],
+    read: list[tuple[Any, Place]],
     task: Task[Any],
     options: Any,
 ) -> Dataset:
-    """The data in a rung's own tokens, in `folder`; by links where a rung before has `read` them so, which is kept."""
+    """The data in a rung's own tokens, in its `part`; by links where they have been `read` so before, which is kept."""
     wanted = _options_of(rung, task, options)
     for earlier, place in read:
         if earlier == wanted:
-            return task.open(place).link(folder)
-    read.append((wanted, folder))
-    return task.retokenized(corpus, folder, wanted)
+            return task.open(place / DATA).link(part / DATA)
+    read.append((wanted, part))
+    return task.retokenized(corpus, part / DATA, wanted)
 
 
 def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:
