@@ -398,7 +398,7 @@ def show_samples(
         if not any(sample.top):
             continue
         sys.stdout.write("\n")
-        before = [tokenizer.last(prompt), *sample.token_ids[:-1]]
+        before = [tokenizer.last(prompt) if sample.after is None else sample.after, *sample.token_ids[:-1]]
         made = zip(sample.token_ids, sample.token_log_probs, sample.top, before, strict=True)
         for token, log_prob, top, after in made:
             likeliest = ", ".join(named(*other, after) for other in top)
