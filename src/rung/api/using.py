@@ -22,7 +22,7 @@ from rung.measure import Measure, checked
 from rung.process_group import launched
 from rung.runs import Run, load, load_language_model
 from rung.signatures import takes
-from rung.tasks.language import Score, score_texts
+from rung.tasks.text_scores import Score, score_texts
 from rung.text.options import ReadOptions
 from rung.training import torchrun
 from rung.training.experiment import split_settings

@@ -40,7 +40,8 @@ def climb(
     Example: rung climb my.txt --minutes 2
 
     Args:
-        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
+            texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
             bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label: majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
@@ -333,7 +334,8 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
     Example: rung train {rung} {task_of(task).example}
 
     Args:
-        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
+            texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         find_lr: train nothing; sweep the learning rate, suggest one and draw a picture, by default in runs/{name}-lr.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
@@ -368,7 +370,8 @@ def train_best(
     Example: rung train best my.txt --minutes 10
 
     Args:
-        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
+            texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
@@ -398,7 +401,7 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
         )
     result = run.recipe["result"]
     if json:
-        keys = ("validation", "train_seconds", "parameters", "old_text", "new_text")
+        keys = ("validation", "train_seconds", "parameters", "mixture", "old_text", "new_text")
         show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}, **told})
         return 0
     measured = result["validation"]
@@ -406,6 +409,8 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
         print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
     elif "validation" not in run.recipe["data"]["parts"]:
         print(f"{run.rung}: not measured, as no validation text was held out")
+    if "mixture" in result:
+        terminal.mixture_table(result)
     if (forgotten := in_words(result)) is not None:
         print(forgotten)
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")

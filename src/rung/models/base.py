@@ -287,7 +287,13 @@ class Counted(Model):
 
 
 class CountedModel(Counted, LanguageModel):
-    """A language model that is counted."""
+    """A language model that is counted.
+
+    Attributes:
+        counts_copies: whether a text can be made to count for more by counting it several times.
+    """
+
+    counts_copies: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod
