@@ -16,9 +16,9 @@ from rung.experiments import (
     find_lr_of,
     never,
     notes_of,
+    prompt_of,
     run_experiment,
     sampler,
-    short_sample,
     watch,
     with_notes,
     write_page,
@@ -32,7 +32,7 @@ from rung.tasks import task_from, task_of
 from rung.text.options import DataOptions, LabelOptions
 from rung.training import again, best, restarts
 from rung.training.again import Again
-from rung.training.config import TrainingConfig
+from rung.training.config import TrainingConfig, setting_names
 from rung.training.experiment import (
     AgainOptions,
     Experiment,
@@ -43,6 +43,7 @@ from rung.training.experiment import (
     split_settings,
 )
 from rung.training.recipes import load_recipe
+from rung.training.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
     from rung.training.lr_finder import Sweep
@@ -120,7 +121,7 @@ def train_best(
             seed=run.seed,
             device=run.device,
             command=command_line("best", data, asked),
-            sample=short_sample,
+            sample=sampler("language", how.sample_prompt),
             stop=stop,
         )
         for name, event in with_notes([("data", note) for note in notes_of(corpus)], events):
@@ -160,18 +161,24 @@ def train_recipe(
     return run_experiment(replace(experiment, run=replace(run, out=folder)), on_event=on_event, stop=stop)
 
 
-@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
+@takes(
+    SweepOptions, TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True
+)
 def find_lr(
     rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = never, **settings: Any
 ) -> Sweep | None:
-    """Sweep the learning rate over a hundred steps and suggest one; nothing is trained. None when stopped.
+    """Sweep the learning rate over some steps, by default a hundred, and suggest one. None when stopped.
+
+    Nothing is trained.
 
     Everything as in `train`; the folder, by default the next free `runs/RUNG-lr`, gets a picture, `lr_finder.svg`. A
     run that is there stays.
 
     Raises UserError when something in the input is at fault or the loss never falls.
     """
-    return find_lr_of(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
+    names = setting_names(SweepOptions)
+    options = SweepOptions(**{name: settings.pop(name) for name in names if name in settings})
+    return find_lr_of(Experiment.of(rung, data, settings), options=options, on_event=on_event, stop=stop)
 
 
 def resume(
@@ -201,7 +208,12 @@ def resume(
     budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
     with held(run.folder), trusting(trust):
         events = restarts.resume(
-            run, budget=budget, finish=finish, sample=sampler(run.task.name), stop=stop, page=write_page
+            run,
+            budget=budget,
+            finish=finish,
+            sample=sampler(run.task.name, prompt_of(run)),
+            stop=stop,
+            page=write_page,
         )
         watch(events, on_event)
     return load(path, trust=trust)
@@ -245,7 +257,7 @@ def climb(
         options=task.options_class(**options),
         training=how,
         run=run,
-        sample=sampler(task.name),
+        sample=sampler(task.name, how.sample_prompt),
         on_event=on_event,
         stop=stop,
         command=command,

@@ -242,6 +242,19 @@ def data_typed(arguments: list[str]) -> list[str]:
     return [*rest[:before], joined(names), *rest[before:], *arguments[last:]]
 
 
+def one_batch_typed(arguments: list[str]) -> list[str]:
+    """`--overfit-one-batch` alone, with the number of examples that it is without one."""
+    flag = "--overfit-one-batch"
+    if arguments[:1] != ["train"] or flag not in arguments:
+        return arguments
+    place = arguments.index(flag)
+    if arguments[place + 1 : place + 2] and re.fullmatch(r"\d[\d_.kKmMeE]*", arguments[place + 1]):
+        return arguments
+    from rung.training.config import EXAMPLES
+
+    return [*arguments[:place], f"{flag}={EXAMPLES}", *arguments[place + 1 :]]
+
+
 def trust_typed(arguments: list[str]) -> tuple[list[str], bool | str]:
     """What --trust or --trust=FILE says, and the arguments without it; it goes with every verb that opens a run."""
     last = arguments.index("--") if "--" in arguments else len(arguments)
@@ -351,7 +364,7 @@ def _tell(message: Warning | str, category: type[Warning], *where: Any, **how: A
 
 
 def _obey(arguments: list[str]) -> Any:
-    arguments = data_typed(arguments)
+    arguments = one_batch_typed(data_typed(arguments))
     if (
         arguments[:1] == ["train"]
         and len(arguments) > 1

@@ -286,8 +286,9 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
     """
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
-    from rung.training.experiment import Experiment, RunOptions, check_names
+    from rung.training.experiment import Experiment, RunOptions, check_names, differing
     from rung.training.parents import StartOptions
+    from rung.training.sweep_options import NoOptions, SweepOptions
     from rung.training.trainers import trainer_of
 
     rung, model_class = name, rung_class(name, task)
@@ -304,6 +305,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         options: Any,
         run: Any,
         start: Any,
+        sweep: Any,
         find_lr: bool = False,
         json: bool = False,
         quiet: bool = False,
@@ -313,6 +315,8 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         from rung.runs import Run
 
         how = training if by_gradient else TrainingConfig()
+        if not find_lr and (given := differing(sweep)):
+            raise UserError(f"--{next(iter(given)).replace('_', '-')} goes with --find-lr")
         place = run.folder(f"{name}-lr" if find_lr else name)
         experiment = Experiment(rung, data, task, config, how, options, replace(run, out=place), start)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
@@ -322,7 +326,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
                 progress.event(name, event)
 
             if find_lr:
-                found = experiments.find_lr_of(experiment, on_event=watch, stop=stop)
+                found = experiments.find_lr_of(experiment, options=sweep, on_event=watch, stop=stop)
             else:
                 found = experiments.run_experiment(experiment, on_event=watch, stop=stop)
         return (
@@ -350,6 +354,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         options=task_of(task).options_class,
         run=RunOptions,
         start=StartOptions,
+        sweep=SweepOptions if by_gradient else NoOptions,
     )
     return command
 
@@ -393,6 +398,9 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
     from rung import terminal
     from rung.training.parents import in_words
 
+    tested = run.recipe.get("training", {}).get("overfit_one_batch")
+    if run.recipe["status"] != "finished" and tested:
+        return stopped("; it was a test, and nothing is kept")
     if run.recipe["status"] != "finished":
         own = " --trust" if run.model_class.code is not None else ""
         return stopped(
@@ -402,7 +410,16 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
     result = run.recipe["result"]
     if json:
         keys = ("validation", "train_seconds", "parameters", "mixture", "old_text", "new_text")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}, **told})
+        show_json(
+            {
+                "run": None if tested else str(run.folder),
+                **{key: result[key] for key in keys if key in result},
+                **told,
+            }
+        )
+        return 0
+    if tested:
+        print("it was a test of the model: no run is kept")
         return 0
     measured = result["validation"]
     if measured is not None:
