@@ -101,7 +101,7 @@ def show(run: Path, *, json: bool = False) -> int:
     from rung import api
     from rung.evaluation.summary import in_words, measured_again, summary
     from rung.opening import opening
-    from rung.run_folders import RECIPE
+    from rung.run_files import RECIPE
 
     opened = api.load(run)
     told = summary(opened)

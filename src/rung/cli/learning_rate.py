@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
     """What a sweep of the learning rate found."""
-    from rung.run_folders import PICTURE
+    from rung.run_files import PICTURE
 
     if found is None:
         return stopped("; nothing was found out yet")

@@ -12,7 +12,7 @@ from rung.evaluation.pages import template
 from rung.evaluation.report import count, duration, size
 from rung.files import atomic_path
 from rung.measure import bits_of, number
-from rung.run_folders import EVENTS
+from rung.run_files import EVENTS
 from rung.runs import Run
 from rung.training.journal import events_of
 

@@ -19,7 +19,8 @@ from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_token
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.decoder import GPT
-from rung.run_folders import TOKENIZER, check_no_run, new_run, settle, written_into
+from rung.run_files import TOKENIZER
+from rung.run_folders import check_no_run, new_run, settle, written_into
 from rung.runs import Run, load, save_model, write_imported
 from rung.tensors import save_tensors
 

@@ -29,7 +29,8 @@ from rung.models.networks.mlp import BatchNorm
 from rung.models.networks.torch_model import TrainableModule
 from rung.opening import check_finite, opening
 from rung.process_group import ProcessGroup
-from rung.run_folders import LAST, Place
+from rung.run_files import LAST
+from rung.run_folders import Place
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
 from rung.training.checkpoint import load_checkpoint, save_checkpoint
