@@ -102,7 +102,9 @@ with heard():
     except KeyboardInterrupt:
         print("stopped")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.stdout, done.stderr) == ("stopped\n", "")
 
 

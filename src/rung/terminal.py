@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -293,9 +294,17 @@ def again_in_words(found: Again) -> list[str]:
     return [f"not the same as {found.of}; SHA-256 {found.sha256}", *(f"- {why}" for why in found.reasons)]
 
 
-def next_step(run: Path | str, *, writes: bool, own: bool = False) -> str:
-    """The command that somebody with a new run would want; `own`: its model is in a file of the user's."""
-    return f"rung {'sample' if writes else 'evaluate'} {run}{' --trust' if own else ''}"
+def next_step(run: Path | str, *, writes: bool, tested: bool = True, own: bool = False) -> str:
+    """The command that somebody with a new run would want, to be pasted into a shell.
+
+    Args:
+        run: the run's folder.
+        writes: whether its task writes text.
+        tested: whether it has test data of its own.
+        own: whether its model is in a file of the user's.
+    """
+    verb = "sample" if writes else "evaluate" if tested else "show"
+    return shlex.join(["rung", verb, str(run), *["--trust"] * own])
 
 
 def tried_table(tried: Sequence[dict[str, Any]]) -> None:

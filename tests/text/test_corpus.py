@@ -331,7 +331,9 @@ def test_what_the_data_were_is_told_in_one_sentence(tmp_path: Path):
         assert f"{shares[part]:.0%} of the {part} text" in "\n".join(notes(corpus.facts))
     assert "in the training text" not in said
     corpus.facts["in_training"] |= {"test": 0.123}
-    assert "12.3% of the test text stand in the training text too (documents compared)" in summary(corpus.facts)
+    assert "12.3% of the test text stand in the training text too (documents compared)" in summary(
+        corpus.facts
+    )
     assert len(notes(corpus.facts)) == 1
     path.write_text("one text\n" * 50, encoding="utf-8")
     given = prepare(path, tmp_path / "given", documents="files", validation=path)

@@ -9,8 +9,9 @@ in the vocabulary two letters each. What a closed vocabulary of characters refus
 white space are a WordLevel; one that refuses unknown words refuses them there too.
 
 In: whatever went out, known by its being what we would write; and byte-level BPE that loses nothing. Our mark has the
-last id; theirs may stand anywhere, so the two ids change places. Their other special tokens, and ids without any token, become pieces that no
-text is encoded to. Added words that are not special are text, there and here, and are found before anything else.
+last id; theirs may stand anywhere, so the two ids change places. Their other special tokens, and ids without any token,
+become pieces that no text is encoded to. Added words that are not special are text, there and here, and are found
+before anything else.
 """
 
 from __future__ import annotations
