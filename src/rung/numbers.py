@@ -47,7 +47,7 @@ def real_number(text: str, name: str) -> float:
 
 
 def numbers_checked(settings: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Settings for the fields of a configuration, the whole ones as int (1e6 of a recipe is 1,000,000), the others as float.
+    """Settings for the fields of a configuration: whole numbers as int (1e6 of a recipe is 1,000,000), others as float.
 
     Raises UserError where a field that holds a number gets something else.
     """
