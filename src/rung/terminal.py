@@ -268,8 +268,23 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
         names = {column.key: column.short for column in task_of(measure.task).columns}
         lines += [", ".join(f"{names[key]} {value:.4f}" for key, value in measure.figures.items())]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
-    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items()), *measure.notes]
+    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
+    lines += [f"  {one.split}: {one.bits_per_unit:.4f} bits per {one.unit}" for one in measure.by_source]
+    lines += measure.notes
     return "\n".join(lines)
+
+
+def mixture_table(result: Mapping[str, Any]) -> None:
+    """What was learned from each of several texts, and how well each is predicted."""
+    bits = {one["split"]: bits_of(one) for one in (result["validation"] or {}).get("by_source", [])}
+    unit = f"bits/{unit_of(result['validation'])}" if bits else ""
+    table = _table("text", "tokens", "share", "epochs", *([unit] if bits else []))
+    for one in result["mixture"]:
+        shown = [f"{bits[one['data']]:.3f}"] if bits else []
+        table.add_row(
+            one["data"], f"{one['tokens']:,}", f"{one['share']:.1%}", f"{one['epochs']:.2f}", *shown
+        )
+    _console().print(table)
 
 
 def tokens_a_word(measured: Mapping[str, Any]) -> float:

@@ -27,7 +27,7 @@ from rung.measure import naming
 from rung.models.base import CountedModel
 from rung.run_folders import check_no_run
 from rung.runs import Run
-from rung.tasks.language import Columns, score_batch
+from rung.tasks.text_scores import Columns, score_batch
 from rung.text.formats import split_suffixes
 from rung.text.record_batches import BATCH_BYTES, RecordBatch, open_records
 from rung.text.tokenizers import NotInVocabularyError

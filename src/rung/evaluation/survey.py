@@ -15,7 +15,7 @@ from rung.errors import UserError
 from rung.evaluation.training_rows import TrainingRows
 from rung.measure import naming
 from rung.runs import Run
-from rung.tasks.language import score_batch
+from rung.tasks.text_scores import score_batch
 from rung.text.record_batches import open_records
 
 SAMPLE = 10_000

@@ -206,8 +206,9 @@ def healed(
 
 def start(model: LanguageModel, prompts: Sequence[int]) -> State:
     """The state of rows that have seen nothing, each of a prompt, by its number."""
-    if isinstance(model, HealedModel):
-        return model.start(len(prompts), np.array(prompts, np.int64))
+    own: Any = model
+    if isinstance(own, HealedModel):
+        return own.start(len(prompts), np.array(prompts, np.int64))
     return model.start(len(prompts))
 
 

@@ -42,8 +42,15 @@ def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "tes
     for source in (facts.get("source", {}), *facts.get("given", {}).values()):
         if left_out := source.get("left_out"):
             n, names = left_out["n"], left_out["files"][:NAMED]
-            more = ", ..." if n > len(names) else ""
-            told.append(f"left out, as no text: {n:,} file{'' if n == 1 else 's'}: {', '.join(names)}{more}")
+            listed = ", ".join(names) + (", ..." if n > len(names) else "")
+            told.append(
+                f"left out, as no text, or a run of ours: {n:,} file{'' if n == 1 else 's'}: {listed}"
+            )
+    if facts.get("dated"):
+        told.append(
+            "the documents begin with dates, and what is held out was drawn by chance: its neighbours in time were "
+            "learned from. --split-by time holds out the last ones"
+        )
     found = facts.get("in_training", {})
     for part in parts:
         if found.get(part, 0) >= NOTABLE:

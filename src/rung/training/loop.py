@@ -24,7 +24,7 @@ from rung.batches import Batches
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
-from rung.models.networks.mlp import BatchNorm
+from rung.models.networks.hidden_layer import BatchNorm
 from rung.models.networks.torch_model import TrainableModule
 from rung.opening import check_finite, opening
 from rung.process_group import ProcessGroup
@@ -108,7 +108,14 @@ def train_network(
     device = next(network.parameters()).device
     network.start_carrying(batches.rows)
     optimizer = make_optimizer(
-        config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
+        config.optimizer,
+        network,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps,
     )
     schedule = schedule if schedule is not None else schedule_of(config, continuation)
     average = Average(network, config.average) if config.average is not None else None

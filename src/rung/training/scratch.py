@@ -22,13 +22,14 @@ from rung.models.scratch import ScratchModel
 from rung.opening import check_array, check_finite, opening
 from rung.run_files import LAST
 from rung.run_folders import Place
-from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
+from rung.scratch.optimizers import OPTIMIZERS, Adam, Momentum, Optimizer
 from rung.scratch.tape import Value
 from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
-from rung.training.config import TrainingConfig
+from rung.training.config import BETA2, TrainingConfig
 from rung.training.going_on import Continuation, last_of, schedule_of, taken_up
+from rung.training.nearby import weights_near
 from rung.training.parents import weights_of
 from rung.training.progress import checkpoint_is_due, diverged_note, hopeless_loss, read_progress
 from rung.training.trainers import Job, Trainer
@@ -50,13 +51,14 @@ class ScratchTrainer(Trainer):
     ) -> tuple[Any, TrainingConfig, str | None]:
         check_training(training)
         config = model_class.resolve_config(config, **task.sizes(dataset))
+        training = training.of_one_batch(reads_blocks=model_class.reads_blocks)
         return config, training.resolved(model_class.training_defaults), None
 
     def train(self, job: Job) -> Iterator[Event | Model]:
         """Everything runs on the CPU, whatever `--device` says."""
         config, task, dataset = job.training, job.task, job.dataset
         model: ScratchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
-        weights = None if job.resume else weights_of(job.run)
+        weights = None if job.resume else weights_near(job, model.weights()) or weights_of(job.run)
         if weights is not None:
             model.load_tensors(weights)
         batches = task.batches(model, dataset, config.window, config.batch_size, job.seed)
@@ -100,7 +102,11 @@ def train_model(
     kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
     optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
     if isinstance(optimizer, Adam):
-        optimizer.beta2 = config.beta2
+        optimizer.beta1 = optimizer.beta1 if config.beta1 is None else config.beta1
+        optimizer.beta2 = BETA2 if config.beta2 is None else config.beta2
+        optimizer.eps = optimizer.eps if config.eps is None else config.eps
+    if isinstance(optimizer, Momentum) and config.momentum is not None:
+        optimizer.mu = config.momentum
     progress, best = Progress(), dict[str, np.ndarray]()
     if resume:
         with opening(folder / LAST):

@@ -277,6 +277,9 @@ def _train(
         "parameters": model.n_parameters,
         "sha256": {MODEL: sha256_of(place / MODEL), TOKENIZER: tokenizer_hash},
     }
+    rows = recipe.get("training", {}).get("batch_size")
+    if of_each := run.task.read_of_each(dataset, finished.tokens, model_class, rows):
+        recipe["result"]["mixture"] = of_each
     if "parent" in recipe:
         yield Phase("measuring the old and the new text, after")
         recipe["result"] |= parents.measured_after(recipe, model, dataset)
