@@ -15,7 +15,8 @@ from rung.evaluation.run_page import write_run_page
 from rung.events import Event, Note
 from rung.generation.sampling import Sampling, generate
 from rung.models.mix import MixConfig
-from rung.run_folders import DATA, PAGE, PICTURE, Place, beside_run, check_apart, new_run
+from rung.run_files import DATA, PAGE, PICTURE
+from rung.run_folders import Place, beside_run, check_apart, new_run
 from rung.runs import Run, load, shared_tokenizer
 from rung.tasks import task_of
 from rung.text.facts import notes, summary

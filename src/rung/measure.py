@@ -9,7 +9,8 @@ that models which cut differently compare: the bytes of a text, whatever its tok
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,17 @@ from rung.errors import UserError
 NO_NUMBERS = (
     "the model's probabilities are not numbers (nan): its training diverged, or its files are damaged"
 )
+
+
+@contextmanager
+def naming(of: object) -> Iterator[None]:
+    """Have a model whose probabilities are not numbers be called by its name, `of`."""
+    try:
+        yield
+    except UserError as error:
+        if str(error) != NO_NUMBERS:
+            raise
+        raise UserError(f"{of}: {NO_NUMBERS}") from error
 
 
 class Named:

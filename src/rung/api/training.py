@@ -25,7 +25,8 @@ from rung.experiments import (
 )
 from rung.models.own import trusting
 from rung.numbers import numbers_checked
-from rung.run_folders import DATA, RECIPE, held, new_run
+from rung.run_files import DATA, RECIPE
+from rung.run_folders import held, new_run
 from rung.runs import Run, load
 from rung.signatures import takes
 from rung.tasks import task_from, task_of

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -275,7 +276,7 @@ def recipes(
     else:
         terminal.recipe_table(rows)
         if all(row.ours is None for row in rows):
-            print("\nnext: rung recipes --train, or one of them: rung train --recipe NAME")
+            print(f"\nall of them: rung recipes --train\nnext: rung train --recipe {rows[0].recipe.name}")
     return 0
 
 
@@ -404,7 +405,7 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
     if run.recipe["status"] != "finished":
         own = " --trust" if run.model_class.code is not None else ""
         return stopped(
-            f"; a checkpoint is saved, go on with: rung train --resume {run.folder}{own} "
+            f"; a checkpoint is saved, go on with: rung train --resume {quote(str(run.folder))}{own} "
             "(or close it as it is: --finish)"
         )
     result = run.recipe["result"]
@@ -433,9 +434,9 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities
-    more = "" if run.task.writes or "test" in run.recipe["data"]["parts"] else " DATA"
+    own, tested = run.model_class.code is not None, "test" in run.recipe["data"]["parts"]
     print(
-        f"next: {terminal.next_step(run.folder, writes=run.task.writes, own=run.model_class.code is not None)}{more}"
+        f"next: {terminal.next_step(run.folder, writes=run.task.writes, tested=tested, own=own)}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
     )

@@ -23,6 +23,7 @@ from rung.evaluation.rank import Ranked, Worst
 from rung.evaluation.scored_records import RESERVED, form_of
 from rung.evaluation.training_rows import TrainingRows
 from rung.files import atomic_path
+from rung.measure import naming
 from rung.models.base import CountedModel
 from rung.run_folders import check_no_run
 from rung.runs import Run
@@ -168,11 +169,12 @@ class Scoring:
 
     def _scores(self, batch: RecordBatch) -> Columns:
         self.training_rows.add(batch.texts)
-        try:
-            columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
-        except NotInVocabularyError:
-            self._mark_unknown(batch)
-            columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+        with naming(self._run.folder):
+            try:
+                columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+            except NotInVocabularyError:
+                self._mark_unknown(batch)
+                columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
         self._n_read += len(batch.texts)
         return columns
 

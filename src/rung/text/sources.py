@@ -31,7 +31,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from rung.errors import UserError, nearest
 from rung.files import sha256_of
-from rung.run_folders import RECIPE, REPORT
+from rung.run_files import RECIPE, REPORT
 from rung.text.builtin import BUILT_IN
 from rung.text.download import download
 from rung.text.formats import (

@@ -18,7 +18,7 @@ from typing import Any
 
 from rung.errors import UserError
 from rung.opening import from_json, opening
-from rung.run_folders import LAST, RECIPE
+from rung.run_files import LAST, RECIPE
 from rung.runs import Run
 from rung.tensors import load_tensors
 from rung.training.config import DEFAULT_SCHEDULE, TrainingConfig

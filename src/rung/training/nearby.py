@@ -12,7 +12,7 @@ from collections.abc import Container
 import numpy as np
 
 from rung.opening import opening
-from rung.run_folders import MODEL, RECIPE
+from rung.run_files import MODEL, RECIPE
 from rung.tensors import load_tensors
 from rung.training.trainers import Job
 

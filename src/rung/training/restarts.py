@@ -17,7 +17,8 @@ from rung.files import atomic_path
 from rung.measure import bits_of, in_words
 from rung.models.base import check_size
 from rung.opening import opening
-from rung.run_folders import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER, Place
+from rung.run_files import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
+from rung.run_folders import Place
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors

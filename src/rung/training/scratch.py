@@ -20,7 +20,8 @@ from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.scratch import ScratchModel
 from rung.opening import check_array, check_finite, opening
-from rung.run_folders import LAST, Place
+from rung.run_files import LAST
+from rung.run_folders import Place
 from rung.scratch.optimizers import OPTIMIZERS, Adam, Momentum, Optimizer
 from rung.scratch.tape import Value
 from rung.scratch.training import Progress, TrainingSettings, train

@@ -22,7 +22,8 @@ from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup, current_group
-from rung.run_folders import EVENTS, LAST, MODEL, TOKENIZER, Place
+from rung.run_files import EVENTS, LAST, MODEL, TOKENIZER
+from rung.run_folders import Place
 from rung.runs import Run, machine, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
