@@ -575,7 +575,17 @@ def test_help_has_an_example_a_verb(rung: Shell):
     assert "--n-layer" not in out
     code, out, _ = rung("train", "gpt", "--help")
     headings = [line.split()[1] for line in out.splitlines() if line.startswith("╭─")]
-    assert headings == ["Parameters", "Shape", "Budget", "Optimiser", "Training", "Text", "Run", "Start"]
+    assert headings == [
+        "Parameters",
+        "Shape",
+        "Budget",
+        "Optimiser",
+        "Training",
+        "Text",
+        "Run",
+        "Start",
+        "Sweep",
+    ]
     assert "None" not in out
     assert re.search("fill +Which token stands behind", rung("--help")[1])
     assert "Example: rung fill" in rung("fill", "--help")[1]

@@ -70,6 +70,7 @@ class ScratchTrainer(Trainer):
             job.place,
             evaluate=evaluate if "validation" in dataset.splits else None,
             hopeless=hopeless_loss(task.n_classes(model)),
+            held_out_targets=dataset.stream("validation").n_tokens if "validation" in dataset.splits else 0,
             sample=None if job.sample is None else partial(job.sample, model, dataset),
             stop=job.stop,
             resume=job.resume,
@@ -87,6 +88,7 @@ def train_model(
     *,
     evaluate: Callable[[], Measure] | None = None,
     hopeless: float = math.inf,
+    held_out_targets: float = 0.0,
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
@@ -96,6 +98,7 @@ def train_model(
     """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
 
     hopeless: the loss of an evaluation, nats per target, above which a training has diverged.
+    held_out_targets: how many targets `evaluate` measures.
     """
     assert config.lr is not None
     weights = model.network.parameters()
@@ -143,6 +146,7 @@ def train_model(
         eval_every=config.eval_every,
         patience=config.patience,
         hopeless=hopeless,
+        held_out=held_out_targets,
     )
     for event in train(
         model.network,
