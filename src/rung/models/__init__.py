@@ -47,8 +47,12 @@ LANGUAGE: Rungs = {
 CLASSIFICATION: Rungs = {
     "majority": ("rung.models.counting.majority:Majority", "how often each label occurs, whatever the text"),
     "bag-of-words": (
-        "rung.models.networks.bag_of_words:BagOfWords",
-        "a weight for each token and label, summed",
+        "rung.models.linear.bag_of_words:BagOfWords",
+        "a weight for each word, run of words and label: logistic regression",
+    ),
+    "ngram": (
+        "rung.models.counting.ngram_classifier:NGramClassifier",
+        "counted n-grams, one Kneser-Ney model a label, by Bayes",
     ),
 }
 

@@ -56,6 +56,13 @@ class TokenStream:
         out[inside] = ids
         return TokenStream(out, starts)
 
+    def of_documents(self, rows: np.ndarray) -> TokenStream:
+        """Some of the documents, by their numbers, in that order."""
+        lengths = np.diff(self.starts)[rows]
+        begins = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(begins[-1]) + np.repeat(np.asarray(self.starts)[rows] - begins[:-1], lengths)
+        return TokenStream(np.concatenate([self.ids[:1], self.ids[places]]), 1 + begins)
+
     def save(self, path: Path) -> None:
         """Write `path`.npy and `path`.documents.npy."""
         for suffix, array in ((".npy", self.ids), (".documents.npy", self.starts)):
