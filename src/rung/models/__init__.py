@@ -54,6 +54,10 @@ CLASSIFICATION: Rungs = {
         "rung.models.counting.ngram_classifier:NGramClassifier",
         "counted n-grams, one Kneser-Ney model a label, by Bayes",
     ),
+    "bag-of-ngrams": (
+        "rung.models.linear.bag_of_ngrams:BagOfNgrams",
+        "hashed runs of words and letters, averaged, and a linear layer: fastText's model",
+    ),
 }
 
 RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "classification": CLASSIFICATION}

@@ -277,9 +277,14 @@ class GradientLanguageModel(GradientModel, LanguageModel):
 
 
 class Counted(Model):
-    """A rung that is counted, not trained by gradient descent: one pass over the training data, no torch."""
+    """A rung that is counted, or fitted in one go: no torch, no checkpoints.
+
+    Attributes:
+        seeded: whether chance has a part in it; `fit` takes a `seed` then.
+    """
 
     trained_by = "counting"
+    seeded: ClassVar[bool] = False
 
     @classmethod
     def warm_up(cls) -> None:

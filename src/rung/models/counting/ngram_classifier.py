@@ -21,14 +21,12 @@ from rung.events import Event, Note, Phase
 from rung.models.base import CountedClassifier, fitted
 from rung.models.config_checks import check_field
 from rung.models.counting.ngram import INTERPOLATED, NGram, NGramConfig
+from rung.models.temperature import best_scale, log_softmax
 from rung.opening import check_array, check_below
 from rung.text.stream import LabelledExamples, LabelledStream, TokenStream
 
 SMOOTHINGS = (*INTERPOLATED, "add-k")
 """Those under which nothing is impossible."""
-LEAST_BETA, MOST_BETA = 1e-3, 4.0
-GOLDEN = (5**0.5 - 1) / 2
-HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -137,22 +135,13 @@ class NGramClassifier(CountedClassifier):
         return self._posterior(self.likelihoods(texts), beta).astype(np.float32)
 
     def best_beta(self, held_out: LabelledStream) -> float:
-        """The beta under which the right labels cost least: the cost is convex in it, so a golden section finds it."""
-        likelihoods, right = self.likelihoods(held_out.stream), np.asarray(held_out.labels)[:, None]
-
-        def cost(beta: float) -> float:
-            return -float(np.take_along_axis(self._posterior(likelihoods, beta), right, axis=1).sum())
-
-        low, high = LEAST_BETA, MOST_BETA
-        for _ in range(HALVINGS):
-            left, right_of = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-            low, high = (low, right_of) if cost(left) <= cost(right_of) else (left, high)
-        return (low + high) / 2
+        """The beta under which the right labels of held-out examples cost least."""
+        likelihoods = self.likelihoods(held_out.stream)
+        return best_scale(lambda beta: self._posterior(likelihoods, beta), np.asarray(held_out.labels))
 
     def _posterior(self, likelihoods: np.ndarray, beta: float) -> np.ndarray:
-        logits = np.log((self.counts + 1) / (self.counts.sum() + len(self.counts))) + beta * likelihoods
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        prior = (self.counts + 1) / (self.counts.sum() + len(self.counts))
+        return log_softmax(np.log(prior) + beta * likelihoods)
 
     @property
     def n_parameters(self) -> int:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rung.models.temperature import log_softmax
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -37,8 +39,7 @@ def log_probs(weights: Weights, x: csr_array) -> np.ndarray:
     logits = np.asarray(x @ weights.rows.T) + weights.biases
     if len(weights.biases) == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return log_softmax(logits)
 
 
 def fit(

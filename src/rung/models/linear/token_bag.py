@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from rung.models.base import Classifier, check_tensors
+from rung.models.temperature import log_softmax
 from rung.text.stream import TokenStream
 
 
@@ -30,8 +31,7 @@ class TokenBag(Classifier):
         weight, bias = (self._tensors[name].astype(np.float64) for name in ("weight", "bias"))
         rows = [weight[texts.document(i)[:-1]] for i in range(texts.n_documents)]
         logits = np.stack([row.sum(axis=0) / max(1, len(row)) for row in rows]) + bias
-        logits -= logits.max(axis=1, keepdims=True)
-        return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+        return log_softmax(logits).astype(np.float32)
 
     @property
     def n_parameters(self) -> int:
