@@ -83,6 +83,31 @@ def test_ctrl_c_while_the_program_is_loaded_is_answered_in_a_line(
     assert capsys.readouterr().err == "rung: stopped\n"
 
 
+def test_ctrl_c_where_python_drops_exceptions_is_answered_all_the_same():
+    """A callback of a weak reference, as import locks have them; what is raised there goes nowhere."""
+    program = """
+import weakref
+from rung.interrupts import heard
+
+class Thing: pass
+
+def pressed(_): raise KeyboardInterrupt
+
+with heard():
+    try:
+        thing = Thing()
+        watched = weakref.ref(thing, pressed)
+        del thing
+        while True: pass
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
+
+
 def test_what_cows_eat_counted_as_on_paper(rung: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Of eleven times "cows eat", corn comes after four, grass three, hay two, if and which one each, wherever
     the words stand in a line."""
@@ -550,7 +575,17 @@ def test_help_has_an_example_a_verb(rung: Shell):
     assert "--n-layer" not in out
     code, out, _ = rung("train", "gpt", "--help")
     headings = [line.split()[1] for line in out.splitlines() if line.startswith("╭─")]
-    assert headings == ["Parameters", "Shape", "Budget", "Optimiser", "Training", "Text", "Run", "Start"]
+    assert headings == [
+        "Parameters",
+        "Shape",
+        "Budget",
+        "Optimiser",
+        "Training",
+        "Text",
+        "Run",
+        "Start",
+        "Sweep",
+    ]
     assert "None" not in out
     assert re.search("fill +Which token stands behind", rung("--help")[1])
     assert "Example: rung fill" in rung("fill", "--help")[1]

@@ -138,7 +138,7 @@ def test_check_passes_and_names_what_fails(rung: Shell, monkeypatch: pytest.Monk
         (["perceptron", "fruit.csv", "--label", "sugar"], "line 2, column 'kind'"),
         (["perceptron", "blobs", "--label", "y"], "--label"),
         (["perceptron", "three.csv"], "3 (1, 2, 3)"),
-        (["logistic", "three.csv"], "rung scratch network"),
+        (["perceptron", "three.csv"], "'rung scratch logistic' and 'network' take any number"),
         (["perceptron", "."], "directory"),
         (["perceptron", "empty.csv"], "empty"),
         (["perceptron", "--out", "fruit.csv"], "fruit.csv is a file"),

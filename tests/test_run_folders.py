@@ -16,7 +16,8 @@ from rung.errors import UserError
 from rung.evaluation.filter import Scoring
 from rung.events import Checkpoint, Event, Step
 from rung.exchange.arpa import export_arpa, import_arpa
-from rung.run_folders import NEXT, free_folder, held
+from rung.run_files import NEXT
+from rung.run_folders import free_folder, held
 from tests.faults import full_disk, killed_at_each
 
 TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 8, "context": 8, "batch_size": 2}

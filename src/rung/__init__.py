@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rung.api import (
         climb,
         compare,
+        complete,
         evaluate,
         fill,
         find_lr,
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "climb",
     "compare",
+    "complete",
     "evaluate",
     "fill",
     "find_lr",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,8 @@ from rung.evaluation.run_page import write_run_page
 from rung.events import Event, Note
 from rung.generation.sampling import Sampling, generate
 from rung.models.mix import MixConfig
-from rung.run_folders import DATA, PAGE, PICTURE, beside_run, check_apart, new_run
+from rung.run_files import DATA, PAGE, PICTURE
+from rung.run_folders import Place, beside_run, check_apart, new_run
 from rung.runs import Run, load, shared_tokenizer
 from rung.tasks import task_of
 from rung.text.facts import notes, summary
@@ -23,6 +26,7 @@ from rung.training.trainers import Job, trainer_of
 
 if TYPE_CHECKING:
     from rung.training.lr_finder import Sweep
+    from rung.training.sweep_options import SweepOptions
 
 Watch = Callable[[Event], None]
 Stop = Callable[[], bool]
@@ -40,6 +44,8 @@ def run_experiment(
     check: Callable[[Any], None] = lambda dataset: None,
 ) -> Run:
     """`train`, with its settings already sorted into configurations; `check` may refuse the data by a UserError."""
+    if experiment.training.overfit_one_batch:
+        return _tested(experiment, on_event, stop)
     folder = experiment.run.folder(experiment.name)
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
         asked = {"command": experiment.command, "asked": experiment.asked}
@@ -58,7 +64,7 @@ def run_experiment(
             seed=experiment.run.seed,
             device=experiment.run.device,
             asked=asked,
-            sample=sampler(experiment.task),
+            sample=sampler(experiment.task, experiment.training.sample_prompt),
             stop=stop,
             page=write_page,
         )
@@ -66,7 +72,39 @@ def run_experiment(
     return load(folder)
 
 
-def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: Stop = never) -> Sweep | None:
+def _tested(experiment: Experiment, on_event: Watch | None, stop: Stop) -> Run:
+    """The model trained on one batch alone: a test, which leaves nothing; the run's folder is gone."""
+    with tempfile.TemporaryDirectory(prefix="rung-") as name:
+        place = Place(Path(name) / "run")
+        experiment, parent = _begun(experiment)
+        corpus = _prepared(experiment, place / DATA, parent)
+        events = restarts.start(
+            experiment.rung,
+            corpus,
+            place,
+            task=experiment.task,
+            config=experiment.config,
+            training=experiment.training,
+            parent=parent,
+            beginning=experiment.start,
+            seed=experiment.run.seed,
+            device=experiment.run.device,
+            stop=stop,
+        )
+        watch(with_notes(notes_of(corpus), events), on_event)
+        run = load(place.folder)
+        if run.recipe["status"] == "finished":
+            _ = run.model, run.tokenizer  # read now
+    return run
+
+
+def find_lr_of(
+    experiment: Experiment,
+    *,
+    options: SweepOptions | None = None,
+    on_event: Watch | None = None,
+    stop: Stop = never,
+) -> Sweep | None:
     """`find_lr`, with its settings already sorted into configurations."""
     rung, model_class = experiment.name, experiment.model_class
     if not trainer_of(model_class).by_gradient:
@@ -97,7 +135,7 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
         )
         if parent is not None:
             recipe["parent"] = parents.described(parent, experiment.start)
-        events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop))
+        events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop), options)
         for event in with_notes(notes_of(corpus), events):
             if isinstance(event, lr_finder.Sweep):
                 lr_finder.plot(event, folder / PICTURE)
@@ -107,13 +145,20 @@ def find_lr_of(experiment: Experiment, *, on_event: Watch | None = None, stop: S
     return None
 
 
-def short_sample(model: Any, corpus: Any) -> str:
-    """A line or two from the beginning of a document, to watch training by."""
-    return generate(model, corpus.tokenizer, "", Sampling(max_tokens=120, temperature=0.8))[0].text
+def short_sample(model: Any, corpus: Any, prompt: str = "") -> str:
+    """A line or two, to watch training by: what follows a prompt, or the beginning of a document."""
+    made = generate(model, corpus.tokenizer, prompt, Sampling(max_tokens=120, temperature=0.8))
+    return prompt + made[0].text
 
 
-def sampler(task: str) -> Callable[[Any, Any], str] | None:
-    return short_sample if task_of(task).writes else None
+def sampler(task: str, prompt: str = "") -> Callable[[Any, Any], str] | None:
+    """What writes samples while a model of this task is trained; None where it writes nothing."""
+    return partial(short_sample, prompt=prompt) if task_of(task).writes else None
+
+
+def prompt_of(run: Run) -> str:
+    """What the samples of a run's training begin with."""
+    return str(run.recipe.get("training", {}).get("sample_prompt", ""))
 
 
 def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
@@ -126,7 +171,7 @@ def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
 
 
 def write_page(run: Run) -> None:
-    write_run_page(run, run.folder / PAGE, sampler(run.task.name))
+    write_run_page(run, run.folder / PAGE, sampler(run.task.name, prompt_of(run)))
 
 
 def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:

@@ -1,12 +1,16 @@
-"""Ctrl-C once: finish the step under way, then stop. Twice: stop at once."""
+"""Ctrl-C once: finish the step under way, then stop. Twice: stop at once. Never: nothing at all."""
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+SOON_SECONDS = 0.02
 
 
 @contextmanager
@@ -33,3 +37,27 @@ def interruptible(*, tell: bool = True) -> Iterator[Callable[[], bool]]:
         yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Have Ctrl-C answered in the block also when it falls where Python drops exceptions.
+
+    That is in callbacks: of import locks, of weak references, of ctypes (numba's compiler). It comes again a moment
+    later, outside of them.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            again = threading.Timer(SOON_SECONDS, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

@@ -9,7 +9,8 @@ that models which cut differently compare: the bytes of a text, whatever its tok
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,17 @@ from rung.errors import UserError
 NO_NUMBERS = (
     "the model's probabilities are not numbers (nan): its training diverged, or its files are damaged"
 )
+
+
+@contextmanager
+def naming(of: object) -> Iterator[None]:
+    """Have a model whose probabilities are not numbers be called by its name, `of`."""
+    try:
+        yield
+    except UserError as error:
+        if str(error) != NO_NUMBERS:
+            raise
+        raise UserError(f"{of}: {NO_NUMBERS}") from error
 
 
 class Named:
@@ -53,6 +65,7 @@ class Measure(Named):
         figures: the field's own figures: perplexity; accuracy, macro-F1.
         counts: what else there is to count: documents; labels.
         notes: what to know before trusting it, a sentence each.
+        by_source: of several texts each by itself, `split` its name.
         ci95: the 95 % interval of the bits per unit; None where none was made, or there is too little data for one.
     """
 
@@ -67,6 +80,7 @@ class Measure(Named):
     counts: dict[str, int] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
     ci95: tuple[float, float] | None = None
+    by_source: tuple[Measure, ...] = ()
 
     def __post_init__(self) -> None:
         if self.targets == 0 or self.units == 0:
@@ -96,6 +110,7 @@ class Measure(Named):
             **self.counts,
             "split": self.split,
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"by_source": [one.to_json() for one in self.by_source]} if self.by_source else {}),
         }
 
 

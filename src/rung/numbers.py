@@ -47,7 +47,7 @@ def real_number(text: str, name: str) -> float:
 
 
 def numbers_checked(settings: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Settings for the fields of a configuration, the whole ones as int (1e6 of a recipe is 1,000,000).
+    """Settings for the fields of a configuration: whole numbers as int (1e6 of a recipe is 1,000,000), others as float.
 
     Raises UserError where a field that holds a number gets something else.
     """
@@ -67,8 +67,9 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         return int(value) if whole else value
     if value is not None and not isinstance(value, bool | float):
         try:
-            return operator.index(value)  # an int, NumPy's too
-        except TypeError:
+            index = operator.index(value)  # an int, NumPy's too
+            return index if whole else float(index)
+        except (TypeError, OverflowError):
             pass
     raise UserError(
         f"--{name.replace('_', '-')} {value!r} is not possible: give a {'whole' if whole else 'finite'} number"

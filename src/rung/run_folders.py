@@ -2,10 +2,7 @@
 
 Where nothing of worth is there, the new run is written in place, and a start that fails removes it again. Where an
 older run is, the new one is written into `.rung-next` inside. When its first checkpoint stands, or what is counted is
-complete, it takes the old one's place:
-
-    .rung-next  ->  .rung-ready     from here on the new run is the one that counts
-                    .rung-moving    what it replaces is gone; its files are moved up, run.json last
+complete, its files take the old ones' place (`rung.run_files`).
 
 Whoever comes after a process that was killed finishes the last two steps, and drops a `.rung-next`. A folder is written
 to by one process at a time, which holds a lock on it; the system drops the lock of a process that is no more.
@@ -24,24 +21,24 @@ from pathlib import Path
 
 from rung.errors import UserError
 from rung.files import cannot_write, locked, made_folder, read_json
+from rung.run_files import (
+    DATA,
+    LAST,
+    MODEL,
+    MOVING,
+    NEXT,
+    OURS,
+    PICTURE,
+    READY,
+    RECIPE,
+    REPORT,
+    clear,
+    clear_passing,
+    is_passing,
+    is_run,
+    settle_files,
+)
 
-RECIPE = "run.json"
-MODEL = "model.safetensors"
-TOKENIZER = "tokenizer.json"
-EVENTS = "events.jsonl"
-DATA = "data"
-CHECKPOINTS = "checkpoints"
-LAST = "checkpoints/last.safetensors"
-REPORT = "report.json"
-PAGE = "report.html"
-PICTURE = "lr_finder.svg"
-# In the order in which they go: the data last, by which the rest is known.
-OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, PAGE, REPORT, "restarts", PICTURE, DATA)
-
-SAYING = (RECIPE, "config.json")
-NEXT = ".rung-next"
-READY = ".rung-ready"
-MOVING = ".rung-moving"
 WAIT_SECONDS = 5.0
 
 
@@ -80,7 +77,7 @@ class Place:
         try:
             if (self.root / NEXT).is_dir():
                 (self.root / NEXT).rename(self.root / READY)
-                _settle(self.root)
+                settle_files(self.root)
         except OSError as error:
             raise cannot_write(self.root, error) from error
 
@@ -149,12 +146,12 @@ def written_into(folder: Path, *, force: bool) -> Iterator[Place]:
     Raises UserError when something is there and `force` isn't given.
     """
     with beside_run(folder) as place:
-        if not force and any(not _is_passing(path.name) for path in folder.iterdir()):
+        if not force and any(not is_passing(path.name) for path in folder.iterdir()):
             raise UserError(f"{folder} is not empty; choose another --out, or give --force to write into it")
         yield place
         try:
             (folder / NEXT).rename(folder / MOVING)
-            _settle(folder)
+            settle_files(folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
 
@@ -172,8 +169,8 @@ def held(folder: Path) -> Iterator[None]:
                 f"another process is writing into {taken[0]}; wait until it has finished, or choose another --out"
             )
         try:
-            _settle(folder)
-            _clear_passing(folder)
+            settle_files(folder)
+            clear_passing(folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
         yield
@@ -195,7 +192,7 @@ def settle(folder: Path) -> None:
             with locked(place) as ours:
                 if ours is not False:
                     try:
-                        _settle(place)
+                        settle_files(place)
                     except OSError as error:
                         raise cannot_write(place, error) from error
             time.sleep(0.01)
@@ -221,18 +218,6 @@ def check_no_run(out: Path, flag: str = "--out") -> None:
             raise UserError(
                 f"{flag} {out} would overwrite a part of the run {run.name}; choose another {flag}"
             )
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a run or a climb is, or was begun, in `folder`."""
-    marks = (RECIPE, REPORT, *(f"{DATA}/{name}" for name in ("corpus.json", "labelled.json", ".corpus.part")))
-    if any(os.path.exists(folder / name) for name in marks):
-        return True
-    # The folder for the data is made first; where there is more beside it, empty, it is somebody else's.
-    with suppress(OSError):
-        inside = [path for path in folder.iterdir() if path.name != PICTURE and not _is_passing(path.name)]
-        return inside == [folder / DATA] and not any(inside[0].iterdir())
-    return False
 
 
 def _around(folder: Path) -> list[Path]:
@@ -265,7 +250,7 @@ def _check_free(folder: Path, *, force: bool) -> None:
         inside = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise cannot_write(folder, error) from error
-    if all(name == PICTURE or _is_passing(name) for name in inside):
+    if all(name == PICTURE or is_passing(name) for name in inside):
         return
     if not is_run(folder):
         raise UserError(f"{folder} holds files that are no run; choose another --out")
@@ -283,11 +268,6 @@ def _check_parts(folder: Path, parts: Sequence[str]) -> None:
             raise UserError(
                 f"{path} is no folder, and a run is to go there; move it, or choose another --out"
             )
-
-
-def _is_passing(name: str) -> bool:
-    """Whether a file is one of those that a process makes while it writes, and leaves only when it is killed."""
-    return name == NEXT or (name.startswith(".") and name.endswith(".part"))
 
 
 def _holds_work(folder: Path) -> bool:
@@ -315,7 +295,7 @@ def _clear_leftovers(folder: Path) -> None:
     for part in ("*", "*/*"):
         for path in folder.glob(part):
             if path.is_dir() and path.name not in OURS:
-                _clear_passing(path)
+                clear_passing(path)
     runs = {mark.parent for name in ("*", "*/*") for mark in folder.glob(f"{name}/{RECIPE}")}
     runs |= {
         data.parent for name in ("*", "*/*") for data in folder.glob(f"{name}/{DATA}") if is_run(data.parent)
@@ -328,66 +308,6 @@ def _clear_leftovers(folder: Path) -> None:
             with suppress(OSError):
                 path.rmdir()
     clear(folder)
-
-
-def clear(folder: Path) -> None:
-    """Remove what a run or a climb wrote into `folder`; other files stay."""
-    for name in OURS:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            # Half a folder would be nobody's. What of it can't be removed is in nobody's way then.
-            passing = path.with_name(f".{name}.{time.time_ns()}.part")
-            path.rename(passing)
-            shutil.rmtree(passing, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _clear_passing(folder: Path) -> None:
-    """Remove what a process that was killed was writing, or removing."""
-    if (folder / NEXT).is_dir():
-        shutil.rmtree(folder / NEXT)
-    for name in OURS:
-        for path in folder.glob(f".{name}.*part"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
-
-
-def _settle(folder: Path) -> None:
-    """Put what is ready in the place of what is there. Cut short anywhere, it can be done again."""
-    ready, moving = folder / READY, folder / MOVING
-    if ready.is_dir():
-        _clear_for(ready, folder)
-        ready.rename(moving)
-    if moving.is_dir():
-        _move_up(moving, folder)
-
-
-def _clear_for(new: Path, old: Path) -> None:
-    """Clear the run in `old`, and those inside it that `new` has too."""
-    _clear_passing(old)
-    clear(old)
-    for part in new.iterdir():
-        if part.name not in OURS and part.is_dir() and (old / part.name).is_dir():
-            _clear_for(part, old / part.name)
-            with suppress(OSError):
-                (old / part.name).rmdir()
-
-
-def _move_up(new: Path, old: Path) -> None:
-    """Move the files of `new` to `old`; the one that says what the others are is gone meanwhile, and comes last."""
-    for name in SAYING:
-        if (new / name).is_file():
-            (old / name).unlink(missing_ok=True)
-    for path in sorted(new.iterdir(), key=lambda path: path.name in SAYING):
-        target = old / path.name
-        if path.is_dir() and (target.is_dir() or not any(path.iterdir())):
-            _move_up(path, target)
-        else:
-            path.replace(target)
-    new.rmdir()
 
 
 def _runs_in(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -29,8 +29,9 @@ from rung.models import class_described
 from rung.models.base import Model
 from rung.models.own import trusting
 from rung.opening import check_count, check_kind, damaged, from_json, opening
-from rung.run_folders import DATA, LAST, MODEL, RECIPE, TOKENIZER, Place, settle
-from rung.run_folders import EVENTS as EVENTS
+from rung.run_files import DATA, LAST, MODEL, RECIPE, TOKENIZER
+from rung.run_files import EVENTS as EVENTS
+from rung.run_folders import Place, settle
 from rung.tasks import task_of
 from rung.tasks.base import Task
 from rung.tensors import load_tensors, save_tensors

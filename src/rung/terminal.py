@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,6 @@ from rung.tasks import task_of
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
     from rung.evaluation.survey import Survey
-    from rung.generation.sampling import Piece, Sample
-    from rung.inspection.novelty import Novelty
-    from rung.text.tokenizers import Tokenizer
     from rung.training.again import Again
 
 STATUS = "{task.fields[status]}"
@@ -270,8 +268,23 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
         names = {column.key: column.short for column in task_of(measure.task).columns}
         lines += [", ".join(f"{names[key]} {value:.4f}" for key, value in measure.figures.items())]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
-    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items()), *measure.notes]
+    lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
+    lines += [f"  {one.split}: {one.bits_per_unit:.4f} bits per {one.unit}" for one in measure.by_source]
+    lines += measure.notes
     return "\n".join(lines)
+
+
+def mixture_table(result: Mapping[str, Any]) -> None:
+    """What was learned from each of several texts, and how well each is predicted."""
+    bits = {one["split"]: bits_of(one) for one in (result["validation"] or {}).get("by_source", [])}
+    unit = f"bits/{unit_of(result['validation'])}" if bits else ""
+    table = _table("text", "tokens", "share", "epochs", *([unit] if bits else []))
+    for one in result["mixture"]:
+        shown = [f"{bits[one['data']]:.3f}"] if bits else []
+        table.add_row(
+            one["data"], f"{one['tokens']:,}", f"{one['share']:.1%}", f"{one['epochs']:.2f}", *shown
+        )
+    _console().print(table)
 
 
 def tokens_a_word(measured: Mapping[str, Any]) -> float:
@@ -296,9 +309,17 @@ def again_in_words(found: Again) -> list[str]:
     return [f"not the same as {found.of}; SHA-256 {found.sha256}", *(f"- {why}" for why in found.reasons)]
 
 
-def next_step(run: Path | str, *, writes: bool, own: bool = False) -> str:
-    """The command that somebody with a new run would want; `own`: its model is in a file of the user's."""
-    return f"rung {'sample' if writes else 'evaluate'} {run}{' --trust' if own else ''}"
+def next_step(run: Path | str, *, writes: bool, tested: bool = True, own: bool = False) -> str:
+    """The command that somebody with a new run would want, to be pasted into a shell.
+
+    Args:
+        run: the run's folder.
+        writes: whether its task writes text.
+        tested: whether it has test data of its own.
+        own: whether its model is in a file of the user's.
+    """
+    verb = "sample" if writes else "evaluate" if tested else "show"
+    return shlex.join(["rung", verb, str(run), *["--trust"] * own])
 
 
 def tried_table(tried: Sequence[dict[str, Any]]) -> None:
@@ -353,56 +374,6 @@ def _table(first: str, *numbers: str) -> Any:
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def stream_samples(pieces: Iterable[Piece], prompt: str, samples: int) -> None:
-    """Write samples to stdout as they are made; the first is shown live, the others follow whole."""
-    finished = [""] * samples
-    begun = False
-    try:
-        for piece in pieces:
-            if not begun:
-                sys.stdout.write(prompt)
-                begun = True
-            if piece.sample == 0:
-                sys.stdout.write(piece.text)
-                sys.stdout.flush()
-            else:
-                finished[piece.sample] += piece.text
-    finally:
-        if begun:
-            sys.stdout.write("\n")  # whatever is said next begins a line
-    for text in finished[1:]:
-        sys.stdout.write(f"---\n{prompt}{text}\n")
-
-
-def show_samples(
-    tokenizer: Tokenizer, prompt: str, samples: Sequence[Sample], novelties: Sequence[Novelty] = ()
-) -> None:
-    """Write finished samples to stdout; below each, if asked for, what of it is known from training, and its tokens
-    with the likeliest in their places.
-
-    A token stands as Python would write it, its probability beside it, in percent.
-    """
-    from rung.inspection.novelty import describe
-    from rung.text.tokenizers import text_of
-
-    def named(token: int, log_prob: float, before: int) -> str:
-        name = "end" if token == tokenizer.end else repr(text_of(tokenizer.spelling(token, before)))
-        return f"{name} {math.exp(log_prob):.1%}"
-
-    for place, sample in enumerate(samples):
-        sys.stdout.write("---\n" * (place > 0) + f"{prompt}{sample.text}\n")
-        if novelties:
-            sys.stdout.write(f"({describe(novelties[place])})\n")
-        if not any(sample.top):
-            continue
-        sys.stdout.write("\n")
-        before = [tokenizer.last(prompt), *sample.token_ids[:-1]]
-        made = zip(sample.token_ids, sample.token_log_probs, sample.top, before, strict=True)
-        for token, log_prob, top, after in made:
-            likeliest = ", ".join(named(*other, after) for other in top)
-            sys.stdout.write(f"{named(token, log_prob, after):<16} of {likeliest}\n")
 
 
 def survey(found: Survey) -> None:

@@ -210,7 +210,7 @@ def test_the_command_surveys(run: Run, lines: Path, capsys: pytest.CaptureFixtur
     code, out, err = command(capsys, "score", run.folder, lines, "--survey")
     assert (code, err.count("\n")) == (0, 1)
     assert "stands word for word in the training text" in err  # the same grammar
-    assert 'exactly a tenth: --keep "top 10%"' in out
+    assert '--keep "top 10%" keeps exactly a tenth' in out
     code, out, err = command(capsys, "score", run.folder, lines, "--survey", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["quantiles"].keys() >= {"0.1", "0.5"}

@@ -147,9 +147,10 @@ def test_what_is_at_fault_is_told_in_a_line(
 ):
     monkeypatch.chdir(folder)
     assert typed("compare", *arguments) == 2
-    error = capsys.readouterr().err
-    assert told in error
-    assert error.count("\n") == 1
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
 
 
 def test_every_format_has_the_same_numbers(

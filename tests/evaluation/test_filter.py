@@ -596,7 +596,8 @@ def test_ctrl_c_leaves_no_file(run: Run, tmp_path: Path) -> None:
         time.sleep(0.01)
     assert [entry.name for entry in out.parent.iterdir()] != [out.name]
     process.send_signal(2)
-    _, err = process.communicate(timeout=60)
+    process.wait(timeout=60)
+    err = process.communicate()[1]  # which closes the pipe
     assert process.returncode == 130, err
     assert b"Traceback" not in err
     assert list(out.parent.iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.children import run_apart
 from tests.fuzz.mutations import mutate
-from tests.fuzz.victims import INPUTS, LABELLED, STOPPED, TRAINED
+from tests.fuzz.victims import HISTORY, INPUTS, LABELLED, OWN_MODELS, STOPPED, TRAINED
 
 ON_RUN: tuple[tuple[str, ...], ...] = (
     ("evaluate", "v", "--json"),
@@ -25,6 +25,25 @@ ON_RUN: tuple[tuple[str, ...], ...] = (
     ("export", "v", "--format", "arpa", "--out", "o"),
     ("export", "v", "--format", "hf", "--out", "o"),
     ("train", "mix", "t.txt", "--runs", "v", "bigram", "--out", "o", "--quiet"),
+)
+ON_HISTORY = (
+    ("show", "v"),
+    ("show", "v", "--json"),
+    ("runs", "v"),
+    ("evaluate", "v", "--json"),
+    ("compare", "v", "ngram", "--data", "t.txt", "--json"),
+    ("compare", "v", "gpt", "--curves", "o.csv"),
+    ("train", "--again", "v", "--out", "o", "--quiet"),
+    ("train", "--resume", "v", "--steps", "5", "--quiet"),
+    ("train", "gpt", "t.txt", "--from", "v", "--steps", "2", "--out", "o", "--quiet"),
+)
+ON_OWN = (
+    ("show", "v", "--trust"),
+    ("evaluate", "v"),
+    ("evaluate", "v", "--trust", "--json"),
+    ("sample", "v", "--max-tokens", "3", "--trust"),
+    ("compare", "v", "ngram", "--data", "t.txt", "--trust"),
+    ("train", "--again", "v", "--out", "o", "--quiet", "--trust"),
 )
 ON_LABELLED = (("evaluate", "v", "--json"), ("evaluate", "v", "labels.csv", "--json"))
 ON_STOPPED = (("train", "--resume", "v", "--quiet"),)
@@ -47,7 +66,7 @@ def run_case(seed: int, number: int, keep: Path | None = None) -> Fault | None:
     rng = random.Random(f"{seed} {number}")
     for name in ("v", "o", *(f"v{suffix}" for suffix in SUFFIXES)):
         remove(Path(name))
-    what, command, place = rng.choice([_run, _run, _run, _run, _labelled, _stopped, _arpa, _hf, _input])(rng)
+    what, command, place = rng.choice(CASES)(rng)
     said = run_apart(command).fault(place)
     if said is None:
         return None
@@ -102,6 +121,24 @@ def _stopped(rng: random.Random) -> Case:
             return what, rng.choice(ON_STOPPED), None
 
 
+def _history(rng: random.Random) -> Case:
+    return _with_its_budget(list(HISTORY), ON_HISTORY, rng)
+
+
+def _own(rng: random.Random) -> Case:
+    return _with_its_budget(list(OWN_MODELS), ON_OWN, rng)
+
+
+def _with_its_budget(victims: list[str], commands: tuple[tuple[str, ...], ...], rng: random.Random) -> Case:
+    command = rng.choice(commands)
+    while True:
+        remove(Path("v"))
+        victim = rng.choice(victims)
+        what = damage_folder(victim, rng)
+        if command[0] != "train" or not _other_budget(Path(victim), Path("v")):
+            return what, command, None
+
+
 def _other_budget(victim: Path, changed: Path) -> bool:
     """Whether a recipe now asks for another budget."""
     import json
@@ -109,7 +146,8 @@ def _other_budget(victim: Path, changed: Path) -> bool:
     for recipe in victim.rglob("run.json"):
         try:
             said = [json.loads(path.read_text()) for path in (recipe, changed / recipe.relative_to(victim))]
-            budgets = [[r["training"].get(name) for name in (*BUDGET, "restarts")] for r in said]
+            places = [(r.get("training", {}), r.get("asked", {}).get("settings", {})) for r in said]
+            budgets = [[p.get(name) for p in both for name in (*BUDGET, "restarts")] for both in places]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             continue
         if budgets[0] != budgets[1]:
@@ -138,3 +176,7 @@ def _input(rng: random.Random) -> Case:
         ("train", "ngram", str(path), "--order", "3", "--out", "o", "--quiet", *field),
     ]
     return f"{path}: {how}", rng.choice(commands), None
+
+
+CASES = (_run, _run, _run, _run, _labelled, _stopped, _history, _own, _arpa, _hf, _input)
+"""The kinds of cases, the likelier the oftener."""

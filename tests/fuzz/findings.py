@@ -118,6 +118,18 @@ FINDINGS = (
     ),
     Finding("a probability below zero", "bigram", numbers("counts", fill(END, -(1 << 50))), EVALUATE),
     Finding("nan bits per byte", "mix", numbers("weights", lambda w: w.fill(np.nan)), EVALUATE),
+    Finding(
+        "not named",
+        "plain",
+        numbers("embedding.tokens", lambda w: w.fill(3e38)),
+        ("score", "v", "r.jsonl", "--field", "text"),
+    ),
+    Finding(
+        "TypeError",
+        "scratch-stopped",
+        said("run.json", "data", "parts", "train", "documents", value=[1]),
+        RESUME,
+    ),
     Finding("MemoryError", "bigram", header(lambda h: h["words"].update(shape=[10**12, 10**12]))),
     Finding("another array", "ngram", header(lambda h: h["suffix"].update(dtype="F32"))),
     Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -40,6 +41,22 @@ LABELLED: dict[str, tuple[str | int, ...]] = {
 }
 """Runs of classifiers."""
 
+HISTORY: dict[str, tuple[tuple[str | int, ...], ...]] = {
+    "continued": (
+        ("gpt", "t.txt", "--steps", 2, *SMALL, "--out", "continued"),
+        ("--resume", "continued", "--steps", 3),
+    ),
+    "parent": (("gpt", "t.txt", "--from", "plain", "--steps", 2, "--out", "parent"),),
+    "counted-on": (("ngram", "r.csv", "--field", "text", "--from", "ngram", "--out", "counted-on"),),
+}
+"""Runs that went on, or began with another, and what trains them."""
+
+OWN_MODELS: dict[str, tuple[str | int, ...]] = {
+    "own-network": ("own_model.py:Convolution", "t.txt", "--steps", 2, "--width", 8),
+    "own-counted": ("own_model.py:Unigram", "t.txt"),
+}
+"""Runs of models in a file of the user's own."""
+
 STOPPED: dict[str, dict[str, object]] = {
     "gpt-stopped": {"rung": "gpt", "n_layer": 1, "n_embd": 16, "n_head": 2, "context": 16},
     "rnn-stopped": {"rung": "rnn", "n_hidden": 8, "n_embd": 4},
@@ -72,6 +89,12 @@ def make_victims() -> None:
         _must("train", *arguments, "--out", name, "--quiet")
     for name, arguments in LABELLED.items():
         apart(lambda name=name, arguments=arguments: _must("train", *arguments, "--out", name, "--quiet"))
+    shutil.copyfile(Path(__file__).parents[2] / "docs" / "own_model.py", "own_model.py")
+    for name, arguments in OWN_MODELS.items():
+        _must("train", *arguments, "--out", name, "--quiet")
+    for commands in HISTORY.values():
+        for arguments in commands:
+            _must("train", *arguments, "--quiet")
     _must("export", "words", "--format", "arpa", "--out", "words.arpa")
     _must("export", "plain", "--format", "hf", "--out", "hf")
     _must("count", "ngram", "cows")  # which leaves an index beside the data

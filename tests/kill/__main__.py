@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of commands that write: python -m tests.kill SECONDS SEED
+"""SIGKILL at random moments of commands that write: python -m tests.kill SECONDS SEED [NAME ...]
 
 After each kill: what was whole before is whole (the old one or its successor), what the user types next works, what
 comes out is byte for byte what comes out undisturbed, and nothing is left in the folder.
@@ -26,7 +26,17 @@ TRAINED = {
     "scratch-mlp": "--steps 80",
     "neural-bigram": "--steps 40 --restarts 3",
 }
+GONE_ON = {
+    "steps": ("a", "train --resume v --steps 120", None),
+    "counts": (None, "train ngram more.txt --from n --out v", None),
+    "from": (None, "train gpt more.txt --from g --steps 40 --out v " + " ".join(CHECKED), "train --resume v"),
+    "finish": ("s", "train --resume v --finish", None),
+    "again": (None, "train --again a --out v", "train --resume v"),
+}
+"""Which run is there before as `v`, what is killed, and what is typed after that, if a run has begun: by default the
+same."""
 WRITTEN = {
+    "again-over": ("v", "train --again g --out v --force"),
     "count": ("v", "train ngram t.txt --order 4 --out v --force"),
     "count-memory": ("v", "train ngram t.txt --order 4 --memory 1M --out v --force"),
     "mix": ("v", "train mix t.txt --runs n b --out v --force"),
@@ -95,10 +105,17 @@ class Trial:
             "train ngram t.txt --order 3 --tokenizer word --documents lines --out w",
             "train gpt t.txt --steps 2 --preset plain --n-layer 1 --n-embd 16 --n-head 2 --context 16 --out g",
             "export w --format arpa --out m.arpa",
+            f"train gpt t.txt {TRAINED['gpt']} {' '.join(CHECKED)} --out a",
         ):
             done = rung(command)
             assert done is not None
             assert done.code == 0, done.said
+        Path("more.txt").write_text("\n".join(line.replace("cows", "hens") for line in lines[:2000]))
+        stopping = (
+            "import itertools, rung; n = itertools.count(); rung.train('gpt', 't.txt', out='s', steps=60, "
+            "n_layer=1, n_embd=16, n_head=2, context=16, seed=5, stop=lambda: next(n) > 30)"
+        )
+        subprocess.run([sys.executable, "-c", stopping], check=True)
         self.there = set(os.listdir())
 
     def undisturbed(self, name: str, out: str, command: str) -> None:
@@ -130,6 +147,32 @@ class Trial:
         if digest(Path("v")) != self.right[name]:
             self.wrong.append(f"{name}: other weights")
         self.look(name, "v")
+
+    def going_on(self, name: str) -> None:
+        """Killed and done again until it is through; the run that was there can be used at any time."""
+        before, command, after = GONE_ON[name]
+        if name not in self.length:
+            self.begin(before)
+            self.undisturbed(name, "v", command)
+        self.begin(before)
+        following = command
+        while self.killed(name, following):
+            begun = Path("v/run.json").exists()
+            if before == "a":
+                done = rung("evaluate v t.txt")
+                assert done is not None
+                if done.code and "has not finished" not in done.said:
+                    self.wrong.append(f"{name}: what was there can't be used: {done.said}")
+            if after is not None and begun:
+                following = after
+        if digest(Path("v")) != self.right[name]:
+            self.wrong.append(f"{name}: other weights")
+        self.look(name, "v")
+
+    def begin(self, before: str | None) -> None:
+        clear("v")
+        if before is not None:
+            shutil.copytree(before, "v")
 
     def writing(self, name: str) -> None:
         """Killed while it takes the place of what was there."""
@@ -179,7 +222,7 @@ def clear(out: str) -> None:
         Path(out).unlink(missing_ok=True)
 
 
-def main(seconds: float, seed: int) -> int:
+def main(seconds: float, seed: int, chosen: list[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     trial = Trial(seed)
@@ -188,12 +231,13 @@ def main(seconds: float, seed: int) -> int:
         trial.prepare()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            name = trial.rng.choice([*TRAINED, *WRITTEN])
-            (trial.training if name in TRAINED else trial.writing)(name)
+            name = trial.rng.choice(chosen or [*TRAINED, *GONE_ON, *WRITTEN])
+            how = trial.training if name in TRAINED else trial.going_on if name in GONE_ON else trial.writing
+            how(name)
         os.chdir("/")
     print(f"{trial.kills} kills, {len(trial.wrong)} wrong", *trial.wrong[:20], sep="\n")
     return 1 if trial.wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -41,7 +41,7 @@ from rung.tasks.language import token_batches
 from rung.testing import check_model
 from rung.text.stream import TokenStream
 from rung.training.config import TrainingConfig
-from rung.training.optimizers import OPTIMIZERS, add_penalties
+from rung.training.optimizers import add_penalties, make_optimizer
 from rung.training.schedules import cosine
 from rung.training.scratch import train_model
 
@@ -163,7 +163,7 @@ def test_same_curve(pair: Pair, optimizer: str, tmp_path: Path) -> None:
     curve = [event.loss for event in events if isinstance(event, Step)]
 
     network = theirs.network
-    stepper = OPTIMIZERS[optimizer](network, lr=0.01, weight_decay=0.1, beta2=config.beta2)
+    stepper = make_optimizer(optimizer, network, lr=0.01, weight_decay=0.1, beta2=config.beta2)
     state = network.initial_state(4) if isinstance(network, RecurrentNetwork) else None
     expected = []
     for t in range(100):

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as Authority
 
 from rung.errors import UserError
-from rung.scratch import datasets, network
+from rung.scratch import datasets, feed_forward, network
 from rung.scratch.activations import Tanh
 from rung.scratch.layers import Linear, Sequential
 from rung.scratch.losses import CrossEntropy
@@ -124,15 +124,15 @@ def test_by_hand_and_by_the_tape():
 @pytest.mark.parametrize("name", ["xor", "moons", "circles"])
 def test_what_no_line_separates_is_learned(name: str):
     points = datasets.make(name, 100, noise=0.05, seed=1)
-    found = network.fit(points.x, points.y, epochs=300)
-    _, _, _, y_hat = network.forward(points.x, found.path[-1])
+    found = feed_forward.fit(points.x, points.y, epochs=300)
+    y_hat = feed_forward.probabilities(feed_forward.scores(points.x, found.path[-1]))
     assert ((y_hat[:, 0] > 0.5) == points.y).all()
     assert len(found.path) == len(found.losses) == 301
 
 
 def test_the_seed_decides():
     points = datasets.make("xor", 40)
-    one, same, other = (network.fit(points.x, points.y, epochs=3, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (feed_forward.fit(points.x, points.y, epochs=3, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.losses, same.losses)
     assert one.losses[0] != other.losses[0]
 
@@ -143,7 +143,9 @@ def test_certain_and_wrong_costs_no_infinity():
     assert found.loss == pytest.approx(2000 * np.tanh(1.0))
 
 
-@pytest.mark.parametrize("wrong", [{"n_hidden": 0}, {"lr": -1.0}, {"epochs": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"n_hidden": [4, 0]}, {"n_hidden": []}, {"lr": -1.0}, {"epochs": 0}, {"batch_size": 0}]
+)
 def test_bad_settings(wrong: dict):
     with pytest.raises(UserError):
-        network.fit(np.eye(2), np.array([0, 1]), **wrong)
+        feed_forward.fit(np.eye(2), np.array([0, 1]), **wrong)

@@ -151,3 +151,25 @@ def test_going_on_ends_where_going_through_does() -> None:
     for stop_after in (3, 4, 17):
         *_, resumed = training(stop_after)
         np.testing.assert_array_equal(resumed, whole)
+
+
+def test_the_last_evaluation_is_set_aside_from_the_minutes(monkeypatch: pytest.MonkeyPatch):
+    """By a clock that steps 1 second a batch and 20 an evaluation, 60 seconds hold 40 steps and one evaluation."""
+    now = [0.0]
+    monkeypatch.setattr("rung.scratch.training.time.monotonic", lambda: now[0])
+    point = Point(1.0, 1.0, 1.0)
+
+    def loss(_: int) -> tuple[Value, int]:
+        now[0] += 1.0
+        return quadratic(point)
+
+    def evaluate() -> tuple[float, float]:
+        now[0] += 20.0
+        return 1.0, 1.0
+
+    how = TrainingSettings(minutes=1, held_out=34)  # taken for 0.6 seconds each
+    events = list(train(point, GradientDescent([point.w], 1e-3), loss, how, evaluate=evaluate))
+    steps = [event for event in events if isinstance(event, Step)]
+    evaluations = [event for event in events if isinstance(event, Evaluation)]
+    assert (len(steps), len(evaluations)) == (40, 1)
+    assert now[0] == 60

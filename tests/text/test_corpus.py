@@ -317,8 +317,8 @@ def test_a_corpus_larger_than_a_block_is_what_the_source_holds() -> None:
 
 
 def test_what_the_data_were_is_told_in_one_sentence(tmp_path: Path):
-    """Counted by hand: 200 lines, 90/5/5, every line there twice."""
-    from rung.text.facts import summary
+    """Counted by hand: 200 lines, 90/5/5, every line there twice. How much of a part was learned from is told once."""
+    from rung.text.facts import NOTABLE, notes, summary
 
     path = tmp_path / "lines.txt"
     path.write_text("".join(f"line {n // 2}\n" for n in range(200)), encoding="utf-8")
@@ -326,10 +326,17 @@ def test_what_the_data_were_is_told_in_one_sentence(tmp_path: Path):
     said = summary(corpus.facts)
     assert "200 documents, each a line; train 180, validation 10, test 10: whole documents at random" in said
     shares = corpus.facts["in_training"]
-    assert f"{shares['validation']:.1%} of the validation text" in said
-    assert "stand in the training text too (documents compared)" in said
+    for part in ("validation", "test"):
+        assert shares[part] >= NOTABLE
+        assert f"{shares[part]:.0%} of the {part} text" in "\n".join(notes(corpus.facts))
+    assert "in the training text" not in said
+    corpus.facts["in_training"] |= {"test": 0.123}
+    assert "12.3% of the test text stand in the training text too (documents compared)" in summary(
+        corpus.facts
+    )
+    assert len(notes(corpus.facts)) == 1
     path.write_text("one text\n" * 50, encoding="utf-8")
     given = prepare(path, tmp_path / "given", documents="files", validation=path)
     assert "2 documents, each a file; train 1, validation 1" in summary(given.facts)
     assert f"validation from {path}" in summary(given.facts)
-    assert "100.0% of the validation text" in summary(given.facts)
+    assert "100% of the validation text" in notes(given.facts)[0]

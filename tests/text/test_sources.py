@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import rung.text.sources
 from rung.errors import UserError
 from rung.text.builtin import BUILT_IN
-from rung.text.sources import Source, download, open_source
+from rung.text.download import download
+from rung.text.sources import Source, open_source
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,8 @@ from rung.models.networks.mlp import MLP, MLPConfig
 from rung.models.networks.recurrent import RNN, RecurrentConfig
 from rung.models.transformer.decoder import GPT, GPTConfig
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.tasks.language import share, token_batches
+from rung.tasks.language import token_batches
+from rung.tasks.process_share import share
 from rung.text.stream import TokenStream
 from rung.text.windows import PADDING, ContiguousBatches, WindowBatches
 from rung.training import sharding

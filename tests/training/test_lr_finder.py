@@ -15,6 +15,7 @@ from rung import api
 from rung.errors import UserError
 from rung.events import Event, Step
 from rung.training import lr_finder
+from rung.training.sweep_options import SweepOptions
 from tests.text_made import sentences
 
 TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context": 16, "batch_size": 4}
@@ -29,7 +30,7 @@ def text(tmp_path: Path) -> Path:
 
 def test_rates_rise_by_equal_factors_from_a_millionth_to_ten():
     """Seven decades: half-way is the geometric mean, sqrt(1e-6 * 10)."""
-    factors = [lr_finder.exponential(p, warmup=0.0, floor=0.0) for p in (0.0, 0.5, 1.0)]
+    factors = [SweepOptions().share(p, warmup=0.0, floor=0.0) for p in (0.0, 0.5, 1.0)]
     assert [10 * factor for factor in factors] == pytest.approx([1e-6, math.sqrt(1e-5), 10.0])
 
 

@@ -15,7 +15,7 @@ from rung.errors import UserError
 from rung.training import config as config_module
 from rung.training.config import TrainingConfig
 from rung.training.muon import hidden_matrices
-from rung.training.optimizers import OPTIMIZERS, add_penalties
+from rung.training.optimizers import OPTIMIZERS, Settings, add_penalties
 from tests.text_made import sentences
 
 LR, DECAY, BETA2, STEPS = 0.02, 0.1, 0.99, 100
@@ -53,7 +53,7 @@ def trained(make: Any) -> list[torch.Tensor]:
 
 
 def ours(name: str, weight_decay: float) -> list[torch.Tensor]:
-    return trained(lambda n: OPTIMIZERS[name](n, lr=LR, weight_decay=weight_decay, beta2=BETA2))
+    return trained(lambda n: OPTIMIZERS[name](n, LR, Settings(weight_decay, beta2=BETA2)))
 
 
 def split(network: nn.Module, **matrices: Any) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def test_decay_alone_shrinks_matrices_and_leaves_vectors(name: str):
     """With a gradient of zero: w (1 - lr d) a step, and nothing else."""
     network = Small()
     before = [p.detach().clone() for p in network.parameters()]
-    optimizer = OPTIMIZERS[name](network, lr=0.5, weight_decay=0.2, beta2=BETA2)
+    optimizer = OPTIMIZERS[name](network, 0.5, Settings(0.2, beta2=BETA2))
     for _ in range(3):
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)
@@ -111,7 +111,7 @@ def test_decay_alone_shrinks_matrices_and_leaves_vectors(name: str):
 def test_two_steps_of_nesterov_on_paper():
     """g = 1 both times, lr 0.1: v = 1, then 1.9; w falls by 0.1 (1 + 0.9), then by 0.1 (1 + 0.9 * 1.9)."""
     network = nn.ParameterDict({"w": nn.Parameter(torch.ones(1, 1))})
-    optimizer = OPTIMIZERS["nesterov"](network, lr=0.1, weight_decay=0.0, beta2=0.0)
+    optimizer = OPTIMIZERS["nesterov"](network, 0.1, Settings())
     for expected in (1 - 0.19, 1 - 0.19 - 0.271):
         network["w"].grad = torch.ones(1, 1)
         optimizer.step()
@@ -127,7 +127,7 @@ def test_muon_moves_every_direction_alike():
     u, _ = torch.linalg.qr(torch.randn(40, 24, generator=generator))
     v, _ = torch.linalg.qr(torch.randn(24, 24, generator=generator))
     before = layer.weight.detach().clone()
-    optimizer = OPTIMIZERS["muon"](network, lr=0.1, weight_decay=0.0, beta2=0.99)
+    optimizer = OPTIMIZERS["muon"](network, 0.1, Settings())
     layer.bias.grad = torch.zeros(40)
     layer.weight.grad = u @ torch.diag(torch.linspace(1, 30, 24)) @ v.T
     optimizer.step()

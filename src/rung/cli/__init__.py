@@ -2,15 +2,18 @@
 
 import sys
 
+from rung.interrupts import heard
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    try:
-        from rung.cli import app
-    except KeyboardInterrupt:  # loading takes a moment
-        print("rung: stopped", file=sys.stderr)
-        sys.exit(130)
-    app.main(arguments)
+    with heard():
+        try:
+            from rung.cli import app
+        except KeyboardInterrupt:  # loading takes a moment
+            print("rung: stopped", file=sys.stderr)
+            sys.exit(130)
+        app.main(arguments)
 
 
 __all__ = ["main"]

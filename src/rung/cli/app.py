@@ -213,6 +213,48 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_guarded(arguments, debug))
 
 
+def data_typed(arguments: list[str]) -> list[str]:
+    """`--data A:0.6 --data B:0.4` of train and climb as the one name of several texts, where DATA stands.
+
+    Raises UserError for a text that is named in both ways.
+    """
+    if arguments[:1] not in (["train"], ["climb"]):
+        return arguments
+    last = arguments.index("--") if "--" in arguments else len(arguments)
+    names, rest, i = [], [], 0
+    while i < last:
+        part = arguments[i]
+        if part == "--data" and i + 1 < last:
+            names.append(arguments[i + 1])
+            i += 1
+        elif part.startswith("--data="):
+            names.append(part.partition("=")[2])
+        else:
+            rest.append(part)
+        i += 1
+    if not names:
+        return arguments
+    from rung.text.mixture import joined
+
+    before = 2 if arguments[0] == "train" else 1
+    if len(rest) > before and not rest[before].startswith("-"):
+        raise UserError(f"{rest[before]} and --data {names[0]}: name the texts in one way, each with --data")
+    return [*rest[:before], joined(names), *rest[before:], *arguments[last:]]
+
+
+def one_batch_typed(arguments: list[str]) -> list[str]:
+    """`--overfit-one-batch` alone, with the number of examples that it is without one."""
+    flag = "--overfit-one-batch"
+    if arguments[:1] != ["train"] or flag not in arguments:
+        return arguments
+    place = arguments.index(flag)
+    if arguments[place + 1 : place + 2] and re.fullmatch(r"\d[\d_.kKmMeE]*", arguments[place + 1]):
+        return arguments
+    from rung.training.config import EXAMPLES
+
+    return [*arguments[:place], f"{flag}={EXAMPLES}", *arguments[place + 1 :]]
+
+
 def trust_typed(arguments: list[str]) -> tuple[list[str], bool | str]:
     """What --trust or --trust=FILE says, and the arguments without it; it goes with every verb that opens a run."""
     last = arguments.index("--") if "--" in arguments else len(arguments)
@@ -322,6 +364,7 @@ def _tell(message: Warning | str, category: type[Warning], *where: Any, **how: A
 
 
 def _obey(arguments: list[str]) -> Any:
+    arguments = one_batch_typed(data_typed(arguments))
     if (
         arguments[:1] == ["train"]
         and len(arguments) > 1

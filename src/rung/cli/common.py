@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -65,7 +66,14 @@ def worded(error: CycloptsError) -> str:
     return str(error)
 
 
-TITLES = {"config": "Shape", "training": "Training", "options": "Text", "run": "Run", "start": "Start"}
+TITLES = {
+    "config": "Shape",
+    "training": "Training",
+    "options": "Text",
+    "run": "Run",
+    "start": "Start",
+    "sweep": "Sweep",
+}
 TITLES |= {"how": "Drawing", "search": "Searching", "form": "Form"}
 """Under which heading help shows the flags that a verb's parameter stands for."""
 
@@ -75,8 +83,8 @@ HEADINGS = {
 }
 BUDGET = ("steps", "tokens", "minutes")
 OPTIMISER = (
-    *("lr", "optimizer", "schedule", "warmup", "min_lr", "weight_decay", "l1", "l2", "beta2", "clip"),
-    "average",
+    *("lr", "optimizer", "schedule", "warmup", "min_lr", "weight_decay", "l1", "l2"),
+    *("momentum", "beta1", "beta2", "eps", "clip", "average"),
 )
 
 
@@ -125,12 +133,26 @@ def flatten(function: Callable[..., Any], shown: Mapping[str, str] | None = None
 
 def defaults_in_words(model_class: Any, preset: str | None) -> dict[str, str]:
     """What is done, in words, where settings are left open."""
-    from rung.training.config import DEFAULT_STEPS
+    from rung.training.config import BETA2, DEFAULT_SCHEDULE, DEFAULT_STEPS
 
-    words = {name: f"{value:g}" for name, value in getattr(model_class, "training_defaults", {}).items()}
+    choices = dict(getattr(model_class, "training_defaults", {}))
+    if choices:
+        choices = {
+            "schedule": DEFAULT_SCHEDULE,
+            "momentum": 0.9,
+            "beta1": 0.9,
+            "beta2": BETA2,
+            "eps": 1e-8,
+        } | choices
+    published: Any = {}
+    if preset and hasattr(model_class.config_class, "preset"):
+        with suppress(UserError):
+            published = model_class.published_training(model_class.config_class(preset=preset))
+    choices |= published
+    words = {name: value if isinstance(value, str) else f"{value:g}" for name, value in choices.items()}
     if words:
         words["steps"] = f"{words.get('steps', DEFAULT_STEPS)} if no budget is given"
-        if model_class.batch_tokens is not None:
+        if model_class.batch_tokens is not None and "batch_size" not in published:
             words["batch_size"] += ", more where documents are short"
     if hasattr(model_class.config_class, "defaults_of"):
         words |= model_class.config_class.defaults_of(preset)

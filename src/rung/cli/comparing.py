@@ -44,7 +44,7 @@ def compare(
     from rung import api
     from rung.evaluation.comparison import to_json
     from rung.evaluation.comparison_words import render
-    from rung.evaluation.curves import check_pictures, write_curves
+    from rung.evaluation.curves import curves_for, write_curves
     from rung.evaluation.tables import check_format
 
     check_format(format)
@@ -53,14 +53,14 @@ def compare(
     if data is not None and data.count("-") > 1:
         raise UserError("- is standard input, which can be read only once: name it once")
     opened = [api.load(run) for run in runs]
-    check_pictures(curves or ())
+    drawn = curves_for(opened, curves or ())
     found = api.compare(opened, data or (), split=split, seed=seed, **settings_of(options))
     if json or format == "json":
         show_json(to_json(found))
     else:
         print(render(found, format))
     for path in curves or ():
-        write_curves(opened, path)
+        write_curves(opened, drawn, path)
     return 0
 
 
@@ -101,7 +101,7 @@ def show(run: Path, *, json: bool = False) -> int:
     from rung import api
     from rung.evaluation.summary import in_words, measured_again, summary
     from rung.opening import opening
-    from rung.run_folders import RECIPE
+    from rung.run_files import RECIPE
 
     opened = api.load(run)
     told = summary(opened)

@@ -49,6 +49,7 @@ def import_(
         force: overwrite the run that is there.
     """
     from rung.run_folders import free_folder
+    from rung.terminal import next_step
 
     folder = out if out is not None else free_folder("imported")
     if format == "hf":
@@ -69,5 +70,5 @@ def import_(
         from rung.exchange.arpa import import_arpa
 
         run = import_arpa(path, folder, force=force)
-    print(f"run: {run.folder}\nnext: rung score {run.folder} FILE")
+    print(f"run: {run.folder}\nnext: {next_step(run.folder, writes=True)}")
     return 0

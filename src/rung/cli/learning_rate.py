@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rung.cli.common import show_json, stopped
@@ -13,18 +14,18 @@ if TYPE_CHECKING:
 
 def show_learning_rate(experiment: Experiment, found: Sweep | None, json: bool) -> int:
     """What a sweep of the learning rate found."""
-    from rung.run_folders import PICTURE
+    from rung.run_files import PICTURE
 
     if found is None:
         return stopped("; nothing was found out yet")
     folder = experiment.run.folder("")
-    label = f" --label {experiment.options.label}" if experiment.task == "classification" else ""
     if json:
         show_json({"run": str(folder), "suggestion": found.suggestion, "picture": str(folder / PICTURE)})
         return 0
+    training = replace(experiment.training, lr=float(f"{found.suggestion:g}"))
     print(
         f"suggested learning rate: {found.suggestion:g}, where the smoothed loss falls fastest\n"
         f"picture: {folder / PICTURE}\n"
-        f"next: rung train {experiment.rung} {experiment.data}{label} --lr {found.suggestion:g}"
+        f"next: {replace(experiment, training=training).command}"
     )
     return 0

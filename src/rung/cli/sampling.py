@@ -45,8 +45,8 @@ def sample(
             stands there; of names and the like: in training, in validation, or new.
         json: print the samples as one JSON object, nothing else; their text does not repeat the prompt.
     """
-    from rung import terminal
     from rung.cli.filling import draft_record, print_draft
+    from rung.cli.samples import show_samples, stream_samples
     from rung.generation.constraint_settings import constraint_from
     from rung.generation.prompts import generate_each, read_prompts, sample_record
     from rung.generation.sampling import Sample, sample_steps, text_pieces
@@ -81,7 +81,7 @@ def sample(
     elif search.beams is not None or how.top_logprobs or known is not None:
         for samples in generate_each(model, tokenizer, [prompt], how, search, constraint, guesser, report):
             novelties = [] if known is None else known.novelties(prompt, samples)
-            terminal.show_samples(tokenizer, prompt, samples, novelties)
+            show_samples(tokenizer, prompt, samples, novelties)
             _tell_ends(samples, how.min_tokens, constraint, tokenizer, prompt)
     else:
         if guesser is None:
@@ -89,7 +89,7 @@ def sample(
         else:
             steps = speculative_steps(model, tokenizer, prompt, how, guesser, constraint, report)
         made = [Sample() for _ in range(how.samples)]
-        terminal.stream_samples(_gathered(text_pieces(steps, tokenizer, how), made), prompt, how.samples)
+        stream_samples(_gathered(text_pieces(steps, tokenizer, how), made), prompt, how.samples)
         _tell_ends(made, how.min_tokens, constraint, tokenizer, prompt)
     if guesser is not None and prompts is None and not json:
         print_draft(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import closing
 from dataclasses import asdict
@@ -164,7 +165,7 @@ def _show_survey(
         return 0
     terminal.survey(found)
     tenth = found.quantiles[0.1]
-    print(
-        f'\nnext: --keep "bits_per_byte <= {tenth:.4g}" keeps about a tenth; exactly a tenth: --keep "top 10%"'
-    )
+    print('\n--keep "top 10%" keeps exactly a tenth of the records, this about as many:')
+    words = ["rung", "score", str(run), file, *([] if field is None else ["--field", field])]
+    print(f"next: {shlex.join([*words, '--keep', f'bits_per_byte <= {tenth:.4g}'])}")
     return 0

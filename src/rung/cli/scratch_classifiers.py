@@ -15,9 +15,10 @@ from rung.errors import UserError, nearest
 from rung.inspection.boundary import Curve, Frame, draw, frame_indices
 from rung.run_folders import free_folder
 from rung.scratch import datasets
+from rung.scratch import feed_forward as network_model
 from rung.scratch import logistic as logistic_model
-from rung.scratch import network as network_model
 from rung.scratch import perceptron as perceptron_model
+from rung.scratch import softmax_regression as softmax_model
 
 PNG, GIF = "boundary.png", "boundary.gif"
 FRAMES = 40
@@ -30,7 +31,7 @@ class Options:
 
     Attributes:
         label: the file's column of classes; by default y, label, class or target.
-        features: the two columns to use, as A,B; by default the two that are not the label.
+        features: the columns to use, as A,B; by default all that are not the label. Of two there are pictures.
         points: how many points of a made set.
         noise: the standard deviation of a made set's noise.
         seed: of the made set, of weights and of the order of the points.
@@ -83,7 +84,7 @@ def perceptron(
     Example: rung scratch perceptron fruit.csv --label kind
 
     Args:
-        data: blobs, xor, moons, circles, or a CSV file with a header, two columns of numbers and one of classes.
+        data: blobs, xor, moons, circles, or a CSV file with a header, columns of numbers and one of classes.
         epochs: the most passes over the points; it stops when one makes no mistake.
         lr: how far one point moves the line; from zero weights, it changes no prediction.
         scale: none takes the numbers as they are; standard brings each feature to mean 0 and deviation 1 for training.
@@ -92,7 +93,7 @@ def perceptron(
     points = _two_classes(options.read(data))
     x, unscale = _scaled(points.x, scale)
     line = perceptron_model.fit(x, points.y, lr=lr, epochs=epochs)
-    weights, bias = unscale(line.path[:, :2], line.path[:, 2])
+    weights, bias = unscale(line.path[:, :-1], line.path[:, -1])
     updates = len(line.updated_by)
 
     def wrong(i: int) -> int:
@@ -142,12 +143,12 @@ def logistic(
     scale: Literal["none", "standard"] = "standard",
     options: Annotated[Options, Parameter(name="*")] = OPTIONS,
 ) -> int:
-    """Logistic regression by gradient descent; write pictures of how its boundary moved.
+    """Logistic regression by gradient descent, of several classes by softmax; write pictures of how its boundary moved.
 
     Example: rung scratch logistic moons --method mini-batch
 
     Args:
-        data: blobs, xor, moons, circles, or a CSV file with a header, two columns of numbers and one of classes.
+        data: blobs, xor, moons, circles, or a CSV file with a header, columns of numbers and one of classes.
         method: a step after all points, after each one, or after every --batch-size of them.
         epochs: the most passes over the points; it stops when the gradient is below 1e-8.
         lr: the learning rate; in epoch t it is lr / (1 + decay t).
@@ -157,20 +158,21 @@ def logistic(
         scale: standard brings each feature to mean 0 and deviation 1 for training; none takes it as it is.
     """
     folder = options.folder("logistic")
-    points = _two_classes(options.read(data))
+    points = options.read(data)
     x, unscale = _scaled(points.x, scale)
-    fitted = logistic_model.fit(
-        x,
-        points.y,
-        method=method,
-        lr=lr,
-        decay=decay,
-        epochs=epochs,
-        batch_size=batch_size,
-        l2=l2,
-        seed=options.seed,
-    )
-    weights, bias = unscale(fitted.path[:, :2], fitted.path[:, 2])
+    how: dict[str, Any] = {
+        "method": method,
+        "lr": lr,
+        "decay": decay,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "l2": l2,
+        "seed": options.seed,
+    }
+    if len(points.classes) > 2:
+        return _softmax(data, points, x, unscale, how, folder, json=options.json)
+    fitted = logistic_model.fit(x, points.y, **how)
+    weights, bias = unscale(fitted.path[:, :-1], fitted.path[:, -1])
     losses = fitted.losses
     frames, curve = _descent(losses, lambda i: _line(weights[i], bias[i]), "nats")
     accuracy = float(((points.x @ weights[-1] + bias[-1] >= 0) == points.y).mean())
@@ -195,27 +197,63 @@ def logistic(
     return _report(data, points, frames, curve, lines, result, folder, json=options.json)
 
 
+def _softmax(
+    data: str,
+    points: datasets.Points,
+    x: np.ndarray,
+    unscale: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    how: dict[str, Any],
+    folder: Path,
+    *,
+    json: bool,
+) -> int:
+    """`logistic` of more than two classes."""
+    fitted = softmax_model.fit(x, points.y, **how)
+    # (epochs + 1, K, D): one row of weights a class, as the data's own units have them.
+    weights, biases = unscale(fitted.weights.transpose(0, 2, 1), fitted.biases)
+
+    def scores(i: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: x @ weights[i].T + biases[i]
+
+    frames, curve = _descent(fitted.losses, scores, "nats")
+    accuracy = float((scores(-1)(points.x).argmax(axis=1) == points.y).mean())
+    result = {
+        "converged": fitted.converged,
+        "loss": float(fitted.losses[-1]),
+        "accuracy": accuracy,
+        "epochs": len(fitted.losses) - 1,
+        "weights": weights[-1].tolist(),
+        "bias": biases[-1].tolist(),
+    }
+    lines = [f"{_descent_summary(fitted.losses, accuracy)}; softmax of {len(points.classes)} classes"]
+    if fitted.converged:
+        lines.append("the gradient is below 1e-8: this is the minimum")
+    return _report(data, points, frames, curve, lines, result, folder, json=json)
+
+
 def network(
     data: Text = "moons",
     *,
-    n_hidden: int = 8,
+    n_hidden: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (8,),
     loss: Literal["cross-entropy", "squared"] = "cross-entropy",
-    activation: Literal["tanh", "sigmoid"] = "tanh",
+    activation: network_model.Activation = "tanh",
+    init: network_model.Init = "lecun",
     epochs: int = 500,
     lr: float = 0.5,
     batch_size: int = 16,
     scale: Literal["none", "standard"] = "standard",
     options: Annotated[Options, Parameter(name="*")] = OPTIONS,
 ) -> int:
-    """Train a network with one hidden layer; write pictures of how its boundary moved.
+    """Train a network; write pictures of how its boundary moved.
 
-    Example: rung scratch network circles --n-hidden 4
+    Example: rung scratch network circles --n-hidden 8 8 --activation relu --init kaiming
 
     Args:
-        data: blobs, xor, moons, circles, or a CSV file with a header, two columns of numbers and one of classes.
-        n_hidden: how many hidden units.
+        data: blobs, xor, moons, circles, or a CSV file with a header, columns of numbers and one of classes.
+        n_hidden: how many hidden units, a number for each hidden layer: 8, or 8 8.
         loss: cross-entropy or squared error, both with their own backward pass.
-        activation: of the hidden layer.
+        activation: of the hidden layers.
+        init: how their first weights are drawn: lecun N(0, 1 / inputs), kaiming, xavier, normal, orthogonal or zeros.
         epochs: passes over the points.
         lr: the learning rate.
         batch_size: of the mini-batches.
@@ -230,6 +268,7 @@ def network(
         n_hidden=n_hidden,
         loss=loss,
         activation=activation,
+        init=init,
         lr=lr,
         epochs=epochs,
         batch_size=batch_size,
@@ -239,20 +278,20 @@ def network(
     def scores(i: int) -> Callable[[np.ndarray], np.ndarray]:
         def of(x: np.ndarray) -> np.ndarray:
             x = x if scaler is None else scaler.transform(x)
-            o = network_model.forward(x, fitted.path[i], loss, activation)[2]
+            o = network_model.scores(x, fitted.path[i], activation)
             return np.hstack([np.zeros_like(o), o]) if o.shape[1] == 1 else o
 
         return of
 
     losses = fitted.losses
     frames, curve = _descent(losses, scores, "nats" if loss == "cross-entropy" else "half squares")
-    accuracy = float((frames[-1].scores(points.x).argmax(axis=1) == points.y).mean())
+    accuracy = float((scores(-1)(points.x).argmax(axis=1) == points.y).mean())
     last = fitted.path[-1]
     result = {
         "loss": float(losses[-1]),
         "accuracy": accuracy,
         "epochs": epochs,
-        "parameters": sum(part.size for part in (last.w, last.c, last.W, last.C)),
+        "parameters": sum(w.size + c.size for w, c in last),
     }
     lines = [f"{_descent_summary(losses, accuracy)}, {_count(result['parameters'], 'parameter')}"]
     return _report(data, points, frames, curve, lines, result, folder, json=options.json)
@@ -268,7 +307,7 @@ def _two_classes(points: datasets.Points) -> datasets.Points:
         names = ", ".join(points.classes[:5]) + (", ..." if len(points.classes) > 5 else "")
         raise UserError(
             f"one line parts two classes, and the data have {len(points.classes)} ({names}); "
-            "'rung scratch network' takes any number"
+            "'rung scratch logistic' and 'network' take any number"
         )
     return points
 
@@ -323,15 +362,20 @@ def _report(
     json: bool,
 ) -> int:
     """Draw the pictures and show the result, as lines or as JSON."""
-    draw(points, frames, curve, png=folder / PNG, gif=folder / GIF)
+    drawn = points.x.shape[1] == 2
+    if drawn:
+        draw(points, frames, curve, png=folder / PNG, gif=folder / GIF)
     if json:
-        pictures = {"png": str(folder / PNG), "gif": str(folder / GIF)}
+        pictures = {"png": str(folder / PNG), "gif": str(folder / GIF)} if drawn else {}
         about = {"data": data, "points": len(points.y), "classes": list(points.classes)}
         show_json({**about, **result, **pictures})
         return 0
     print(f"{data}: {len(points.y):,} points, classes {', '.join(points.classes)}")
     print(*lines, sep="\n")
-    print(f"pictures: {folder / PNG} and {folder / GIF}, which moves")
+    if drawn:
+        print(f"pictures: {folder / PNG} and {folder / GIF}, which moves")
+    else:
+        print(f"no picture: it would have {points.x.shape[1]} axes; choose two with --features A,B")
     return 0
 
 
@@ -341,7 +385,7 @@ def _descent_summary(losses: np.ndarray, accuracy: float) -> str:
     return f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {epochs}, {accuracy:.1%} of the points right"
 
 
-def _equation(names: tuple[str, str], weights: np.ndarray, bias: float) -> str:
+def _equation(names: Sequence[str], weights: np.ndarray, bias: float) -> str:
     terms = [
         f"{value:+.4g}{' ' + name if name else ''}"
         for value, name in zip([*weights, bias], [*names, ""], strict=True)

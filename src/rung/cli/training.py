@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -40,7 +41,8 @@ def climb(
     Example: rung climb my.txt --minutes 2
 
     Args:
-        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
+            texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
             bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label: majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
@@ -274,7 +276,7 @@ def recipes(
     else:
         terminal.recipe_table(rows)
         if all(row.ours is None for row in rows):
-            print("\nnext: rung recipes --train, or one of them: rung train --recipe NAME")
+            print(f"\nall of them: rung recipes --train\nnext: rung train --recipe {rows[0].recipe.name}")
     return 0
 
 
@@ -285,8 +287,9 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
     """
     from rung.tasks import task_of
     from rung.training.config import Budget, TrainingConfig
-    from rung.training.experiment import Experiment, RunOptions, check_names
+    from rung.training.experiment import Experiment, RunOptions, check_names, differing
     from rung.training.parents import StartOptions
+    from rung.training.sweep_options import NoOptions, SweepOptions
     from rung.training.trainers import trainer_of
 
     rung, model_class = name, rung_class(name, task)
@@ -303,6 +306,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         options: Any,
         run: Any,
         start: Any,
+        sweep: Any,
         find_lr: bool = False,
         json: bool = False,
         quiet: bool = False,
@@ -312,6 +316,8 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         from rung.runs import Run
 
         how = training if by_gradient else TrainingConfig()
+        if not find_lr and (given := differing(sweep)):
+            raise UserError(f"--{next(iter(given)).replace('_', '-')} goes with --find-lr")
         place = run.folder(f"{name}-lr" if find_lr else name)
         experiment = Experiment(rung, data, task, config, how, options, replace(run, out=place), start)
         with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:
@@ -321,7 +327,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
                 progress.event(name, event)
 
             if find_lr:
-                found = experiments.find_lr_of(experiment, on_event=watch, stop=stop)
+                found = experiments.find_lr_of(experiment, options=sweep, on_event=watch, stop=stop)
             else:
                 found = experiments.run_experiment(experiment, on_event=watch, stop=stop)
         return (
@@ -333,7 +339,8 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
     Example: rung train {rung} {task_of(task).example}
 
     Args:
-        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
+            texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         find_lr: train nothing; sweep the learning rate, suggest one and draw a picture, by default in runs/{name}-lr.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
@@ -348,6 +355,7 @@ def train_command(name: str, task: str, preset: str | None = None) -> Callable[.
         options=task_of(task).options_class,
         run=RunOptions,
         start=StartOptions,
+        sweep=SweepOptions if by_gradient else NoOptions,
     )
     return command
 
@@ -368,7 +376,8 @@ def train_best(
     Example: rung train best my.txt --minutes 10
 
     Args:
-        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input.
+        data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
+            texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         json: print the result as one JSON object, nothing else.
         quiet: show no progress.
     """
@@ -390,30 +399,44 @@ def show_run(run: Run, json: bool, **told: Any) -> int:
     from rung import terminal
     from rung.training.parents import in_words
 
+    tested = run.recipe.get("training", {}).get("overfit_one_batch")
+    if run.recipe["status"] != "finished" and tested:
+        return stopped("; it was a test, and nothing is kept")
     if run.recipe["status"] != "finished":
         own = " --trust" if run.model_class.code is not None else ""
         return stopped(
-            f"; a checkpoint is saved, go on with: rung train --resume {run.folder}{own} "
+            f"; a checkpoint is saved, go on with: rung train --resume {quote(str(run.folder))}{own} "
             "(or close it as it is: --finish)"
         )
     result = run.recipe["result"]
     if json:
-        keys = ("validation", "train_seconds", "parameters", "old_text", "new_text")
-        show_json({"run": str(run.folder), **{key: result[key] for key in keys if key in result}, **told})
+        keys = ("validation", "train_seconds", "parameters", "mixture", "old_text", "new_text")
+        show_json(
+            {
+                "run": None if tested else str(run.folder),
+                **{key: result[key] for key in keys if key in result},
+                **told,
+            }
+        )
+        return 0
+    if tested:
+        print("it was a test of the model: no run is kept")
         return 0
     measured = result["validation"]
     if measured is not None:
         print(f"{run.rung}: {terminal.measured(measured, run.tokenizer.kind)}")
     elif "validation" not in run.recipe["data"]["parts"]:
         print(f"{run.rung}: not measured, as no validation text was held out")
+    if "mixture" in result:
+        terminal.mixture_table(result)
     if (forgotten := in_words(result)) is not None:
         print(forgotten)
     print(f"{terminal.count(result['parameters'])} parameters, {result['train_seconds']:.1f} s of training")
     print(f"run: {run.folder}")
     usable = run.model.has_probabilities
-    more = "" if run.task.writes or "test" in run.recipe["data"]["parts"] else " DATA"
+    own, tested = run.model_class.code is not None, "test" in run.recipe["data"]["parts"]
     print(
-        f"next: {terminal.next_step(run.folder, writes=run.task.writes, own=run.model_class.code is not None)}{more}"
+        f"next: {terminal.next_step(run.folder, writes=run.task.writes, tested=tested, own=own)}"
         if usable
         else "it gives scores, not probabilities: it can't be sampled"
     )

@@ -22,7 +22,8 @@ from rung.generation.sampling import Sampling, generate
 from rung.measure import bits_of
 from rung.models import RUNGS, rung_class, short_name
 from rung.models.mix import Mix, MixConfig
-from rung.run_folders import DATA, REPORT, Place, new_run
+from rung.run_files import DATA, REPORT
+from rung.run_folders import Place, new_run
 from rung.runs import Run, load, machine, versions
 from rung.tasks.base import Dataset, Pieces, Task
 from rung.text.facts import notes, summary

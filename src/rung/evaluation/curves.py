@@ -43,22 +43,26 @@ def curve_of(run: Run) -> Curve:
     return curve
 
 
-def check_pictures(paths: Sequence[Path]) -> None:
-    """Raise UserError for a file that can't be written: of another kind, or a part of a run."""
+def curves_for(runs: Sequence[Run], paths: Sequence[Path]) -> dict[str, Curve]:
+    """The curves that `write_curves` will write into `paths`, by the run's folder; none where there are no paths.
+
+    Raises UserError for a file that can't be written, of another kind or a part of a run, and when no run has a curve.
+    """
     for path in paths:
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"--curves {path} is of no kind that is known (known: {', '.join(SUFFIXES)})")
         check_no_run(path, "--curves")
+    curves = {run.folder.as_posix(): curve_of(run) for run in runs} if paths else {}
+    if paths and not any(curve.train or curve.validation for curve in curves.values()):
+        raise UserError(f"--curves: none of {', '.join(curves)} has a curve: what only counts has none")
+    return curves
 
 
-def write_curves(runs: Sequence[Run], path: Path) -> None:
-    """Write the curves of all runs into `path`, a .csv, .svg or .png.
+def write_curves(runs: Sequence[Run], curves: dict[str, Curve], path: Path) -> None:
+    """Write the curves of all runs (`curves_for`) into `path`, a .csv, .svg or .png.
 
-    Raises UserError when none of the runs has any, or the file can't be written.
+    Raises UserError when the file can't be written.
     """
-    curves = {run.folder.as_posix(): curve_of(run) for run in runs}
-    if not any(curve.train or curve.validation for curve in curves.values()):
-        raise UserError(f"none of {', '.join(curves)} has a curve: what only counts has none")
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".csv":
             temporary.write_text(_table(runs, curves) + "\n", encoding="utf-8")

@@ -23,10 +23,11 @@ from rung.evaluation.rank import Ranked, Worst
 from rung.evaluation.scored_records import RESERVED, form_of
 from rung.evaluation.training_rows import TrainingRows
 from rung.files import atomic_path
+from rung.measure import naming
 from rung.models.base import CountedModel
 from rung.run_folders import check_no_run
 from rung.runs import Run
-from rung.tasks.language import Columns, score_batch
+from rung.tasks.text_scores import Columns, score_batch
 from rung.text.formats import split_suffixes
 from rung.text.record_batches import BATCH_BYTES, RecordBatch, open_records
 from rung.text.tokenizers import NotInVocabularyError
@@ -168,11 +169,12 @@ class Scoring:
 
     def _scores(self, batch: RecordBatch) -> Columns:
         self.training_rows.add(batch.texts)
-        try:
-            columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
-        except NotInVocabularyError:
-            self._mark_unknown(batch)
-            columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+        with naming(self._run.folder):
+            try:
+                columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
+            except NotInVocabularyError:
+                self._mark_unknown(batch)
+                columns = score_batch(self._run.model, self._run.tokenizer, batch.texts)
         self._n_read += len(batch.texts)
         return columns
 

@@ -16,7 +16,7 @@ from rung.evaluation.summary import bytes_of
 from rung.evaluation.tables import Table, as_text
 from rung.files import locked
 from rung.measure import bits_of, unit_of
-from rung.run_folders import CHECKPOINTS, DATA, LAST, MODEL, MOVING, NEXT, READY, RECIPE
+from rung.run_files import CHECKPOINTS, DATA, LAST, MODEL, MOVING, NEXT, READY, RECIPE
 from rung.runs import load
 from rung.training.restarts import RESTARTS
 

@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from rung.measure import bits_of
@@ -207,6 +208,8 @@ def curves_picture(
         highest: list[float] = []
         lows = [float(point[3]) for curve in curves.values() for point in curve.validation]
         lows += [end for end in ends.values() if end is not None]
+        faint: Any = {"alpha": 0.35, "linewidth": 0.9}
+        lines_of_training = any(len(curve.train) and len(curve.validation) for curve in curves.values())
         for index, (name, curve) in enumerate(curves.items()):
             colour = f"C{index % 10}"
             train, validation = _finite(curve.train, 3), _finite(curve.validation, 4)
@@ -219,7 +222,7 @@ def curves_picture(
                 if len(train) and len(validation):
                     smooth = _binned(train, MAX_CURVE_POINTS)
                     ratio = validation[-1, 3] / max(validation[-1, 2], 1e-9)
-                    ax.plot(smooth[:, column], smooth[:, 2] * ratio, color=colour, alpha=0.35, linewidth=0.9)
+                    ax.plot(smooth[:, column], smooth[:, 2] * ratio, color=colour, **faint)
                     lows.append(float(smooth[:, 2].min() * ratio))
             highest += [float(value) for value in validation[:1, 3]]
             highest += [end for end in (ends.get(name),) if end is not None]
@@ -230,7 +233,10 @@ def curves_picture(
             ax.grid(axis="y")
             ax.set_xlabel(what)
         both[0].set_ylabel(f"bits per {unit}")
-        both[1].legend(loc="upper right", labelcolor="#6b665e", fontsize=9)
+        handles, _ = both[1].get_legend_handles_labels()
+        if lines_of_training:
+            handles.append(Line2D([], [], color="#6b665e", label="faint: training batches", **faint))
+        both[1].legend(handles=handles, loc="upper right", labelcolor="#6b665e", fontsize=9)
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
         return buffer.getvalue()

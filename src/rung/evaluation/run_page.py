@@ -12,7 +12,8 @@ from rung.evaluation.pages import template
 from rung.evaluation.report import count, duration, size
 from rung.files import atomic_path
 from rung.measure import bits_of, number
-from rung.run_folders import EVENTS
+from rung.opening import opening
+from rung.run_files import EVENTS, RECIPE
 from rung.runs import Run
 from rung.training.journal import events_of
 
@@ -31,7 +32,9 @@ def write_run_page(run: Run, path: Path, sample: Callable[[Any, Any], str] | Non
     """
     made = Run(run.folder, {**run.recipe, "status": "training"})  # its run.json is written after its page
     last = sample(made.model, made.corpus) if sample is not None and made.model.has_probabilities else None
-    page = render_run(summary.summary(run), curve_of(run), _samples(run, last), run.task)
+    samples = _samples(run, last)
+    with opening(run.folder / RECIPE):
+        page = render_run(summary.summary(run), curve_of(run), samples, run.task)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

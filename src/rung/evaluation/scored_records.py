@@ -27,7 +27,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.evaluation.keep import NAMES
-from rung.tasks.language import Columns
+from rung.tasks.text_scores import Columns
 from rung.text.formats import ROW_FORMATS, split_suffixes
 from rung.text.record_batches import RecordBatch, Records
 

@@ -12,7 +12,7 @@ from rung.evaluation.report import count, duration, size
 from rung.measure import bits_of, number, unit_of
 from rung.models import summary_of
 from rung.opening import opening
-from rung.run_folders import DATA, EVENTS, RECIPE
+from rung.run_files import DATA, EVENTS, RECIPE
 from rung.runs import Run
 from rung.text.facts import notes
 from rung.training.config import TrainingConfig

@@ -13,8 +13,9 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.evaluation.training_rows import TrainingRows
+from rung.measure import naming
 from rung.runs import Run
-from rung.tasks.language import score_batch
+from rung.tasks.text_scores import score_batch
 from rung.text.record_batches import open_records
 
 SAMPLE = 10_000
@@ -78,14 +79,15 @@ def survey(
         watch(source.position, records)
     if not chosen:
         raise UserError(f"{source.file.name} holds no text to score")
-    bits = np.concatenate(
-        [
-            score_batch(run.model, run.tokenizer, [text for _, text in chosen[begin : begin + AT_ONCE]])[
-                "bits_per_byte"
+    with naming(run.folder):
+        bits = np.concatenate(
+            [
+                score_batch(run.model, run.tokenizer, [text for _, text in chosen[begin : begin + AT_ONCE]])[
+                    "bits_per_byte"
+                ]
+                for begin in range(0, len(chosen), AT_ONCE)
             ]
-            for begin in range(0, len(chosen), AT_ONCE)
-        ]
-    )
+        )
     # Values that records have, not between them: they may be infinite.
     quantiles = {share: float(np.quantile(bits, share, method="inverted_cdf")) for share in SHARES}
     finite = bits[np.isfinite(bits)]

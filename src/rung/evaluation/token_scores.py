@@ -31,7 +31,7 @@ def score_text(run: Run, text: str) -> dict[str, Any]:
         ids = ids[:0]  # no document, as in files
     log_probs = run.model.score(ids).astype(np.float64)
     if np.isnan(log_probs).any():
-        raise UserError(NO_NUMBERS)
+        raise UserError(f"{run.folder}: {NO_NUMBERS}")
     decoder = TextDecoder(run.tokenizer)
     total, n_bytes = math.fsum(log_probs.tolist()), len(utf8(text))
     return {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rung.run_folders import DATA
+from rung.run_files import DATA
 from rung.runs import Run
 from rung.text.overlap import NOTABLE, shares_of_lines
 from rung.text.tokenizers.base import utf8

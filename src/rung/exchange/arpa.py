@@ -9,7 +9,8 @@ from rung.errors import UserError
 from rung.exchange.arpa_format import UNK, token_names, write_arpa
 from rung.exchange.arpa_reading import read_arpa
 from rung.models.counting.ngram import NGram
-from rung.run_folders import TOKENIZER, check_no_run, new_run
+from rung.run_files import TOKENIZER
+from rung.run_folders import check_no_run, new_run
 from rung.runs import Run, load, save_model, write_imported
 from rung.text.tokenizers import WhitespaceTokenizer
 

@@ -19,9 +19,11 @@ from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_token
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.decoder import GPT
-from rung.run_folders import TOKENIZER, check_no_run, new_run, settle, written_into
+from rung.run_files import TOKENIZER
+from rung.run_folders import check_no_run, new_run, settle, written_into
 from rung.runs import Run, load, save_model, write_imported
 from rung.tensors import save_tensors
+from rung.text.tokenizers import WhitespaceTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +89,8 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
     found = read_tokenizer(path, model.end, model.vocab_size)
     data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}
     begin, end = marks_of(config)
+    if not isinstance(found, str) and found[0].kind == WhitespaceTokenizer.kind:
+        data["source"]["documents"] = "lines"  # as such a tokeniser reads any text
     if begin != end:
         data["marks"] = {"bos_token_id": begin, "eos_token_id": end}
     with new_run(folder, force=force, inputs=[path], resumable=False) as place:

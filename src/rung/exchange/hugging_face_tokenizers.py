@@ -5,11 +5,13 @@ Out: the ids are ours, the mark is `<|endoftext|>`, put before every text as our
 text is the mark; to us it is text.) Subwords are the library's anyway. Characters, bytes and words become byte-level
 BPE without merges: a piece is one token when the vocabulary has it whole (`ignore_merges`), else its bytes are. Where
 characters are spelled in halves of bytes, the text's bytes become letters first, and those of characters that are not
-in the vocabulary two letters each. What a closed vocabulary refuses is left out there.
+in the vocabulary two letters each. What a closed vocabulary of characters refuses is left out there. Words between
+white space are a WordLevel; one that refuses unknown words refuses them there too.
 
-In: byte-level BPE that loses nothing, and the characters that went out. Our mark has the last id; theirs may stand
-anywhere, so the two ids change places. Their other special tokens, and ids without any token, become pieces that no
-text is encoded to. Added words that are not special are text, there and here, and are found before anything else.
+In: whatever went out, known by its being what we would write; and byte-level BPE that loses nothing. Our mark has the
+last id; theirs may stand anywhere, so the two ids change places. Their other special tokens, and ids without any token,
+become pieces that no text is encoded to. Added words that are not special are text, there and here, and are found
+before anything else.
 """
 
 from __future__ import annotations
@@ -17,37 +19,48 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rung.errors import UserError
 from rung.files import read_json
 from rung.text import tokenizers as ours
-from rung.text.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from rung.text.tokenizers import (
+    BPETokenizer,
+    CharTokenizer,
+    Tokenizer,
+    UnigramTokenizer,
+    WhitespaceTokenizer,
+    WordPieceTokenizer,
+    WordTokenizer,
+)
+from rung.text.tokenizers.byte_fallback import UTF8_BYTES
 from rung.text.tokenizers.half_bytes import N_HALVES, SECOND
 from rung.text.tokenizers.implied_blanks import BRACKETS, BREAKS, CJK
 from rung.text.tokenizers.subwords import BYTE_TO_UNICODE, UNICODE_TO_BYTE
+from rung.text.whitespace import SEPARATORS
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as LibraryTokenizer
 
 MARK = "<|endoftext|>"
+NO_SYMBOL = " "
+"""No word: white space is in none."""
 
 
 def to_tokenizer_json(tokenizer: Tokenizer) -> str:
-    """The tokeniser as the text of a tokenizer.json. Raises UserError for one that the library can't express."""
-    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+    """The tokeniser as the text of a tokenizer.json. Raises UserError for one with a piece of the mark's name."""
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
     from tokenizers import Tokenizer as LibraryTokenizer
 
+    if isinstance(tokenizer, WhitespaceTokenizer):
+        return _marked(_whitespace_words(tokenizer), tokenizer.end)
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     if isinstance(tokenizer, ours.SubwordTokenizer):
         library = LibraryTokenizer.from_str(json.dumps(tokenizer.to_json()["library"]))
     else:
         cuts = {"byte": None, "char": r"[\s\S]", "word": ""}
-        if tokenizer.kind not in cuts:
-            known = ", ".join(ours.KINDS)
-            raise UserError(
-                f"a {tokenizer.kind} tokeniser can't be written for transformers; only those that lose nothing"
-                f" can: {known}"
-            )
         in_halves = isinstance(tokenizer, CharTokenizer) and tokenizer.unseen == "halves"
         vocabulary = {
             _byte_level_name(token): i for i, token in enumerate(tokenizer.token_bytes[: tokenizer.end])
@@ -83,15 +96,35 @@ def to_tokenizer_json(tokenizer: Tokenizer) -> str:
         library.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *putting])
         decoding.append(decoders.Replace(Regex(implied), ""))
     library.decoder = decoders.Sequence(decoding)
+    return _marked(library, tokenizer.end)
+
+
+def _marked(library: LibraryTokenizer, end: int) -> str:
+    """The library's tokeniser, with the mark before every text, as JSON."""
+    from tokenizers import AddedToken, processors
+
     library.add_special_tokens([AddedToken(MARK, special=True, normalized=False)])
     library.post_processor = processors.TemplateProcessing(
-        single=f"{MARK} $A", pair=f"{MARK} $A {MARK} $B", special_tokens=[(MARK, tokenizer.end)]
+        single=f"{MARK} $A", pair=f"{MARK} $A {MARK} $B", special_tokens=[(MARK, end)]
     )
-    if library.token_to_id(MARK) != tokenizer.end:
+    if library.token_to_id(MARK) != end:
         raise UserError(
             f"the tokeniser has a piece {MARK!r} of its own, so the mark can't be written under that name"
         )
     return library.to_str(pretty=True)
+
+
+def _whitespace_words(tokenizer: WhitespaceTokenizer) -> LibraryTokenizer:
+    from tokenizers import Regex, models, pre_tokenizers
+    from tokenizers import Tokenizer as LibraryTokenizer
+
+    # Without a symbol for unknown words the library raises an error at one, if it has no piece of that name.
+    unknown = NO_SYMBOL if tokenizer.unknown is None else tokenizer.words[tokenizer.unknown]
+    vocabulary = {word: i for i, word in enumerate(tokenizer.words)}
+    library = LibraryTokenizer(models.WordLevel(vocabulary, unk_token=unknown))
+    separators = "".join(rf"\x{{{ord(separator):x}}}" for separator in SEPARATORS)
+    library.pre_tokenizer = pre_tokenizers.Split(Regex(f"[{separators}]+"), "removed")
+    return library
 
 
 def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[Tokenizer, np.ndarray] | str:
@@ -110,26 +143,46 @@ def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[Tokenizer,
             "there is an added_tokens.json but no tokenizer.json; save the tokeniser with transformers again"
         )
     try:
-        if (characters := _own_characters(library["model"], mark, vocab_size)) is not None:
-            return characters, np.arange(vocab_size)
+        if mark == vocab_size - 1 and (own := _own(library, vocab_size)) is not None:
+            return own, np.arange(vocab_size)
         return _convert(library, mark, vocab_size)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"tokenizer.json can't be read: {error!r}"
 
 
-def _own_characters(model: dict[str, Any], mark: int, vocab_size: int) -> CharTokenizer | None:
-    """The characters that `to_tokenizer_json` wrote, or None where it is something else."""
-    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    if model["type"] != "BPE" or model["merges"] or len(pieces) != vocab_size - 1 or mark != vocab_size - 1:
+def _own(library: dict[str, Any], vocab_size: int) -> Tokenizer | None:
+    """What `to_tokenizer_json` wrote, or None where it is something else."""
+    candidate = _candidate(library)
+    if candidate is None or candidate.vocab_size != vocab_size:
         return None
+    written = json.loads(to_tokenizer_json(candidate))
+    same = all(written[part] == library.get(part) for part in ("model", "normalizer", "pre_tokenizer"))
+    return candidate if same else None
+
+
+def _candidate(library: dict[str, Any]) -> Tokenizer | None:
+    """The tokeniser that may have become this, by its pieces; anything may come of what is none of ours."""
+    model = library["model"]
+    if model["type"] in (kinds := {"WordPiece": WordPieceTokenizer, "Unigram": UnigramTokenizer}):
+        own = {"added_tokens": [], "post_processor": None, "decoder": None}
+        return kinds[model["type"]](json.dumps({**library, **own}))
+    if model["type"] == "WordLevel":
+        words = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        return WhitespaceTokenizer(words, model["vocab"].get(model["unk_token"]))
+    if model["type"] != "BPE" or model["merges"]:
+        return None
+    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
     halves = pieces[:N_HALVES] == HALF_LETTERS
     spelled = [
         bytes(UNICODE_TO_BYTE.get(letter, 0xFF) for letter in piece) for piece in pieces[N_HALVES * halves :]
     ]
-    characters = [piece.decode("utf-8", "replace") for piece in spelled]
-    if any(len(char) != 1 or char.encode() != piece for char, piece in zip(characters, spelled, strict=True)):
-        return None
-    return CharTokenizer(characters, "halves" if halves else "refused")
+    texts = [piece.decode("utf-8", "replace") for piece in spelled]
+    if all(len(char) == 1 and char.encode() == piece for char, piece in zip(texts, spelled, strict=True)):
+        return CharTokenizer(texts, "halves" if halves else "refused")
+    n = len(UTF8_BYTES)
+    if spelled[:n] == UTF8_BYTES and len(spelled) > n:
+        return WordTokenizer(texts[n:], implied_blanks=library["normalizer"] is not None)
+    return None
 
 
 def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:

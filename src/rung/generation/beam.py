@@ -27,6 +27,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.generation.constraint import Constraint, constraints_of
+from rung.generation.healing import healed
 from rung.generation.pipeline import NO_TOKEN_LEFT, Pipeline, top_k_ids
 from rung.generation.sampling import Sample
 from rung.generation.settings import LARGEST_PENALTY, MOST_BEAMS, Sampling, check_settings
@@ -108,12 +109,13 @@ class Beam(NamedTuple):
 class BeamGroup:
     """BeamSettings that compete with each other, and what they have finished; best first, both.
 
-    `after` is the token that all of them go on after.
+    `after` is the token that all of them go on after; the first `skipped` bytes are the prompt's own, spelled again.
     """
 
     running: list[Beam]
     finished: list[Hypothesis]
     after: int
+    skipped: int
 
 
 def beam_search(
@@ -136,7 +138,8 @@ def beam_search(
         )
     pipeline = Pipeline(sampling, tokenizer)
     constraints = constraints_of(sampling, tokenizer, constraint)
-    ids = tokenizer.encode(prompt)
+    model, (healing,) = healed(model, tokenizer, [prompt], sampling, constraint is not None)
+    ids = healing.ids
     prompt_ids = np.concatenate([[model.end], ids]).astype(np.int64)
     log_probs, state = model.advance(model.start(1), prompt_ids[None])
     first = np.zeros(search.beam_groups, np.int64)
@@ -146,7 +149,7 @@ def beam_search(
         constraints.start(len(first), [ids] * len(first)),
     )
     after = int(prompt_ids[-1])
-    groups = [BeamGroup([Beam(0.0, [], [])], [], after) for _ in range(search.beam_groups)]
+    groups = [BeamGroup([Beam(0.0, [], [])], [], after, healing.n_bytes) for _ in range(search.beam_groups)]
     for length in range(1, sampling.max_tokens + 1):
         adjusted = pipeline.adjusted(log_probs, past, constraints.allowed(constraint_state))
         chosen = np.zeros(model.vocab_size)  # how many beams of earlier groups chose each token
@@ -173,7 +176,7 @@ def beam_search(
         raise UserError(NO_TOKEN_LEFT)
     distinct = {tuple(text.token_ids): text for text in reversed(texts)}
     best = sorted(distinct.values(), key=lambda text: -text.score)[: search.n_best]
-    return [_to_sample(text, after, tokenizer, sampling) for text in best]
+    return [_to_sample(text, after, healing.n_bytes, tokenizer, sampling) for text in best]
 
 
 def _advance_group(
@@ -213,7 +216,7 @@ def _advance_group(
             continue
         parent = group.running[row]
         token_ids, scores = [*parent.token_ids, token], [*parent.log_probs, float(log_probs[row, token])]
-        stops = _has_stop_string(token_ids, group.after, tokenizer, sampling)
+        stops = _has_stop_string(token_ids, group, tokenizer, sampling)
         if token == end or length == sampling.max_tokens or stops:
             if rank < width:
                 group.finished.append(Hypothesis(total / length**search.length_penalty, token_ids, scores))
@@ -234,17 +237,21 @@ def _advance_group(
     return parents
 
 
-def _has_stop_string(token_ids: list[int], after: int, tokenizer: Tokenizer, sampling: Sampling) -> bool:
+def _has_stop_string(
+    token_ids: list[int], group: BeamGroup, tokenizer: Tokenizer, sampling: Sampling
+) -> bool:
     """Whether the last token completes a stop string."""
     if not sampling.stop:
         return False
-    text = tokenizer.decode_bytes(token_ids, after).decode("utf-8", "replace")
+    text = tokenizer.decode_bytes(token_ids, group.after)[group.skipped :].decode("utf-8", "replace")
     return any(stop in text for stop in sampling.stop)
 
 
-def _to_sample(found: Hypothesis, after: int, tokenizer: Tokenizer, sampling: Sampling) -> Sample:
+def _to_sample(
+    found: Hypothesis, after: int, skipped: int, tokenizer: Tokenizer, sampling: Sampling
+) -> Sample:
     """The text cut before a stop string, as `stream` cuts it."""
-    stream = TextStream(tokenizer, sampling.stop, after)
+    stream = TextStream(tokenizer, sampling.stop, after, skipped)
     text, n_tokens, reason = "", 0, None
     for place, token in enumerate(found.token_ids, start=1):
         mark, last = token == tokenizer.end, place == len(found.token_ids)
@@ -260,4 +267,5 @@ def _to_sample(found: Hypothesis, after: int, tokenizer: Tokenizer, sampling: Sa
         token_log_probs=log_probs,
         top=[()] * n_tokens,
         score=found.score,
+        after=after,
     )

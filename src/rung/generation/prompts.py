@@ -86,7 +86,7 @@ def sample_record(sample: Sample, tokenizer: Tokenizer, prompt: str) -> dict[str
     if sample.score is not None:
         out["score"] = sample.score
     if any(sample.top):
-        before = [tokenizer.last(prompt), *sample.token_ids[:-1]]
+        before = [tokenizer.last(prompt) if sample.after is None else sample.after, *sample.token_ids[:-1]]
         made = zip(sample.token_ids, sample.token_log_probs, sample.top, before, strict=True)
         out["top_logprobs"] = [
             {**named(token, log_prob, after), "top": [named(*other, after) for other in top]}

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rung.generation.constraint import AllOf, Constraint, constraints_of
+from rung.generation.healing import healed, start
 from rung.generation.pipeline import Pipeline
 from rung.generation.settings import Sampling
 from rung.generation.text_stream import TextStream
@@ -74,6 +75,8 @@ class Sample:
         token_log_probs: log_prob, token by token.
         top: for each token the likeliest (id, log-probability) in its place, as many as asked for.
         score: what a beam search ranked it by; None where it was drawn.
+        after: the token that the first one stands after: the prompt's last, or, where the prompt was healed
+            (`rung.generation.healing`), the last that was not given back.
     """
 
     text: str = ""
@@ -84,6 +87,7 @@ class Sample:
     token_log_probs: list[float] = field(default_factory=list)
     top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
     score: float | None = None
+    after: int | None = None
 
 
 class Step(NamedTuple):
@@ -96,6 +100,7 @@ class Step(NamedTuple):
     top_ids, top_log_probs: (R, N) the model's N likeliest, likeliest first.
     last: (R,) whether max_tokens are made.
     over: (R,) whether the row ends here. Whoever consumes the steps may set more of them to True.
+    skipped: (R,) how many bytes that the row's tokens spell first are the prompt's own, spelled again.
     """
 
     rows: np.ndarray
@@ -106,6 +111,7 @@ class Step(NamedTuple):
     top_log_probs: np.ndarray
     last: np.ndarray
     over: np.ndarray
+    skipped: np.ndarray
 
 
 def stream(
@@ -132,7 +138,7 @@ def text_pieces(steps: Iterable[Step], tokenizer: Tokenizer, sampling: Sampling)
         are_last, end = step.last.tolist(), tokenizer.end
         for i, row in enumerate(rows):
             if row not in texts:
-                texts[row] = TextStream(tokenizer, sampling.stop, int(step.before[i]))
+                texts[row] = TextStream(tokenizer, sampling.stop, int(step.before[i]), int(step.skipped[i]))
                 pending_by_row[row] = []
             top = ()
             if sampling.top_logprobs:
@@ -180,8 +186,10 @@ def collect_samples(steps: Iterable[Step], tokenizer: Tokenizer, sampling: Sampl
     if not sampling.stop and sampling.top_logprobs == 0:
         return _collect_without_stops(list(steps), tokenizer)
     samples: dict[int, Sample] = {}
-    for piece in text_pieces(steps, tokenizer, sampling):
-        sample = samples.setdefault(piece.prompt * sampling.samples + piece.sample, Sample())
+    first: dict[int, int] = {}  # the token that each row's first stands after
+    for piece in text_pieces(_noting_first(steps, first), tokenizer, sampling):
+        row = piece.prompt * sampling.samples + piece.sample
+        sample = samples.setdefault(row, Sample(after=first[row]))
         sample.text += piece.text
         for token in piece.tokens:
             sample.token_ids.append(token.id)
@@ -194,6 +202,13 @@ def collect_samples(steps: Iterable[Step], tokenizer: Tokenizer, sampling: Sampl
     return [samples[row] for row in sorted(samples)]
 
 
+def _noting_first(steps: Iterable[Step], first: dict[int, int]) -> Iterator[Step]:
+    for step in steps:
+        for row, before in zip(step.rows.tolist(), step.before.tolist(), strict=True):
+            first.setdefault(row, before)
+        yield step
+
+
 def sample_steps(
     model: LanguageModel,
     tokenizer: Tokenizer,
@@ -203,7 +218,8 @@ def sample_steps(
 ) -> Iterator[Step]:
     """The tokens alone, as arrays: what `stream` makes text of."""
     texts = [prompts] if isinstance(prompts, str) else prompts
-    ids = [tokenizer.encode(text) for text in texts]
+    model, healings = healed(model, tokenizer, texts, sampling, constraint is not None)
+    ids, skipped = [one.ids for one in healings], np.array([one.n_bytes for one in healings])
     pipeline = Pipeline(sampling, tokenizer)
     constraints = constraints_of(sampling, tokenizer, constraint)
     # A row that still reads its prompt takes no part in a constraint: let there be none.
@@ -213,7 +229,7 @@ def sample_steps(
         histories = [np.concatenate([[model.end], ids[prompt]]).astype(np.int64) for prompt in group]
         common = min(map(len, histories))
         log_probs, state = model.advance(
-            model.start(len(group)), np.stack([history[:common] for history in histories])
+            start(model, group), np.stack([history[:common] for history in histories])
         )
         prompt_of_row = np.repeat(np.arange(len(group)), sampling.samples)  # of the group
         rows = (np.array(group)[:, None] * sampling.samples + np.arange(sampling.samples)).reshape(-1)
@@ -229,6 +245,7 @@ def sample_steps(
                 state if alone else model.select(state, at),
                 rows[chunk],
                 [ids[group[place]] for place in at],
+                skipped[np.array(group)[at]],
                 common - 1,
             )
 
@@ -241,6 +258,7 @@ def _sample_rows(
     state: State,
     rows: np.ndarray,
     prompts: list[np.ndarray],
+    skipped: np.ndarray,
     n_read: int,
 ) -> Iterator[Step]:
     """Draw for some rows until all have ended. The first `n_read` tokens of each prompt are in `state`."""
@@ -274,6 +292,7 @@ def _sample_rows(
             *pipeline.top(now),
             last,
             last | (drawn == model.end),
+            skipped[drawing],
         )
         if len(drawing):
             yield step
@@ -290,11 +309,12 @@ def _sample_rows(
             keep = np.flatnonzero(goes_on)
             if not len(keep):
                 return
-            rows, n_unread, unread, tokens, at = (
+            rows, n_unread, unread, tokens, skipped, at = (
                 rows[keep],
                 n_unread[keep],
                 unread[keep],
                 tokens[keep],
+                skipped[keep],
                 at[: len(keep)],
             )
             state, past, constraint_state = (
@@ -340,23 +360,26 @@ def _collect_without_stops(steps: list[Step], tokenizer: Tokenizer) -> list[Samp
     rows = np.concatenate([step.rows for step in steps])
     order = np.argsort(rows, kind="stable")
     borders = np.cumsum(np.bincount(rows))[:-1]
-    before = np.concatenate([step.before for step in steps])[order[np.append(0, borders)]].tolist()
+    first = order[np.append(0, borders)]
+    before = np.concatenate([step.before for step in steps])[first].tolist()
+    skipped = np.concatenate([step.skipped for step in steps])[first].tolist()
     tokens = np.concatenate([step.tokens for step in steps])[order]
     log_probs = np.concatenate([step.log_probs for step in steps])[order]
     samples = []
-    for after, ids, scores in zip(
-        before, np.split(tokens, borders), np.split(log_probs, borders), strict=True
+    for after, n_skipped, ids, scores in zip(
+        before, skipped, np.split(tokens, borders), np.split(log_probs, borders), strict=True
     ):
         token_ids, token_log_probs = ids.tolist(), scores.tolist()
         samples.append(
             Sample(
-                text=tokenizer.decode_bytes(token_ids, after).decode("utf-8", "replace"),
+                text=tokenizer.decode_bytes(token_ids, after)[n_skipped:].decode("utf-8", "replace"),
                 tokens=len(token_ids),
                 log_prob=sum(token_log_probs),
                 finish_reason="end" if token_ids[-1] == tokenizer.end else "length",
                 token_ids=token_ids,
                 token_log_probs=token_log_probs,
                 top=[()] * len(token_ids),
+                after=after,
             )
         )
     return samples

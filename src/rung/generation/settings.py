@@ -24,7 +24,7 @@ class Sampling:
     """How to draw. What each does to the probabilities, and in which order, is told in `rung.generation.pipeline`.
 
     Attributes:
-        max_tokens: the most tokens to make.
+        max_tokens: the most tokens to make; those that spell the end of the prompt again (see heal) count too.
         min_tokens: the document mark cannot come before so many tokens are made, unless a constraint admits no more.
         stop: strings that end the text; they are not part of it.
         samples: how many texts to make from each prompt.
@@ -40,6 +40,9 @@ class Sampling:
         bias: TEXT=NUMBER, added to the log-probability of the token that spells the text; several allowed.
         ban: texts that must not appear in what is made, however tokens spell them.
         force: what the text made begins with, whatever its probability.
+        heal: a prompt that ends inside a word goes on with the whole word: its last token is given back, and its bytes
+            spelled again by whatever begins with them (`rung.generation.healing`); not under --force, --ban or a
+            constraint. On the command line --heal=false turns it off.
         top_logprobs: tell so many of the likeliest tokens, with log-probabilities, at every step.
     """
 
@@ -59,6 +62,7 @@ class Sampling:
     bias: tuple[str, ...] = ()
     ban: tuple[str, ...] = ()
     force: str = ""
+    heal: bool = True
     top_logprobs: int = 0
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.generation.constraint import AllOf, Constraint, constraints_of
 from rung.generation.drafts import Draft, ModelDraft, PromptLookupDraft, Proposal, built_in_draft
+from rung.generation.healing import Healing, healed
 from rung.generation.pipeline import Pipeline, TokenHistory, sample_tokens
 from rung.generation.sampling import Step
 from rung.generation.settings import Sampling
@@ -101,7 +102,8 @@ def speculative_steps(
     if isinstance(draft, LanguageModel):
         quick = built_in_draft(draft) if sampling.temperature == 0 else None
         draft = quick if quick is not None else ModelDraft(draft, pipeline)
-    ids = tokenizer.encode(prompt)
+    model, (healing,) = healed(model, tokenizer, [prompt], sampling, constraint is not None)
+    ids = healing.ids
     history = [model.end, *ids.tolist()]
     state = model.start(1)
     if len(history) > 1:
@@ -114,7 +116,7 @@ def speculative_steps(
         draft.start()
         draft.push(history)
         own_report = report if report is not None else SpeculationReport()
-        text = _SpeculativeText(model, pipeline, constraints, draft, own, ids, sample, own_report)
+        text = _SpeculativeText(model, pipeline, constraints, draft, own, healing, sample, own_report)
         yield from text.steps(history[-1])
 
 
@@ -128,10 +130,11 @@ class _SpeculativeText:
         constraints: AllOf,
         draft: Draft,
         state: State,
-        prompt: np.ndarray,
+        healing: Healing,
         sample: int,
         report: SpeculationReport,
     ) -> None:
+        prompt, self._skipped = healing.ids, np.array([healing.n_bytes])
         self._model, self._pipeline, self._constraints = model, pipeline, constraints
         self._draft, self._state, self._report = draft, state, report
         self._row = np.array([sample])
@@ -237,6 +240,7 @@ class _SpeculativeText:
             *top,
             np.array([last]),
             over,
+            self._skipped,
         )
 
 

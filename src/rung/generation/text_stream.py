@@ -25,9 +25,11 @@ class Settled(NamedTuple):
 class TextStream:
     """One text as it grows."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), after: int | None = None) -> None:
-        """`after`: the token that the text goes on after; None = it begins a document."""
-        self._decoder = TextDecoder(tokenizer, after)
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str] = (), after: int | None = None, skipped: int = 0
+    ) -> None:
+        """`after`: the token that the text goes on after; None = it begins a document. `skipped`: bytes left out."""
+        self._decoder = TextDecoder(tokenizer, after, skipped)
         self._stops = stops
         self._first_characters = frozenset(stop[0] for stop in stops)
         self._held = ""

@@ -237,6 +237,11 @@ class GradientModel(Model):
     batch_tokens: ClassVar[int | None] = None
 
     @classmethod
+    def published_training(cls, config: Any) -> Mapping[str, Any]:
+        """Fields of `TrainingConfig`: how the published model was trained that a configuration names, if it does."""
+        return {}
+
+    @classmethod
     def resolve_config(cls, config: Any, *, vocab_size: int, train_tokens: int, longest_document: int) -> Any:
         """`config` with each field that was left open (None) set to what suits the data.
 
@@ -256,9 +261,11 @@ class GradientLanguageModel(GradientModel, LanguageModel):
 
     Attributes:
         recurrent: whether a row of a batch goes on where that row stopped in the batch before.
+        reads_blocks: whether each target rests on a block of inputs of its own, so that it is an example by itself.
     """
 
     recurrent: ClassVar[bool] = False
+    reads_blocks: ClassVar[bool] = False
 
     @property
     def history(self) -> int:
@@ -292,7 +299,13 @@ class Counted(Model):
 
 
 class CountedModel(Counted, LanguageModel):
-    """A language model that is counted."""
+    """A language model that is counted.
+
+    Attributes:
+        counts_copies: whether a text can be made to count for more by counting it several times.
+    """
+
+    counts_copies: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

@@ -165,6 +165,7 @@ class ScratchBigram(SlidingScratch[Bigram]):
     """The table of logits, neural-bigram's."""
 
     rung = "scratch-bigram"
+    reads_blocks = True
     config_class = ScratchBigramConfig
     training_defaults: ClassVar = {"lr": 0.1, "weight_decay": 0.0, "batch_size": 64, "steps": 3000}
 
@@ -203,6 +204,7 @@ class ScratchMLP(SlidingScratch[MLP]):
     """Bengio's perceptron, mlp's."""
 
     rung = "scratch-mlp"
+    reads_blocks = True
     config_class = ScratchMLPConfig
     training_defaults: ClassVar = {"lr": 1e-2, "weight_decay": 0.01, "batch_size": 32}
 

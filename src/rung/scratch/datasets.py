@@ -27,15 +27,15 @@ class Points:
     """Labelled points.
 
     Attributes:
-        x: the features, float64 # (N, 2)
+        x: the features, float64 # (N, D); of two there are pictures
         y: which class each point is of, from 0 # (N,)
-        features: the names of the two axes.
+        features: their names, the axes of a picture.
         classes: the names of the classes; in a set of two the second is the positive one.
     """
 
     x: np.ndarray
     y: np.ndarray
-    features: tuple[str, str]
+    features: tuple[str, ...]
     classes: tuple[str, ...]
 
 
@@ -117,12 +117,12 @@ def make(name: str, n: int = 200, *, noise: float | None = None, seed: int = 0) 
 
 
 def read_csv(path: Path, label: str | None = None, features: tuple[str, ...] = ()) -> Points:
-    """Read a CSV file with a header: one column of class labels (any words), two columns of numbers.
+    """Read a CSV file with a header: one column of class labels (any words), the others numbers.
 
     Args:
         path: the file, in UTF-8; tabs or semicolons may stand for commas.
         label: the column of labels; by default `y`, `label`, `class` or `target`, whichever there is.
-        features: the two columns to use; by default all that are not the label, if these are two.
+        features: the columns to use; by default all that are not the label.
 
     Raises:
         UserError: with the line and the column at fault.
@@ -161,7 +161,7 @@ def read_csv(path: Path, label: str | None = None, features: tuple[str, ...] = (
             "choose another --label"
         )
     y = np.array([classes.index(name) for name in labels])
-    return Points(np.array(numbers), y, (header[features_at[0]], header[features_at[1]]), classes)
+    return Points(np.array(numbers), y, tuple(header[column] for column in features_at), classes)
 
 
 def check_settings(y: np.ndarray, n_points: int, **settings: float) -> None:
@@ -173,10 +173,8 @@ def check_settings(y: np.ndarray, n_points: int, **settings: float) -> None:
         raise UserError(f"{n_points} points and {len(y)} classes: each point needs one, counted from 0")
 
 
-def _columns(
-    path: Path, header: list[str], label: str | None, features: tuple[str, ...]
-) -> tuple[int, int, int]:
-    """Where the two features and the label stand."""
+def _columns(path: Path, header: list[str], label: str | None, features: tuple[str, ...]) -> tuple[int, ...]:
+    """Where the features and, last, the label stand."""
     has = f"{path} has the columns {', '.join(map(repr, header))}"
     if len(set(header)) < len(header):
         raise UserError(f"{has}: each name may stand once")
@@ -188,12 +186,12 @@ def _columns(
         if name not in header:
             raise UserError(f"{has}, none is called {name!r}{nearest(name, header)}")
     chosen = features if features else tuple(name for name in header if name != label)
-    if len(chosen) != 2 or label in chosen or len(set(chosen)) < 2:
+    if not chosen or label in chosen or len(set(chosen)) < len(chosen):
         raise UserError(
-            f"{path}: {len(chosen)} features ({', '.join(chosen)}) beside the label {label!r}; a picture has two axes: "
-            "choose two columns with --features A,B"
+            f"{path}: the features ({', '.join(chosen)}) beside the label {label!r} are to be one column or more, each "
+            "once: choose them with --features A,B"
         )
-    return header.index(chosen[0]), header.index(chosen[1]), header.index(label)
+    return *(header.index(name) for name in chosen), header.index(label)
 
 
 def _number(path: Path, line: int, column: str, text: str) -> float:

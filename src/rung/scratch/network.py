@@ -9,6 +9,7 @@ Going back, every layer has an error term, delta, which says how the loss falls 
     both:                                 delta_h = (delta_o W^T) f'(h)
 
 A step is Delta W = rate a^T delta_o and Delta w = rate x^T delta_h, averaged over the points of the batch.
+A network of any depth, trained, is in `feed_forward`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from rung.errors import UserError
 from rung.scratch.activations import sigmoid
-from rung.scratch.datasets import check_settings
 from rung.scratch.losses import softmax
 
 Loss = Literal["cross-entropy", "squared"]
@@ -55,14 +54,6 @@ class Pass:
     step: Parameters
 
 
-@dataclass(frozen=True)
-class TwoLayerNetwork:
-    """A trained network and the way it took: parameters and mean loss (nats, or half squares) after every epoch."""
-
-    path: list[Parameters]
-    losses: np.ndarray  # (epochs + 1,)
-
-
 def forward(
     x: np.ndarray, p: Parameters, loss: Loss = "cross-entropy", activation: Activation = "tanh"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -80,70 +71,29 @@ def forward_backward(
 ) -> Pass:
     """Once through the network and back, for points x # (N, D) and targets y # (N, K)."""
     h, a, o, y_hat = forward(x, p, loss, activation)
-    if loss == "squared":
-        value = 0.5 * np.sum((y - y_hat) ** 2) / len(x)
-        delta_o = (y - y_hat) * y_hat * (1 - y_hat)
-    else:
-        # The logarithms of yhat from o itself, so that a probability of 0 is never asked for one.
-        log_z = np.logaddexp(0, o) if o.shape[1] == 1 else np.logaddexp.reduce(o, axis=1, keepdims=True)
-        value = float(np.sum(log_z) - np.sum(y * o)) / len(x)
-        delta_o = y - y_hat
+    value, delta_o = output_error(o, y, loss)
     slope = 1 - a**2 if activation == "tanh" else a * (1 - a)
     delta_h = (delta_o @ p.W.T) * slope
     step = Parameters(
         x.T @ delta_h / len(x), delta_h.mean(axis=0), a.T @ delta_o / len(x), delta_o.mean(axis=0)
     )
-    return Pass(h, a, y_hat, float(value), delta_o, delta_h, step)
+    return Pass(h, a, y_hat, value, delta_o, delta_h, step)
+
+
+def output_error(o: np.ndarray, y: np.ndarray, loss: Loss) -> tuple[float, np.ndarray]:
+    """The mean loss of outputs o # (N, K) against targets y # (N, K), and delta_o # (N, K)"""
+    if loss == "squared":
+        y_hat = sigmoid(o)
+        return float(0.5 * np.sum((y - y_hat) ** 2) / len(o)), (y - y_hat) * y_hat * (1 - y_hat)
+    # The logarithms of yhat from o itself, so that a probability of 0 is never asked for one.
+    one = o.shape[1] == 1
+    log_z = np.logaddexp(0, o) if one else np.logaddexp.reduce(o, axis=1, keepdims=True)
+    return float(np.sum(log_z) - np.sum(y * o)) / len(o), y - (sigmoid(o) if one else softmax(o))
 
 
 def targets(y: np.ndarray, n_classes: int) -> np.ndarray:
     """Classes # (N,) as targets: one column for two classes # (N, 1), one-hot for more # (N, K)"""
     return (y[:, None] if n_classes == 2 else np.eye(n_classes)[y]).astype(float)
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def fit(
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    n_hidden: int = 8,
-    loss: Loss = "cross-entropy",
-    activation: Activation = "tanh",
-    lr: float = 0.5,
-    epochs: int = 500,
-    batch_size: int = 16,
-    seed: int = 0,
-) -> TwoLayerNetwork:
-    """Mini-batch gradient descent from random weights, the points in a new order each epoch.
-
-    Args:
-        x, y: the features # (N, D) and the classes, from 0 # (N,)
-        n_hidden: units of the hidden layer.
-        loss, activation: of the output and of the hidden layer.
-        lr, epochs, batch_size: of the descent.
-        seed: of the weights (normal, divided by the root of their number of inputs) and the orders.
-    """
-    check_settings(y, len(x), n_hidden=n_hidden, lr=lr, epochs=epochs, batch_size=batch_size)
-    rng = np.random.default_rng(seed)
-    y = targets(y, max(int(y.max()) + 1, 2))
-    n_in, n_out = x.shape[1], y.shape[1]
-    p = Parameters(
-        rng.standard_normal((n_in, n_hidden)) / np.sqrt(n_in),
-        np.zeros(n_hidden),
-        rng.standard_normal((n_hidden, n_out)) / np.sqrt(n_hidden),
-        np.zeros(n_out),
-    )
-    path, losses = [p], [forward_backward(x, y, p, loss, activation).loss]
-    for epoch in range(1, epochs + 1):
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), batch_size):
-            batch = order[start : start + batch_size]
-            p = updated(p, forward_backward(x[batch], y[batch], p, loss, activation).step, lr)
-        path.append(p)
-        losses.append(forward_backward(x, y, p, loss, activation).loss)
-        if not np.isfinite(losses[-1]):
-            raise UserError(f"the loss is no number in epoch {epoch}: --lr {lr} is too large")
-    return TwoLayerNetwork(path, np.array(losses))
 
 
 def updated(p: Parameters, step: Parameters, rate: float) -> Parameters:

@@ -22,6 +22,11 @@ from rung.scratch.optimizers import Optimizer
 from rung.scratch.tape import Module, Tape, Value, no_grad
 
 EVALUATIONS = 5  # unless `eval_every` says otherwise
+EVALUATION_SHARE = 1 / 7
+"""Of a budget in minutes, what all evaluations but the last may take."""
+EVALUATION_PER_STEP = 0.6
+"""What measuring a token takes, as a share of training on it: a guess, until one evaluation was made."""
+LARGEST_RESERVE = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class TrainingSettings:
         eval_every: steps between evaluations; None = 5, spread over the budget.
         patience: stop after this many evaluations in a row without a new best; None = never.
         hopeless: the loss of an evaluation, nats a token, above which a training has diverged.
+        held_out: how many tokens an evaluation measures, about. Of minutes, the time of the last one is set aside,
+            unless it is more than half of them.
     """
 
     steps: int | None = None
@@ -47,6 +54,7 @@ class TrainingSettings:
     eval_every: int | None = None
     patience: int | None = None
     hopeless: float = math.inf
+    held_out: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps is None and self.tokens is None and self.minutes is None:
@@ -106,12 +114,23 @@ def train(
     weights = model.parameters()
     peak_lr, began, reason = optimizer.lr, time.monotonic() - p.seconds, ""
     model.train()
+    measuring, measured = 0.0, 0  # seconds that evaluations took, and how many they were
+
+    def cost() -> float:
+        """What the next evaluation takes, in seconds."""
+        if measured:
+            return measuring / measured
+        guess = settings.held_out * EVALUATION_PER_STEP * p.seconds / max(p.tokens, 1)
+        return guess if evaluate is not None else 0.0
+
     while not reason:
-        spent = _budget_spent(settings, p)
-        if evaluate is not None and _is_due(settings, p, spent):
+        spent = _budget_spent(settings, p, cost())
+        if evaluate is not None and _is_due(settings, p, spent, measuring + cost()):
             model.train(False)
+            asked = time.monotonic()
             with no_grad():
                 nats, bits = evaluate()
+            measuring, measured = measuring + time.monotonic() - asked, measured + 1
             model.train()
             diverged = not math.isfinite(nats) or nats > settings.hopeless
             improved = nats < p.best and not diverged
@@ -144,7 +163,7 @@ def train(
             optimizer.step()
         p.step, p.tokens, p.nats, p.seen = p.step + 1, p.tokens + n, p.nats + n * nats, p.seen + n
         p.seconds = time.monotonic() - began
-        spent = _budget_spent(settings, p)
+        spent = _budget_spent(settings, p, cost())
         yield Step(p.step, nats, optimizer.lr, p.tokens, p.seconds, spent)
         if spent < 1 and stop():
             reason = "interrupted"
@@ -170,17 +189,26 @@ def _penalise_and_clip(weights: Collection[Value], settings: TrainingSettings) -
     return math.isfinite(norm)
 
 
-def _budget_spent(settings: TrainingSettings, p: Progress) -> float:
-    """How much of the budget is spent; of several, the one nearest its end counts."""
-    budgets = ((p.step, settings.steps), (p.tokens, settings.tokens), (p.seconds / 60, settings.minutes))
+def _budget_spent(settings: TrainingSettings, p: Progress, cost: float) -> float:
+    """How much of the budget is spent; of several, the one nearest its end counts.
+
+    cost: what an evaluation takes, in seconds.
+    """
+    minutes = settings.minutes
+    if minutes is not None and cost <= LARGEST_RESERVE * 60 * minutes:
+        minutes -= cost / 60
+    budgets = ((p.step, settings.steps), (p.tokens, settings.tokens), (p.seconds / 60, minutes))
     return min(1.0, max(used / budget for used, budget in budgets if budget is not None))
 
 
-def _is_due(settings: TrainingSettings, p: Progress, spent: float) -> bool:
+def _is_due(settings: TrainingSettings, p: Progress, spent: float, measuring: float) -> bool:
+    """`measuring`: seconds that evaluations take, this one included."""
     if p.evaluated == p.step:
         return False
     if spent >= 1:
         return True
     if settings.eval_every is not None:
         return p.step % settings.eval_every == 0
-    return spent * EVALUATIONS >= p.evaluations + 1
+    if spent * EVALUATIONS < p.evaluations + 1:
+        return False
+    return settings.minutes is None or measuring <= EVALUATION_SHARE * p.seconds

@@ -160,8 +160,16 @@ class Task(ABC, Generic[D]):
         }
 
     @abstractmethod
-    def examples(self, dataset: D) -> Any:
-        """The training part as a model that counts takes it."""
+    def examples(self, dataset: D, model_class: Any) -> Any:
+        """The training part as a model of this class, which counts, takes it."""
+
+    def read_of_each(
+        self, dataset: D, tokens: int, model_class: Any, batch_size: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Where the data are several texts, and a model of this class was trained on so many `tokens`, in batches of
+        `batch_size` rows: of each text the `data`, its `share` of them, its own `tokens`, and how many `epochs` that
+        is. Else nothing."""
+        return []
 
     def batches(
         self,

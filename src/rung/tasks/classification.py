@@ -85,7 +85,7 @@ class Classification(LabelTask[LabelledCorpus]):
     def sizes(self, dataset: LabelledCorpus) -> dict[str, Any]:
         return {**super().sizes(dataset), "vocab_size": self.shape(dataset)["vocab_size"]}
 
-    def examples(self, dataset: LabelledCorpus) -> LabelledExamples:
+    def examples(self, dataset: LabelledCorpus, model_class: Any) -> LabelledExamples:
         return dataset.examples()
 
     def batches(

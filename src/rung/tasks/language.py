@@ -12,8 +12,9 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,24 @@ import numpy as np
 
 from rung.batches import Batch, Batches
 from rung.errors import UserError
-from rung.measure import NO_NUMBERS, Measure, perplexity
-from rung.models.base import GradientLanguageModel, LanguageModel
+from rung.measure import Measure, perplexity
+from rung.models.base import CountedModel, GradientLanguageModel, LanguageModel
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Measured, Pieces, Reader, Task
 from rung.tasks.costs import Costs, common_costs
+from rung.tasks.process_share import share
+from rung.tasks.text_scores import batched, columns_of, scored
 from rung.text.blocks import common_blocks
 from rung.text.corpus import Corpus, open_corpus, prepare
 from rung.text.facts import notes, same_source
+from rung.text.mixed_windows import MixedContiguousBatches, MixedWindowBatches
+from rung.text.mixture import allotted, copies_of
 from rung.text.options import DataOptions, ReadOptions
 from rung.text.sources import open_source
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import NotInVocabularyError, Tokenizer, utf8
 from rung.text.whitespace import count_words
 from rung.text.windows import PADDING, ContiguousBatches, WindowBatches
-
-BATCH_CHARACTERS = 1 << 18
-
-Columns = dict[str, np.ndarray]
 
 
 class LanguageModeling(Task[Corpus]):
@@ -91,6 +92,7 @@ class LanguageModeling(Task[Corpus]):
             unknown=options.unknown,
             min_count=options.min_count,
             split=options.split,
+            split_by=options.split_by,
             documents=options.documents,
             field=options.field,
             sha256=options.sha256,
@@ -102,8 +104,39 @@ class LanguageModeling(Task[Corpus]):
     def open(self, folder: Path) -> Corpus:
         return open_corpus(folder)
 
-    def examples(self, dataset: Corpus) -> TokenStream:
-        return dataset.train
+    def examples(self, dataset: Corpus, model_class: Any) -> TokenStream:
+        """Of several texts with shares each as often as brings it near to its own."""
+        borders, copies = dataset.borders("train"), self._copies(dataset, model_class)
+        if borders is None or copies is None:
+            return dataset.train
+        rows = [np.tile(np.arange(*own), n) for own, n in zip(pairwise(borders), copies, strict=True)]
+        return dataset.train.of_documents(np.concatenate(rows))
+
+    def read_of_each(
+        self, dataset: Corpus, tokens: int, model_class: Any, batch_size: int | None = None
+    ) -> list[dict[str, Any]]:
+        if not issubclass(model_class, GradientLanguageModel | CountedModel):
+            return []
+        sources = dataset.facts.get("sources", [])
+        sizes = [one["parts"]["train"]["tokens"] for one in sources]
+        shares = dataset.shares
+        if shares is None or issubclass(model_class, CountedModel):
+            copies = self._copies(dataset, model_class) or [1] * len(sizes)
+            read = [n * size for n, size in zip(copies, sizes, strict=True)]
+            shares = [part / sum(read) for part in read]
+        elif model_class.recurrent and batch_size is not None:
+            shares = [rows / batch_size for rows in allotted(shares, batch_size)]
+        return [
+            {"data": one["data"], "share": share, "tokens": size, "epochs": tokens * share / size}
+            for one, share, size in zip(sources, shares, sizes, strict=True)
+        ]
+
+    def _copies(self, dataset: Corpus, model_class: Any) -> list[int] | None:
+        """How often what counts counts each text; None = once."""
+        shares = dataset.shares
+        if shares is None or not issubclass(model_class, CountedModel) or not model_class.counts_copies:
+            return None
+        return copies_of(shares, [one["parts"]["train"]["tokens"] for one in dataset.facts["sources"]])
 
     def batches(
         self,
@@ -114,7 +147,8 @@ class LanguageModeling(Task[Corpus]):
         seed: int,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
-        return token_batches(model, dataset.train, window, batch_size, seed, group)
+        mixture = None if dataset.shares is None else (dataset.borders("train") or [], dataset.shares)
+        return token_batches(model, dataset.train, window, batch_size, seed, group, mixture)
 
     def n_classes(self, model: LanguageModel) -> int:
         return model.vocab_size
@@ -129,7 +163,25 @@ class LanguageModeling(Task[Corpus]):
     def measure_of(self, scores: np.ndarray, dataset: Corpus, split: str) -> Measure:
         stream = dataset.stream(split)
         unknown = _unknown(dataset.tokenizer, stream.ids[1:], scores)
-        return self._measure(-float(np.sum(scores, dtype=np.float64)), unknown, dataset, split)
+        whole = self._measure(-float(np.sum(scores, dtype=np.float64)), unknown, dataset, split)
+        borders = dataset.borders(split)
+        if borders is None:
+            return whole
+        return replace(whole, by_source=self._by_source(scores, dataset, split, borders))
+
+    def _by_source(
+        self, scores: np.ndarray, dataset: Corpus, split: str, borders: Sequence[int]
+    ) -> tuple[Measure, ...]:
+        """The measure of each of several texts."""
+        stream, tokenizer, found = dataset.stream(split), dataset.tokenizer, []
+        for one, (begin, end) in zip(dataset.facts["sources"], pairwise(borders), strict=True):
+            first, last = int(stream.starts[begin]), int(stream.starts[end])
+            ids, own = stream.ids[first - 1 : last], scores[first - 1 : last - 1]
+            counts = {"bytes": int(tokenizer.byte_counts(ids).sum()), "documents": end - begin}
+            nats = -float(np.sum(own, dtype=np.float64))
+            unknown = _unknown(tokenizer, ids[1:], own)
+            found.append(self._measure_by(tokenizer, nats, last - first, unknown, counts, one["data"]))
+        return tuple(found)
 
     def measure(
         self,
@@ -169,15 +221,15 @@ class LanguageModeling(Task[Corpus]):
         )
         costs = [Costs(reader.tokenizer) for reader in readers]
         documents, words = 0, 0
-        for batch in _batched(source):
+        for batch in batched(source):
             if any(_has_words(reader.tokenizer) for reader in readers):
                 words += sum(count_words(utf8(text)) for text in batch)
             for reader, cost in zip(readers, costs, strict=True):
                 try:
-                    stream, log_probs = _scored(reader.model, reader.tokenizer, batch)
+                    stream, log_probs = scored(reader.model, reader.tokenizer, batch)
                 except NotInVocabularyError as error:
                     raise UserError(f"{data}, document {documents + error.text + 1}: {error}") from None
-                columns = _columns(reader.tokenizer, batch, stream, log_probs)
+                columns = columns_of(reader.tokenizer, batch, stream, log_probs)
                 cost.add(columns["log_prob"], columns["bytes"], stream, log_probs)
             documents += len(batch)
         facts = source.describe()
@@ -275,117 +327,30 @@ def token_batches(
     batch_size: int | None,
     seed: int,
     group: ProcessGroup = SINGLE_PROCESS,
+    mixture: tuple[Sequence[int], Sequence[float]] | None = None,
 ) -> WindowBatches:
-    """A stream as `LanguageModeling.batches` cuts it for a model; without a batch size, in what suits the model."""
+    """A stream as `LanguageModeling.batches` cuts it for a model; without a batch size, in what suits the model.
+
+    `mixture`: where it is of several texts, their borders and shares, as `rung.text.mixed_windows` wants them.
+    """
     window = window if window is not None else model.window
     if model.max_window is not None and window > model.max_window:
         raise UserError(f"--window {window} is longer than this model's context, {model.max_window}")
     rows: int = model.training_defaults["batch_size"] if batch_size is None else batch_size
-    kind = ContiguousBatches if model.recurrent else WindowBatches
-    cut = kind(stream, window, rows, seed, model.history, group.shard(rows))
+    how = (stream, window, rows, seed, model.history, group.shard(rows))
+    if mixture is None:
+        cut = (ContiguousBatches if model.recurrent else WindowBatches)(*how)
+    else:
+        kind = MixedContiguousBatches if model.recurrent else MixedWindowBatches
+        cut = kind(*how, borders=mixture[0], shares=mixture[1])
     _check_memory(cut.rows, min(window, int(np.diff(stream.starts).max())), model.vocab_size)
     return cut
-
-
-@dataclass(frozen=True)
-class Score:
-    """One text as a document of its own.
-
-    Attributes:
-        log_prob: log P(text and its closing mark), nats.
-        tokens: how many were predicted, the closing mark included.
-        bytes: UTF-8 bytes of the text.
-        bits_per_byte: -log_prob / (ln 2 x bytes); None for an empty text.
-    """
-
-    log_prob: float
-    tokens: int
-    bytes: int
-    bits_per_byte: float | None
-
-
-def score_texts(model: LanguageModel, tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Score]:
-    """Score each text as a document of its own, in order, a batch at a time."""
-    for batch in _batched(texts):
-        columns = score_batch(model, tokenizer, batch)
-        for log_prob, tokens, n_bytes, bits in zip(
-            *(column.tolist() for column in columns.values()), strict=True
-        ):
-            yield Score(log_prob, tokens, n_bytes, bits if n_bytes else None)
-
-
-def score_batch(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Columns:
-    """The fields of `Score` as columns (n,), each text a document of its own.
-
-    An empty text is no document, as in `evaluate`: nothing is predicted, and bits per byte are NaN. (To a model of
-    words from elsewhere it is one, as to the program it comes from.)
-    """
-    return _columns(tokenizer, texts, *_scored(model, tokenizer, texts))
 
 
 def _documents_of(facts: Mapping[str, Any]) -> str | None:
     """What a document of plain text was to a model in training."""
     mode = "lines" if facts.get("imported") == "arpa" else facts["source"].get("documents")
     return mode if mode in ("lines", "paragraphs", "files") else None
-
-
-def _scored(
-    model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]
-) -> tuple[TokenStream, np.ndarray]:
-    stream = tokenizer.encode_many(texts)
-    return stream, model.score_stream(stream)
-
-
-def _columns(
-    tokenizer: Tokenizer, texts: Sequence[str], stream: TokenStream, log_probs: np.ndarray
-) -> Columns:
-    first = stream.starts[:-1] - 1
-    log_prob = np.add.reduceat(log_probs.astype(np.float64), first)
-    if np.isnan(log_prob).any():
-        raise UserError(NO_NUMBERS)
-    if tokenizer.lossless:
-        n_bytes = np.add.reduceat(tokenizer.byte_counts(stream.ids), first)
-    else:
-        n_bytes = np.array([len(utf8(text)) for text in texts])
-    n_tokens = np.diff(stream.starts)
-    if tokenizer.unknown is None:
-        log_prob[n_bytes == 0], n_tokens[n_bytes == 0] = 0.0, 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bits = np.where(n_bytes > 0, -log_prob / (math.log(2) * n_bytes), np.nan)
-    return {"log_prob": log_prob, "tokens": n_tokens, "bytes": n_bytes, "bits_per_byte": bits}
-
-
-def share(stream: TokenStream, rank: int, size: int, context: int | None) -> tuple[TokenStream, int]:
-    """What process `rank` of `size` scores of a stream, and how many scores at its beginning don't count.
-
-    The stream is cut into equal lengths and each cut moved to where nothing changes by cutting: between two documents,
-    or, where a model has a finite context C, between two windows of a long one. By the policy of
-    `rung.models.networks.network` a document's windows begin S = C - C // 2 inputs apart and each but the first
-    answers for its last S, so from a multiple of S on a document has the windows it would have had, save that the
-    first of them answers for too much: its C scores are another's.
-    """
-    cuts = [_cut(stream, stream.n_tokens * r // size, context) for r in (rank, rank + 1)]
-    (first, begin), (end, _) = cuts  # numbered like targets: 0 is ids[1]
-    if first == end:
-        return TokenStream(stream.ids[:1], np.array([1])), 0
-    starts = np.asarray(stream.starts) - 1
-    within = starts[(starts > begin) & (starts < end)]
-    ids = np.concatenate([stream.ids[:1], stream.ids[begin + 1 : end + 1]])
-    return TokenStream(ids, np.concatenate([[begin], within, [end]]) - begin + 1), first - begin
-
-
-def _cut(stream: TokenStream, at: int, context: int | None) -> tuple[int, int]:
-    """Where to cut near `at`, and from where on one has to read to go on from there."""
-    if at == stream.n_tokens:
-        return at, at
-    document = int(np.searchsorted(stream.starts, at + 1, side="right")) - 1
-    first, last = int(stream.starts[document]) - 1, int(stream.starts[document + 1]) - 1
-    if context is None or last - first < 4 * context or at - first < context:
-        nearest = first if at - first <= last - at else last
-        return nearest, nearest
-    stride = max(context - context // 2, 1)
-    begin = first + (at - first - context) // stride * stride
-    return begin + context, begin
 
 
 def lowest_loss(inputs: np.ndarray, targets: np.ndarray, context: int | None) -> float:
@@ -416,16 +381,3 @@ def _check_memory(rows: int, columns: int, vocab_size: int) -> None:
         return
     if rows * columns * (16 + 4 * vocab_size) > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         raise MemoryError
-
-
-def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text) + 1
-        if size >= BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

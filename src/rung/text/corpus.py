@@ -16,7 +16,6 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,10 +27,13 @@ import numpy as np
 from rung.errors import UserError
 from rung.files import cannot_write, read_json, write_json
 from rung.opening import check_count, check_kind, damaged, opening
+from rung.text.mixture import components_of
 from rung.text.npy_rows import NpyRows
-from rung.text.overlap import MOST_BYTES, lines_of, share_of_hashes, shares_of_lines
-from rung.text.sources import Source, open_source
-from rung.text.splits import MANY_DOCUMENTS, PARTS, divide, shares_of
+from rung.text.overlap import MOST_BYTES, share_of_hashes, shares_of_lines
+from rung.text.several import check_sources, described, divided, looks_dated, of_each
+from rung.text.sources import open_source
+from rung.text.splits import MANY_DOCUMENTS, PARTS, shares_of
+from rung.text.spool import BLOCK_BYTES, SpooledText, spooled
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import (
     NotInVocabularyError,
@@ -43,8 +45,6 @@ from rung.text.tokenizers import (
 from rung.text.whitespace import count_words
 
 FORMAT = 1
-BLOCK_BYTES = 1 << 20
-"""How much text is encoded at once; at least a character's four bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,20 @@ class Corpus:
         for index in range(stream.n_documents):
             yield self.tokenizer.decode(stream.document(index))
 
+    def borders(self, part: str) -> list[int] | None:
+        """Which documents of `part` are of which of several texts, (S + 1,); None where they are of one, or `part` was
+        given by itself."""
+        counts = [one["parts"].get(part) for one in self.facts.get("sources", [])]
+        if not counts or None in counts:
+            return None
+        return [0, *np.cumsum([one["documents"] for one in counts]).tolist()]
+
+    @property
+    def shares(self) -> list[float] | None:
+        """What share of the training tokens is to be of each of several texts; None where nobody said."""
+        found = [one["share"] for one in self.facts.get("sources", [])]
+        return found if found and None not in found else None
+
     def n_bytes(self, part: str) -> int:
         """How many UTF-8 bytes the documents of `part` have together."""
         self.stream(part)
@@ -113,6 +127,7 @@ def prepare(
     unknown: bool = False,
     min_count: int | None = None,
     split: str | None = None,
+    split_by: str = "chance",
     documents: str = "auto",
     field: str | None = None,
     sha256: str | None = None,
@@ -123,12 +138,14 @@ def prepare(
     """Read `data`, split it, train the tokeniser on the training part, write the corpus into `folder`.
 
     Args:
-        data, documents, field, sha256, like: as in `open_source`.
+        data: as in `open_source`, or several such texts, as `rung.text.mixture` has them. Each is split by itself.
+        documents, field, sha256, like: as in `open_source`.
         folder: made if it isn't there; a corpus that is there is replaced once the new one is complete.
         tokenizer: a kind, trained on the training part alone, or a trained tokeniser, used as it is.
         vocab_size, vocabulary, unknown, min_count: as in `train_tokenizer`. A document of a closed vocabulary of words
             is a line, unless `documents` says otherwise.
         split: the shares, as in `parse_split`; None as in `shares_of`.
+        split_by: chance or time, as in `divide`.
         validation, test: held-out text given explicitly.
 
     Raises UserError for bad input and a folder that can't be written to.
@@ -148,20 +165,35 @@ def prepare(
     )
     if by_words and documents == "auto":
         documents = "lines"
-    source = open_source(data, documents=documents, field=field, sha256=sha256, like=like)
+    components = components_of(data)
+    if sha256 is not None and len(components) > 1:
+        raise UserError(f"--sha256 does not fit {data}: it goes with one file or one https:// address")
+    sources = [
+        open_source(
+            one.data,
+            documents=documents,
+            field=field,
+            sha256=sha256,
+            like=like,
+            rows_only=len(components) > 1,
+        )
+        for one in components
+    ]
+    like = next((source.plain_mode for source in sources if source.plain_mode is not None), None)
     given = {
-        part: open_source(spec, documents=documents, field=field, like=source.plain_mode)
+        part: open_source(spec, documents=documents, field=field, like=like, rows_only=True)
         for part, spec in (("validation", validation), ("test", test))
         if spec is not None
     }
     with workshop(folder) as work:
         with ExitStack() as stack:
-            spool = stack.enter_context(_spooled(work / "data.spool", source))
-            ranges, rule = divide(spool.offsets, shares, spool.data)
-            texts = {part: _Text.of(spool, ranges[part]) for part in ranges}
+            spool = stack.enter_context(spooled(work / "data.spool", sources))
+            ranges, rule, from_each = divided(spool, components, shares, split_by)
+            dated = split_by != "time" and "at random" in rule and looks_dated(spool)
+            texts = {part: SpooledText.of(spool, ranges[part]) for part in ranges}
             for part, held_out in given.items():
-                spool = stack.enter_context(_spooled(work / f"{part}.spool", held_out))
-                texts[part] = _Text.of(spool, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
+                spool = stack.enter_context(spooled(work / f"{part}.spool", [held_out]))
+                texts[part] = SpooledText.of(spool, np.stack([spool.offsets[:-1], spool.offsets[1:]], axis=1))
             in_training = _in_training(texts)
             if isinstance(tokenizer, str):
                 tokenizer = train_tokenizer(
@@ -174,9 +206,12 @@ def prepare(
                 )
             tokenizer.save(work / "tokenizer.json")
             parts = {part: _write(texts[part], tokenizer, work, part) for part in PARTS if part in texts}
+        several = {"sources": of_each(work, sources, components, from_each)} if len(sources) > 1 else {}
         facts = {
             "format": FORMAT,
-            "source": source.describe(),
+            "source": described(data, sources),
+            **several,
+            **({"dated": True} if dated else {}),
             "given": {part: held_out.describe() for part, held_out in given.items()},
             "split": str(shares),
             "split_rule": rule,
@@ -198,6 +233,7 @@ def open_corpus(folder: Path) -> Corpus:
     vocab_size = facts["tokenizer"]["vocab_size"]
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     streams = {part: TokenStream.load(folder / part) for part in PARTS if part in promised}
+    check_sources(folder, facts, streams)
     found = {part: (stream.n_documents, stream.n_tokens) for part, stream in streams.items()}
     if (found, tokenizer.vocab_size) != (promised, vocab_size) or "train" not in found:
         raise damaged(folder, "its files do not belong together; prepare the corpus again")
@@ -271,69 +307,7 @@ def install(work: Path, folder: Path, names: Sequence[str], others: Iterable[str
         (work / name).replace(folder / name)
 
 
-@dataclass(frozen=True)
-class _Spool:
-    """Documents on disk, one after another. offsets: (D + 1,) int64; hashes: (D,) int64."""
-
-    data: mmap.mmap
-    offsets: np.ndarray
-    hashes: np.ndarray
-
-
-@contextmanager
-def _spooled(path: Path, source: Source) -> Iterator[_Spool]:
-    offsets, hashes = array("q", [0]), array("q")
-    with path.open("wb") as file:
-        for document in source:
-            data = document.encode("utf-8")
-            offsets.append(offsets[-1] + file.write(data))
-            hashes.append(hash(data))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield _Spool(data, np.frombuffer(offsets, np.int64), np.frombuffer(hashes, np.int64))
-
-
-@dataclass(frozen=True)
-class _Text:
-    """Some documents of a spool, or parts of them.
-
-    ranges: (n, 2) int64, the bytes where each begins and ends. hashes: (n,) int64, of the whole documents.
-    """
-
-    data: mmap.mmap
-    ranges: np.ndarray
-    hashes: np.ndarray
-
-    @staticmethod
-    def of(spool: _Spool, ranges: np.ndarray) -> _Text:
-        place = np.searchsorted(spool.offsets, ranges[:, 0], side="right") - 1
-        return _Text(spool.data, ranges, spool.hashes[place])
-
-    def __iter__(self) -> Iterator[str]:
-        for block in self.blocks():
-            for begin, end in block.tolist():
-                yield self.data[begin:end].decode("utf-8")
-
-    @property
-    def n_bytes(self) -> int:
-        return int((self.ranges[:, 1] - self.ranges[:, 0]).sum())
-
-    def lines(self) -> Iterator[list[bytes]]:
-        """The lines, about BLOCK_BYTES of them at a time."""
-        for begin, end in self.ranges.tolist():
-            yield from lines_of(self.data, begin, end, BLOCK_BYTES)
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The ranges, in runs of about BLOCK_BYTES of text, one document at least."""
-        ends = np.cumsum(self.ranges[:, 1] - self.ranges[:, 0])
-        first = 0
-        while first < len(ends):
-            before = ends[first - 1] if first else 0
-            last = max(int(np.searchsorted(ends, before + BLOCK_BYTES, side="right")), first + 1)
-            yield self.ranges[first:last]
-            first = last
-
-
-def _in_training(texts: dict[str, _Text]) -> dict[str, Any]:
+def _in_training(texts: dict[str, SpooledText]) -> dict[str, Any]:
     """Of each held-out part the share that stands in the training part, and by which pieces."""
     train, held_out = texts["train"], {part: text for part, text in texts.items() if part != "train"}
     if len(train.ranges) >= MANY_DOCUMENTS:
@@ -347,7 +321,7 @@ def _in_training(texts: dict[str, _Text]) -> dict[str, Any]:
     return {"pieces": "lines", **(shares_of_lines(lines, train.lines()) if lines else {})}
 
 
-def _write(text: _Text, tokenizer: Tokenizer, folder: Path, part: str) -> dict[str, int]:
+def _write(text: SpooledText, tokenizer: Tokenizer, folder: Path, part: str) -> dict[str, int]:
     """Write the stream of one part, as `TokenStream.save` does but block by block; count it."""
     dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
     with (

@@ -16,7 +16,8 @@ WORDS = {"lines": "a line", "paragraphs": "a paragraph", "files": "a file", "row
 def summary(facts: Mapping[str, Any]) -> str:
     """What a document was, how many there are, how they were split, and what of the held-out text was learned from.
 
-    Known by this much is whether a measure on these data can be believed, so it is told always.
+    Known by this much is whether a measure on these data can be believed, so it is told always. Of the last, what is
+    too much to pass over is left to `notes`.
     """
     source, parts = facts["source"], facts["parts"]
     kind = "examples" if "examples" in next(iter(parts.values())) else "documents"
@@ -27,7 +28,9 @@ def summary(facts: Mapping[str, Any]) -> str:
     split = ", ".join(f"{part} {counts[kind]:,}" for part, counts in parts.items())
     given = "".join(f", {part} from {of['data']}" for part, of in facts.get("given", {}).items())
     found = facts.get("in_training", {})
-    known = " and ".join(f"{found[part]:.1%} of the {part} text" for part in parts if part in found)
+    known = " and ".join(
+        f"{found[part]:.1%} of the {part} text" for part in parts if found.get(part, NOTABLE) < NOTABLE
+    )
     seen = f"; {known} stand in the training text too ({found['pieces']} compared)" if known else ""
     counted = f"{total:,} {unit if total == 1 else kind}, each {each}"
     return f"{source['data']}: {counted}; {split}: {facts['split_rule']}{given}{seen}"
@@ -39,8 +42,15 @@ def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "tes
     for source in (facts.get("source", {}), *facts.get("given", {}).values()):
         if left_out := source.get("left_out"):
             n, names = left_out["n"], left_out["files"][:NAMED]
-            more = ", ..." if n > len(names) else ""
-            told.append(f"left out, as no text: {n:,} file{'' if n == 1 else 's'}: {', '.join(names)}{more}")
+            listed = ", ".join(names) + (", ..." if n > len(names) else "")
+            told.append(
+                f"left out, as no text, or a run of ours: {n:,} file{'' if n == 1 else 's'}: {listed}"
+            )
+    if facts.get("dated"):
+        told.append(
+            "the documents begin with dates, and what is held out was drawn by chance: its neighbours in time were "
+            "learned from. --split-by time holds out the last ones"
+        )
     found = facts.get("in_training", {})
     for part in parts:
         if found.get(part, 0) >= NOTABLE:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rung.errors import UserError
+from rung.errors import UserError, nearest
 
 CLASS_WEIGHTS = ("none", "balanced")
+SPLIT_BY = ("chance", "time")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class DataOptions:
         documents: what a document is: lines, paragraphs, files, or auto (rows of tables; lines of a list; files). For a
             closed vocabulary of words auto means lines.
         split: shares of train/validation/test; by default 90/5/5, with --val 100/0/0, with --test alone 95/5/0.
+        split_by: chance, or time: the last documents are held out, for logs and the like. (Of few documents the last
+            part always is.)
         field: which JSON field, CSV column or Parquet column holds the text.
         sha256: the hash that an https:// source must have.
         val: validation text from this file; the data are then all for training, unless --split says otherwise.
@@ -55,10 +58,16 @@ class DataOptions:
     min_count: int | None = None
     documents: str = "auto"
     split: str | None = None
+    split_by: str = "chance"
     field: str | None = None
     sha256: str | None = None
     val: str | None = None
     test: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.split_by not in SPLIT_BY:
+            near = nearest(self.split_by, SPLIT_BY)
+            raise UserError(f"--split-by {self.split_by} is unknown{near} (known: {', '.join(SPLIT_BY)})")
 
 
 @dataclass(frozen=True)

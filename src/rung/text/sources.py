@@ -24,17 +24,16 @@ import re
 import shutil
 import sys
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from rung.errors import UserError, nearest
-from rung.files import atomic_path
-from rung.text.builtin import BUILT_IN, cache_folder
+from rung.files import sha256_of
+from rung.run_files import RECIPE, REPORT
+from rung.text.builtin import BUILT_IN
+from rung.text.download import download
 from rung.text.formats import (
     ACCEPTED,
     BUFFER,
@@ -66,6 +65,7 @@ def open_source(
     like: str | None = None,
     keep_empty: bool = False,
     labelled: bool = False,
+    rows_only: bool = False,
 ) -> Source:
     """The documents of `data`.
 
@@ -80,6 +80,7 @@ def open_source(
         like: the `plain_mode` of a source read before, or None: `auto` cuts plain text as it was cut there, so that
             a short held-out list of lines stays a list.
         keep_empty: whether lines of no characters are documents too.
+        rows_only: `field` is of rows, and passed over where there is plain text alone.
         labelled: whether rows with labels are wanted, of a built-in text that has them.
 
     Raises UserError for whatever can't be read, here or while the documents are read.
@@ -96,6 +97,8 @@ def open_source(
     if spec.startswith("hf://"):
         return Source(spec, [], documents, field or "text", "rows")
     files, left_out, temporary = _files(spec, sha256, labelled)
+    if rows_only and all(file.format == "text" for file in files):
+        field = None
     if field is not None and all(file.format == "text" for file in files):
         raise UserError(f"--field {field} does not fit: {spec} is plain text; only rows have fields")
     mode = documents
@@ -202,34 +205,6 @@ class Source:
             yield text
 
 
-def download(
-    url: str,
-    sha256: str,
-    *,
-    open_url: Callable[..., Any] = urllib.request.urlopen,
-    folder: Path | None = None,
-) -> Path:
-    """Fetch `url` into the cache unless a file with this hash is there; give its path.
-
-    Raises UserError when the network, the hash or the disk says no.
-    """
-    name = Path(urllib.parse.unquote(urllib.parse.urlparse(url).path)).name or "text.txt"
-    path = (cache_folder() if folder is None else folder) / "downloads" / f"{sha256.lower()[:16]}-{name}"
-    if path.exists() and _sha256(path) == sha256.lower():
-        return path
-    try:
-        with open_url(url, timeout=60) as response, atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
-                shutil.copyfileobj(response, file, BUFFER)
-            found = _sha256(temporary)
-            if found != sha256.lower():
-                raise UserError(f"{url} has SHA-256 {found}, not {sha256}; nothing was kept")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UserError(f"cannot fetch {url}: {reason}; fetch it by other means and give the file") from error
-    return path
-
-
 def _files(
     spec: str, sha256: str | None, labelled: bool = False
 ) -> tuple[list[File], list[Path], Path | None]:
@@ -269,8 +244,8 @@ def _files(
             return [File(spec, spooled, "text", "")], [], spooled
         if path.stat().st_size == 0:
             raise UserError(f"{spec} is empty")
-        if sha256 is not None and _sha256(path) != sha256.lower():
-            raise UserError(f"{spec} has SHA-256 {_sha256(path)}, not {sha256}")
+        if sha256 is not None and sha256_of(path) != sha256.lower():
+            raise UserError(f"{spec} has SHA-256 {sha256_of(path)}, not {sha256}")
     except OSError as error:
         raise UserError(f"cannot read {spec}: {error.strerror or error}") from error
     return [_file(spec, path)], [], None
@@ -290,7 +265,11 @@ def _in_folder(folder: Path) -> tuple[list[File], list[Path]]:
     files: list[File] = []
     left_out: list[Path] = []
     for where, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        runs = [
+            name for name in folders if any((Path(where) / name / own).exists() for own in (RECIPE, REPORT))
+        ]
+        left_out += [Path(where) / name for name in runs]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in runs]
         left_out += [Path(where) / name for name in folders if os.path.islink(Path(where) / name)]
         for path in (Path(where) / name for name in names if not name.startswith(".")):
             file = _file(str(path), path)
@@ -356,11 +335,6 @@ def _spool(stream: BinaryIO) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain_mode(files: list[File]) -> str:

@@ -73,13 +73,16 @@ def parse_split(text: str) -> Split:
     return Split(train, validation, test)
 
 
-def divide(offsets: np.ndarray, split: Split, text: bytes | mmap.mmap) -> tuple[dict[str, np.ndarray], str]:
+def divide(
+    offsets: np.ndarray, split: Split, text: bytes | mmap.mmap, by: str = "chance"
+) -> tuple[dict[str, np.ndarray], str]:
     """Deal documents out to the parts.
 
     Args:
         offsets: (D + 1,) int64. Document i is bytes offsets[i] to offsets[i + 1] of `text`; none is empty.
         split: the shares.
         text: all documents, one after another, as UTF-8; only slices of it are looked at.
+        by: chance, or time: many documents are held out in their order too, the last ones.
 
     Returns:
         For every part whose share isn't 0, the byte ranges (n, 2) of its documents in their order; and the
@@ -88,28 +91,33 @@ def divide(offsets: np.ndarray, split: Split, text: bytes | mmap.mmap) -> tuple[
     shares = {part: share for part in PARTS if (share := getattr(split, part)) > 0}
     n_documents = len(offsets) - 1
     if n_documents >= MANY_DOCUMENTS:
-        parts = _split_documents(offsets, shares)
-        rule = f"whole documents at random, seed {SEED}, shares {split} by documents"
+        parts = _split_documents(offsets, shares, by)
+        how = "in their order, the last held out" if by == "time" else f"at random, seed {SEED}"
+        rule = f"whole documents {how}, shares {split} by documents"
     else:
         parts, cuts = _split_text(offsets, shares, text)
         rule = (
-            f"contiguous, cut at byte {' and '.join(map(str, cuts))}, shares {split} by bytes"
+            f"contiguous, cut at byte {' and '.join(str(cut - offsets[0]) for cut in cuts)}, shares {split} by bytes"
             if cuts
             else "not cut"
         )
     for part, ranges in parts.items():
         if not len(ranges):
-            size = f"{n_documents} documents" if n_documents >= MANY_DOCUMENTS else f"{offsets[-1]} bytes"
+            size = (
+                f"{n_documents} documents"
+                if n_documents >= MANY_DOCUMENTS
+                else f"{offsets[-1] - offsets[0]} bytes"
+            )
             raise UserError(
                 f"{size} of text are too few for --split {split}: {part} would be empty; {ADVICE}"
             )
     return parts, rule
 
 
-def _split_documents(offsets: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:
+def _split_documents(offsets: np.ndarray, shares: dict[str, float], by: str) -> dict[str, np.ndarray]:
     count = len(offsets) - 1
     ranges = np.stack([offsets[:-1], offsets[1:]], axis=1)
-    order = np.random.default_rng(SEED).permutation(count)
+    order = np.arange(count) if by == "time" else np.random.default_rng(SEED).permutation(count)
     sizes = {part: int(count * share + 0.5) for part, share in shares.items() if part != "train"}
     parts, begin = {}, count - sum(sizes.values())
     parts["train"] = ranges[np.sort(order[:begin])]
@@ -122,13 +130,14 @@ def _split_documents(offsets: np.ndarray, shares: dict[str, float]) -> dict[str,
 def _split_text(
     offsets: np.ndarray, shares: dict[str, float], text: bytes | mmap.mmap
 ) -> tuple[dict[str, np.ndarray], list[int]]:
-    total = int(offsets[-1])
+    first, last = int(offsets[0]), int(offsets[-1])
+    total = last - first
     near = min(int(min(shares.values()) * total) // 2, MAX_NEAR_BYTES)
     cuts, share_before = [], 0.0
     for share in list(shares.values())[:-1]:
         share_before += share
-        cuts.append(_nearest_border(int(share_before * total + 0.5), near, offsets, text))
-    borders = [0, *cuts, total]
+        cuts.append(_nearest_border(first + int(share_before * total + 0.5), near, offsets, text))
+    borders = [first, *cuts, last]
     parts = {}
     for part, begin, end in zip(shares, borders[:-1], borders[1:], strict=True):
         ranges = np.stack([np.clip(offsets[:-1], begin, end), np.clip(offsets[1:], begin, end)], axis=1)
@@ -138,7 +147,10 @@ def _split_text(
 
 def _nearest_border(wanted: int, near: int, offsets: np.ndarray, text: bytes | mmap.mmap) -> int:
     """The end of a line or document closer to `wanted` than `near`; else the character border before it."""
-    before, after = bytes(text[max(wanted - near, 0) : wanted]), bytes(text[wanted : wanted + near])
+    before, after = (
+        bytes(text[max(wanted - near, offsets[0]) : wanted]),
+        bytes(text[wanted : min(wanted + near, offsets[-1])]),
+    )
     ends = [int(offset) for offset in offsets]
     if b"\n" in before:
         ends.append(wanted - len(before) + before.rindex(b"\n") + 1)
@@ -147,7 +159,7 @@ def _nearest_border(wanted: int, near: int, offsets: np.ndarray, text: bytes | m
     best = min(ends, key=lambda end: abs(end - wanted))
     if abs(best - wanted) < near:
         return best
-    start = max(wanted - 3, 0)
+    start = max(wanted - 3, int(offsets[0]))
     around = bytes(text[start : wanted + 1])
     while start < wanted < offsets[-1] and around[wanted - start] & 0xC0 == 0x80:
         wanted -= 1

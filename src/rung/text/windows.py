@@ -60,6 +60,14 @@ class WindowBatches:
         return len(range(self._batch_size)[self._shard])
 
     @property
+    def tokens_a_row(self) -> float:
+        """How many tokens a row has on average: over all phases a document of L tokens is cut into 1 + (L - 1) / window
+        rows."""
+        length = np.diff(self._starts)
+        rows = np.where(length > self._window, 1 + (length - 1) / self._window, 1)
+        return float(length.sum() / rows.sum())
+
+    @property
     def epoch_targets(self) -> int:
         """How many targets there are in an epoch: every token of the stream."""
         return len(self._ids) - 1

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from rung.errors import UserError
 from rung.files import read_json, sha256_of
 from rung.opening import check_kind, opening
-from rung.run_folders import MODEL, RECIPE, TOKENIZER
+from rung.run_files import MODEL, RECIPE, TOKENIZER
 from rung.runs import Run, check_recipe, load
 from rung.tasks.base import Dataset
 from rung.training.experiment import AgainOptions, Experiment

@@ -30,7 +30,8 @@ from rung.files import atomic_path
 from rung.measure import bits_of
 from rung.models import rung_class
 from rung.models.mix import MixConfig
-from rung.run_folders import DATA, EVENTS, MODEL, Place
+from rung.run_files import DATA, EVENTS, MODEL
+from rung.run_folders import Place
 from rung.runs import Run, load, write_recipe
 from rung.text.corpus import Corpus
 from rung.training import restarts

@@ -19,7 +19,7 @@ class CountingTrainer(Trainer):
     def train(self, job: Job) -> Iterator[Event | Model]:
         job.model_class.warm_up()
         began = time.monotonic()
-        examples = job.task.examples(job.dataset)
+        examples = job.task.examples(job.dataset, job.model_class)
         if "parent" in job.run.recipe:
             examples = examples_of(job.run, examples)
         n_tokens = examples.n_tokens if isinstance(examples, TokenStream) else job.dataset.train.n_tokens

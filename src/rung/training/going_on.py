@@ -18,10 +18,10 @@ from typing import Any
 
 from rung.errors import UserError
 from rung.opening import from_json, opening
-from rung.run_folders import LAST, RECIPE
+from rung.run_files import LAST, RECIPE
 from rung.runs import Run
 from rung.tensors import load_tensors
-from rung.training.config import TrainingConfig
+from rung.training.config import DEFAULT_SCHEDULE, TrainingConfig
 from rung.training.progress import EVALUATIONS, Progress, share_of_budget
 from rung.training.schedules import SCHEDULES, Schedule
 from rung.training.trainers import training_of
@@ -130,7 +130,7 @@ def last_of(run: Run) -> Continuation | None:
 
 def schedule_of(training: TrainingConfig, continuation: Continuation | None) -> Schedule:
     """The learning rate's schedule, over the whole of the budget there is now."""
-    schedule = SCHEDULES[training.schedule]
+    schedule = SCHEDULES[training.schedule or DEFAULT_SCHEDULE]
     if continuation is None or continuation.share == 0:
         return schedule
     begin, rate, at = continuation.share, continuation.rate, continuation.at

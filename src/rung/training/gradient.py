@@ -17,9 +17,11 @@ from rung.training import going_on, health, lr_finder, parents
 from rung.training.config import TrainingConfig
 from rung.training.device import pick_device
 from rung.training.loop import train_network
+from rung.training.nearby import NEAR, weights_near
 from rung.training.parallel import DataParallel
 from rung.training.precision import choose
 from rung.training.progress import hopeless_loss
+from rung.training.sweep_options import SweepOptions
 from rung.training.trainers import Job, Trainer
 
 
@@ -38,13 +40,15 @@ class TorchTrainer(Trainer):
         device: str,
     ) -> tuple[Any, TrainingConfig, str | None]:
         config = model_class.resolve_config(config, **task.sizes(dataset))
-        defaults = dict(model_class.training_defaults)
-        if model_class.batch_tokens is not None:
+        published = model_class.published_training(config)
+        defaults = {**model_class.training_defaults, **published}
+        if model_class.batch_tokens is not None and "batch_size" not in published:
             window = training.window if training.window is not None else asdict(config).get("context", 64)
             rows = task.rows_of(model_class.batch_tokens, dataset, window)
             defaults["batch_size"] = max(defaults["batch_size"], rows)
         width = min(asdict(config).get("n_embd", 128), 2048)
         precision, message = choose(training.precision, torch.device(pick_device(device)), width)
+        training = training.of_one_batch(reads_blocks=getattr(model_class, "reads_blocks", False))
         return config, replace(training, precision=precision).resolved(defaults), message
 
     def train(self, job: Job) -> Iterator[Event | Model]:
@@ -58,7 +62,8 @@ class TorchTrainer(Trainer):
             with parallel.measuring(model.network) as catch_up:
                 return task.measure(model, dataset, "validation", job.group, catch_up)
 
-        sample, learns_on = job.sample, "parent" in job.run.recipe
+        sample = job.sample
+        learns_on = "parent" in job.run.recipe or NEAR in job.run.recipe
         events = train_network(
             model.network,
             batches,
@@ -90,7 +95,7 @@ class TorchTrainer(Trainer):
         yield model
 
 
-def sweep(job: Job) -> Iterator[Event | lr_finder.Sweep]:
+def sweep(job: Job, options: SweepOptions | None = None) -> Iterator[Event | lr_finder.Sweep]:
     """Try learning rates on a new model instead of training it: Steps, and last what was found."""
     training = job.training
     with health.explaining_out_of_memory(training):
@@ -98,7 +103,9 @@ def sweep(job: Job) -> Iterator[Event | lr_finder.Sweep]:
         batches = job.task.batches(
             model, job.dataset, training.window, training.batch_size, job.seed, job.group
         )
-        yield from lr_finder.sweep(model.network, batches, training, seed=job.seed, stop=job.stop)
+        yield from lr_finder.sweep(
+            model.network, batches, training, seed=job.seed, options=options, stop=job.stop
+        )
 
 
 def _new_model(job: Job) -> tuple[Any, DataParallel]:
@@ -107,7 +114,10 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     job.group.check_device(device)
     model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
     # What a checkpoint brings is not asked of the parent, who may be gone.
-    weights = None if job.resume else parents.weights_of(job.run)
+    weights = None
+    if not job.resume:
+        learned = {name for name, _ in model.network.named_parameters()}
+        weights = weights_near(job, learned) or parents.weights_of(job.run)
     if weights is not None:
         model = job.model_class.from_tensors(job.config, tensors=weights, **job.shape)
         model.network.train()

@@ -7,8 +7,7 @@ Batch t and the dropout of step t are functions of (seed, t) alone, and a checkp
 killed at any moment and resumed ends with the very weights it would have had (same machine, same number of threads;
 a budget in minutes ends where the clock says).
 
-Several processes may take these steps together (`rung.training.parallel`), each with its share of every batch. All
-of them run this loop and come to the same decisions; the first one writes.
+Several processes (`rung.training.parallel`), each with its share of every batch, decide alike; the first one writes.
 """
 
 from __future__ import annotations
@@ -25,11 +24,12 @@ from rung.batches import Batches
 from rung.errors import UserError
 from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Sample, Step
 from rung.measure import Measure
-from rung.models.networks.mlp import BatchNorm
+from rung.models.networks.hidden_layer import BatchNorm
 from rung.models.networks.torch_model import TrainableModule
 from rung.opening import check_finite, opening
 from rung.process_group import ProcessGroup
-from rung.run_folders import LAST, Place
+from rung.run_files import LAST
+from rung.run_folders import Place
 from rung.tensors import load_tensors, save_tensors
 from rung.training.averaging import Average
 from rung.training.checkpoint import load_checkpoint, save_checkpoint
@@ -108,7 +108,14 @@ def train_network(
     device = next(network.parameters()).device
     network.start_carrying(batches.rows)
     optimizer = make_optimizer(
-        config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, beta2=config.beta2
+        config.optimizer,
+        network,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps,
     )
     schedule = schedule if schedule is not None else schedule_of(config, continuation)
     average = Average(network, config.average) if config.average is not None else None

@@ -1,6 +1,6 @@
 """Which learning rate? Try them all on the way: a hundred steps, each with a rate larger than the last.
 
-    lr(step) = 1e-6 * (10 / 1e-6) ^ (step / 100),   the loss of each step against its rate
+    lr(step) = from * (to / from) ^ (step / steps),   the loss of each step against its rate
 
 At first nothing moves; then the loss falls, fastest at a rate that is neither too small to learn nor too large to last;
 at last it blows up. Source: Smith 2017, "Cyclical learning rates for training neural networks" (arXiv:1506.01186),
@@ -26,8 +26,7 @@ from rung.files import atomic_path
 from rung.models.networks.torch_model import TrainableModule
 from rung.training.config import TrainingConfig
 from rung.training.loop import train_network
-
-LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
+from rung.training.sweep_options import SweepOptions
 
 BLOWN_UP = 3.0
 """The sweep ends when the loss is this many times the lowest so far."""
@@ -60,27 +59,36 @@ def sweep(
     config: TrainingConfig,
     *,
     seed: int,
+    options: SweepOptions | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event | Sweep]:
     """Train `network`, which is of no use afterwards, on the real batches with the real optimiser at rising rates.
 
     Yields each Step, and last the Sweep; nothing more when stopped. Raises UserError when the loss never falls.
     """
+    options = SweepOptions() if options is None else options
     config = replace(
         config,
-        steps=STEPS,
+        steps=options.lr_steps,
         tokens=None,
         minutes=None,
-        lr=HIGHEST,
+        lr=options.lr_to,
         warmup=0.0,
         average=None,
-        overfit_one_batch=False,
+        overfit_one_batch=None,
     )
     rates: list[float] = []
     losses: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for event in train_network(
-            network, batches, config, Path(folder), seed=seed, evaluate=None, schedule=exponential, stop=stop
+            network,
+            batches,
+            config,
+            Path(folder),
+            seed=seed,
+            evaluate=None,
+            schedule=options.share,
+            stop=stop,
         ):
             if not isinstance(event, Step):
                 continue
@@ -93,11 +101,6 @@ def sweep(
                 break
     smoothed = smooth(losses)
     yield Sweep(rates, losses, smoothed, suggest(rates, smoothed))
-
-
-def exponential(progress: float, *, warmup: float, floor: float) -> float:
-    """The share of the highest rate at `progress`: equal factors for equal shares of the steps."""
-    return (LOWEST / HIGHEST) ** (1 - progress)
 
 
 def smooth(losses: Sequence[float]) -> list[float]:
@@ -115,7 +118,7 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float:
     lowest = int(np.argmin(smoothed))
     if lowest == 0:
         raise UserError(
-            f"the loss fell at no learning rate from {LOWEST:g} to {HIGHEST:g}: --overfit-one-batch shows "
+            f"the loss fell at no learning rate from {rates[0]:g} to {rates[-1]:g}: --overfit-one-batch shows "
             "whether the model can learn at all"
         )
     slopes = np.gradient(np.array(smoothed), np.log(rates))

@@ -1,8 +1,8 @@
 """Optimisers by name, torch's own; what is ours is which parameter gets which treatment.
 
     sgd        w -= lr g
-    momentum   v = 0.9 v + g,  w -= lr v                  (Polyak 1964)
-    nesterov   v = 0.9 v + g,  w -= lr (g + 0.9 v)        (Nesterov 1983, in Sutskever et al. 2013's form)
+    momentum   v = mu v + g,  w -= lr v                   (Polyak 1964), mu 0.9
+    nesterov   v = mu v + g,  w -= lr (g + mu v)          (Nesterov 1983, in Sutskever et al. 2013's form)
     adam       w -= lr m / (sqrt(v) + eps), m and v bias-corrected means of g and g^2 (Kingma & Ba 2015), beta1 0.9
     adamw      adam, and decoupled decay (Loshchilov & Hutter 2019)
     muon       hidden matrices by `rung.training.muon`, everything else by adamw
@@ -16,6 +16,7 @@ penalties concern what has two dimensions or more; biases, norms, other vectors 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,50 +28,62 @@ from rung.training.muon import CombinedOptimizer, hidden_matrices, muon_and_adam
 from rung.training.row_adagrad import RowAdagrad
 
 MOMENTUM = 0.9
-BETA1 = 0.9
+BETA1, BETA2, EPS = 0.9, 0.99, 1e-8
 
 
-def sgd(network: nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Optimizer:
-    """Stochastic gradient descent; `beta2` plays no part in this and the next two."""
-    return _decaying(torch.optim.SGD(_groups(network, decay=weight_decay), lr=lr, fused=True))
+@dataclass(frozen=True)
+class Settings:
+    """What an optimiser can be told beside its rate; each reads what concerns it."""
+
+    weight_decay: float = 0.0
+    momentum: float = MOMENTUM
+    beta1: float = BETA1
+    beta2: float = BETA2
+    eps: float = EPS
+
+    @property
+    def adam(self) -> dict[str, Any]:
+        """As torch's Adam wants it."""
+        return {"betas": (self.beta1, self.beta2), "eps": self.eps, "fused": True}
 
 
-def momentum(network: nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Optimizer:
+def sgd(network: nn.Module, lr: float, how: Settings) -> Optimizer:
+    """Stochastic gradient descent."""
+    return _decaying(torch.optim.SGD(_groups(network, decay=how.weight_decay), lr=lr, fused=True))
+
+
+def momentum(network: nn.Module, lr: float, how: Settings) -> Optimizer:
     """The heavy ball."""
-    groups = _groups(network, decay=weight_decay)
-    return _decaying(torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, fused=True))
+    groups = _groups(network, decay=how.weight_decay)
+    return _decaying(torch.optim.SGD(groups, lr=lr, momentum=how.momentum, fused=True))
 
 
-def nesterov(network: nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Optimizer:
+def nesterov(network: nn.Module, lr: float, how: Settings) -> Optimizer:
     """The heavy ball that looks ahead."""
-    groups = _groups(network, decay=weight_decay)
-    return _decaying(torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True, fused=True))
+    groups = _groups(network, decay=how.weight_decay)
+    ahead = how.momentum > 0  # without momentum there is nothing to look ahead by
+    return _decaying(torch.optim.SGD(groups, lr=lr, momentum=how.momentum, nesterov=ahead, fused=True))
 
 
-def adam(network: nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Optimizer:
+def adam(network: nn.Module, lr: float, how: Settings) -> Optimizer:
     """Adam as published. With decay it would be adamw, so `TrainingConfig` allows none here."""
-    return torch.optim.Adam(_groups(network), lr=lr, betas=(BETA1, beta2), fused=True)
+    return torch.optim.Adam(_groups(network), lr=lr, **how.adam)
 
 
-def adamw(network: nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Optimizer:
+def adamw(network: nn.Module, lr: float, how: Settings) -> Optimizer:
     """Adam with decoupled decay."""
-    return torch.optim.AdamW(
-        _groups(network, weight_decay=weight_decay), lr=lr, betas=(BETA1, beta2), fused=True
-    )
+    return torch.optim.AdamW(_groups(network, weight_decay=how.weight_decay), lr=lr, **how.adam)
 
 
-def muon(network: nn.Module, *, lr: float, weight_decay: float, beta2: float) -> Optimizer:
+def muon(network: nn.Module, lr: float, how: Settings) -> Optimizer:
     """Muon for the hidden matrices, AdamW for the rest; all AdamW where a network has no hidden matrix."""
     matrices = hidden_matrices(network)
     if not matrices:
-        return adamw(network, lr=lr, weight_decay=weight_decay, beta2=beta2)
+        return adamw(network, lr, how)
     rest = torch.optim.AdamW(
-        _groups(network, weight_decay=weight_decay, without=matrices),
-        lr=lr,
-        betas=(BETA1, beta2),
-        fused=True,
+        _groups(network, weight_decay=how.weight_decay, without=matrices), lr=lr, **how.adam
     )
-    return muon_and_adamw(matrices, rest, lr=lr, weight_decay=weight_decay)
+    return muon_and_adamw(matrices, rest, lr=lr, weight_decay=how.weight_decay)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -86,15 +99,15 @@ TABLE_LR = 0.02
 """The learning rate of tables that are looked up by hash. Adagrad's steps shrink by themselves, so it begins high."""
 
 
-def make_optimizer(
-    name: str, network: nn.Module, *, lr: float, weight_decay: float, beta2: float
-) -> Optimizer:
+def make_optimizer(name: str, network: nn.Module, *, lr: float, **how: float | None) -> Optimizer:
     """The optimiser called `name`, with Adagrad for tables of which a step touches a few rows.
 
-    Every group has a "peak": the learning rate that a schedule's factor is to be multiplied with.
+    Every group has a "peak": the learning rate that a schedule's factor is to be multiplied with. `how`: the fields of
+    `Settings`; None = as by default.
     """
     tables = [part.table for part in network.modules() if isinstance(part, HashedNgrams)]
-    optimizer = OPTIMIZERS[name](network, lr=lr, weight_decay=weight_decay, beta2=beta2)
+    settings = Settings(**{field: value for field, value in how.items() if value is not None})
+    optimizer = OPTIMIZERS[name](network, lr, settings)
     if tables:
         optimizer = CombinedOptimizer(optimizer, RowAdagrad(tables, lr=TABLE_LR))
     for group in optimizer.param_groups:

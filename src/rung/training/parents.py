@@ -23,7 +23,7 @@ from rung.errors import UserError
 from rung.events import Event, Note, Phase
 from rung.measure import bits_of
 from rung.opening import opening
-from rung.run_folders import DATA, MODEL, RECIPE
+from rung.run_files import DATA, MODEL, RECIPE
 from rung.runs import Run, load
 from rung.tasks.base import Dataset
 from rung.tasks.language import LanguageModeling

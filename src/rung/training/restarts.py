@@ -17,13 +17,15 @@ from rung.files import atomic_path
 from rung.measure import bits_of, in_words
 from rung.models.base import check_size
 from rung.opening import opening
-from rung.run_folders import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER, Place
+from rung.run_files import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
+from rung.run_folders import Place
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
 from rung.training import going_on, parents, session
 from rung.training.config import TrainingConfig
 from rung.training.journal import Journal
+from rung.training.nearby import NEAR
 from rung.training.parents import StartOptions
 from rung.training.trainers import Sampler, trainer_of, training_of
 
@@ -169,6 +171,11 @@ def _restarts(recipe: dict[str, Any]) -> int:
     return recipe.get("training", {}).get("restarts", 1)
 
 
+def _best(finished: Mapping[int, Mapping[str, Any]]) -> int:
+    """The seed of the best, by validation."""
+    return min(finished, key=lambda seed: bits_of(finished[seed]["result"]["validation"]))
+
+
 def _recipe_of(part: Place) -> dict[str, Any]:
     return load((part / RECIPE).parent).recipe
 
@@ -185,7 +192,11 @@ def _train_each(
     seeds = range(recipe["seed"], recipe["seed"] + _restarts(recipe))
     finished: dict[int, dict[str, Any]] = {}
     for seed in seeds:
-        own = {**recipe, "seed": seed, "training": {**recipe["training"], "restarts": 1}}
+        alone = {"restarts": 1, "restart_noise": None}
+        own = {**recipe, "seed": seed, "training": {**recipe["training"], **alone}}
+        noise = recipe["training"].get("restart_noise")
+        if noise is not None and finished:
+            own[NEAR] = {"seed": _best(finished), "noise": noise}
         part = place.part(f"{RESTARTS}/{seed}")
         if not (part / RECIPE).exists():
             write_recipe(part, own)
@@ -206,7 +217,7 @@ def _train_each(
         raise session.Diverged(
             f"all {len(seeds)} restarts of {place.folder} diverged; nothing was kept. Try a lower --lr"
         )
-    best = min(finished, key=lambda seed: bits_of(finished[seed]["result"]["validation"]))
+    best = _best(finished)
     for name in (MODEL, EVENTS):
         with atomic_path(place / name) as temporary:
             shutil.copyfile(place / RESTARTS / str(best) / name, temporary)

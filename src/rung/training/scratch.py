@@ -20,14 +20,16 @@ from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.scratch import ScratchModel
 from rung.opening import check_array, check_finite, opening
-from rung.run_folders import LAST, Place
-from rung.scratch.optimizers import OPTIMIZERS, Adam, Optimizer
+from rung.run_files import LAST
+from rung.run_folders import Place
+from rung.scratch.optimizers import OPTIMIZERS, Adam, Momentum, Optimizer
 from rung.scratch.tape import Value
 from rung.scratch.training import Progress, TrainingSettings, train
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors, save_tensors
-from rung.training.config import TrainingConfig
+from rung.training.config import BETA2, TrainingConfig
 from rung.training.going_on import Continuation, last_of, schedule_of, taken_up
+from rung.training.nearby import weights_near
 from rung.training.parents import weights_of
 from rung.training.progress import checkpoint_is_due, diverged_note, hopeless_loss, read_progress
 from rung.training.trainers import Job, Trainer
@@ -49,13 +51,14 @@ class ScratchTrainer(Trainer):
     ) -> tuple[Any, TrainingConfig, str | None]:
         check_training(training)
         config = model_class.resolve_config(config, **task.sizes(dataset))
+        training = training.of_one_batch(reads_blocks=model_class.reads_blocks)
         return config, training.resolved(model_class.training_defaults), None
 
     def train(self, job: Job) -> Iterator[Event | Model]:
         """Everything runs on the CPU, whatever `--device` says."""
         config, task, dataset = job.training, job.task, job.dataset
         model: ScratchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
-        weights = None if job.resume else weights_of(job.run)
+        weights = None if job.resume else weights_near(job, model.weights()) or weights_of(job.run)
         if weights is not None:
             model.load_tensors(weights)
         batches = task.batches(model, dataset, config.window, config.batch_size, job.seed)
@@ -67,6 +70,7 @@ class ScratchTrainer(Trainer):
             job.place,
             evaluate=evaluate if "validation" in dataset.splits else None,
             hopeless=hopeless_loss(task.n_classes(model)),
+            held_out_targets=dataset.stream("validation").n_tokens if "validation" in dataset.splits else 0,
             sample=None if job.sample is None else partial(job.sample, model, dataset),
             stop=job.stop,
             resume=job.resume,
@@ -84,6 +88,7 @@ def train_model(
     *,
     evaluate: Callable[[], Measure] | None = None,
     hopeless: float = math.inf,
+    held_out_targets: float = 0.0,
     sample: Callable[[], str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
@@ -93,13 +98,18 @@ def train_model(
     """Train `model` in place by `rung.scratch.training.train`; arguments, events and files as of `train_network`.
 
     hopeless: the loss of an evaluation, nats per target, above which a training has diverged.
+    held_out_targets: how many targets `evaluate` measures.
     """
     assert config.lr is not None
     weights = model.network.parameters()
     kind = OPTIMIZERS["gd" if config.optimizer == "sgd" else config.optimizer]
     optimizer = kind(weights.values(), config.lr, decay=config.weight_decay or 0.0)
     if isinstance(optimizer, Adam):
-        optimizer.beta2 = config.beta2
+        optimizer.beta1 = optimizer.beta1 if config.beta1 is None else config.beta1
+        optimizer.beta2 = BETA2 if config.beta2 is None else config.beta2
+        optimizer.eps = optimizer.eps if config.eps is None else config.eps
+    if isinstance(optimizer, Momentum) and config.momentum is not None:
+        optimizer.mu = config.momentum
     progress, best = Progress(), dict[str, np.ndarray]()
     if resume:
         with opening(folder / LAST):
@@ -136,6 +146,7 @@ def train_model(
         eval_every=config.eval_every,
         patience=config.patience,
         hopeless=hopeless,
+        held_out=held_out_targets,
     )
     for event in train(
         model.network,

@@ -22,7 +22,8 @@ from rung.models import rung_class
 from rung.models.base import Model
 from rung.opening import opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup, current_group
-from rung.run_folders import EVENTS, LAST, MODEL, TOKENIZER, Place
+from rung.run_files import EVENTS, LAST, MODEL, TOKENIZER
+from rung.run_folders import Place
 from rung.runs import Run, machine, save_model, versions, write_recipe
 from rung.tasks import task_of
 from rung.tasks.base import Dataset
@@ -276,6 +277,9 @@ def _train(
         "parameters": model.n_parameters,
         "sha256": {MODEL: sha256_of(place / MODEL), TOKENIZER: tokenizer_hash},
     }
+    rows = recipe.get("training", {}).get("batch_size")
+    if of_each := run.task.read_of_each(dataset, finished.tokens, model_class, rows):
+        recipe["result"]["mixture"] = of_each
     if "parent" in recipe:
         yield Phase("measuring the old and the new text, after")
         recipe["result"] |= parents.measured_after(recipe, model, dataset)

@@ -13,7 +13,8 @@ from rung.events import Event
 from rung.models.base import Model
 from rung.opening import from_json, opening
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.run_folders import RECIPE, Place
+from rung.run_files import RECIPE
+from rung.run_folders import Place
 from rung.runs import Run
 from rung.tasks.base import Dataset, Task
 from rung.training.config import TrainingConfig

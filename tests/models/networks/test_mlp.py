@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from rung import api
 from rung.errors import UserError
 from rung.models.networks import network
-from rung.models.networks.mlp import MLP, BatchNorm, MLPConfig
+from rung.models.networks.hidden_layer import BatchNorm
+from rung.models.networks.mlp import MLP, MLPConfig
 from rung.testing import check_model
 from rung.text.stream import TokenStream
 from rung.text.windows import WindowBatches

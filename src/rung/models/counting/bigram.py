@@ -127,7 +127,7 @@ class Bigram(CountedModel):
             "row_starts": self.row_starts,
             "words": self.words,
             "counts": self.counts,
-            "add_k": np.array([self.add_k]),
+            "add_k": np.array([self.add_k], np.float64),
         }
 
     @classmethod

@@ -1,12 +1,12 @@
 """The multilayer perceptron of Bengio et al.: look the last few tokens up, lay them side by side, think, guess.
 
     x = [C[w(t-c+1)], ..., C[w(t)]]           each token's row of the embedding table, side by side
-    n_layer times:  x = tanh(norm(W x + b))   norm is BatchNorm with --batch-norm, else nothing
+    n_layer times:  x = f(norm(W x + b))      f is tanh unless told; norm is BatchNorm with --batch-norm, else nothing
     logits = U x + d
 
 Bengio, Ducharme, Vincent, Jauvin 2003, "A Neural Probabilistic Language Model" (JMLR 3), eq. 1 without the direct
 connections; in the sizes of Karpathy's makemore, parts 2 and 3: context 3, rows of 10, one layer of 200. Before a
-document's beginning the block is filled with the mark. BatchNorm is Ioffe and Szegedy 2015 (arXiv:1502.03167).
+document's beginning the block is filled with the mark. The layers are those of `hidden_layer`.
 
 Shapes: B rows of a batch, T positions, M positions of all rows, c = context, E = n_embd, H = n_hidden, V vocabulary.
 """
@@ -22,12 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rung.models.config_checks import check_bool, check_counts
+from rung.models.config_checks import check_bool, check_counts, check_fraction
+from rung.models.networks.hidden_layer import HiddenLayer, check_layer_names
 from rung.models.networks.network import SlidingModel, SlidingNetwork
 from rung.models.networks.torch_model import upcast
-
-TANH_GAIN = 5 / 3
-"""What a tanh layer's weights are enlarged by, so that layers stacked on it keep their spread (He et al. 2015)."""
 
 HEAD_SCALE = 0.1
 """What the head's first weights are scaled by: nearly equal logits, and so a first loss near ln V."""
@@ -47,10 +45,18 @@ class MLPConfig:
     """Hidden layers."""
     batch_norm: bool = False
     """Whether each hidden layer's input is normalised over the batch."""
+    activation: str = "tanh"
+    """tanh, sigmoid, relu, leaky-relu, elu, selu or gelu."""
+    init: str = "kaiming"
+    """The hidden layers' first weights: kaiming, xavier, lecun, normal, orthogonal or zeros."""
+    dropout: float = 0.0
+    """The share of the hidden layers' activations dropped in training."""
 
     def __post_init__(self) -> None:
         check_counts(self, "context", "n_embd", "n_hidden", "n_layer")
         check_bool(self, "batch_norm")
+        check_fraction(self, "dropout")
+        check_layer_names(self.activation, self.init)
 
 
 class MLP(SlidingModel["Perceptron"]):
@@ -63,7 +69,8 @@ class MLP(SlidingModel["Perceptron"]):
     @classmethod
     def build(cls, config: MLPConfig, vocab_size: int) -> Perceptron:
         widths = [config.context * config.n_embd] + [config.n_hidden] * config.n_layer
-        layers = [TanhLayer(before, after, config.batch_norm) for before, after in pairwise(widths)]
+        kinds = config.batch_norm, config.activation, config.init, config.dropout
+        layers = [HiddenLayer(before, after, *kinds) for before, after in pairwise(widths)]
         return Perceptron(config.context, vocab_size, config.n_embd, layers, config.n_hidden)
 
     def flops_per_token(self) -> float:
@@ -72,8 +79,8 @@ class MLP(SlidingModel["Perceptron"]):
         return 6.0 * (matrices - self.network.embedding.numel())
 
 
-class TanhNetwork(SlidingNetwork):
-    """What ends in a linear head over `TanhLayer`s over an embedding table."""
+class HiddenLayerNetwork(SlidingNetwork):
+    """What ends in a linear head over `HiddenLayer`s over an embedding table."""
 
     embedding: nn.Parameter
     head: nn.Linear
@@ -82,20 +89,20 @@ class TanhNetwork(SlidingNetwork):
         return self.head(hidden)
 
     def init_weights(self, generator: torch.Generator) -> None:
-        """Table: N(0, 1). Layers: Kaiming's for tanh. Head: small, so that the first loss is near ln V."""
+        """Table: N(0, 1). Layers: by their scheme. Head: small, so that the first loss is near ln V."""
         self.embedding.normal_(generator=generator)
         for module in self.modules():
-            if isinstance(module, TanhLayer):
+            if isinstance(module, HiddenLayer):
                 module.init_weights(generator)
         self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(self.head.in_features), generator=generator)
         self.head.bias.zero_()
 
 
-class Perceptron(TanhNetwork):
+class Perceptron(HiddenLayerNetwork):
     """Embedding table, hidden layers, head."""
 
     def __init__(
-        self, context: int, vocab_size: int, n_embd: int, layers: list[TanhLayer], n_hidden: int
+        self, context: int, vocab_size: int, n_embd: int, layers: list[HiddenLayer], n_hidden: int
     ) -> None:
         super().__init__()
         self._context = context
@@ -123,59 +130,3 @@ class Perceptron(TanhNetwork):
         is_target = targets >= 0
         logits = self.logits(self.encode(tokens.unfold(1, self._context, 1)[is_target]))
         return F.cross_entropy(upcast(logits), targets[is_target], reduction="sum")
-
-
-class TanhLayer(nn.Module):
-    """(M, I) -> (M, O): a matrix, perhaps BatchNorm, tanh. BatchNorm has a shift of its own and needs no bias."""
-
-    def __init__(self, n_in: int, n_out: int, batch_norm: bool) -> None:
-        super().__init__()
-        self.linear = nn.Linear(n_in, n_out, bias=not batch_norm)
-        self.norm = BatchNorm(n_out) if batch_norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.norm(self.linear(x)))
-
-    def init_weights(self, generator: torch.Generator) -> None:
-        """N(0, gain^2 / I), by Kaiming: a spread of 1 coming in is kept, through the tanh, layer after layer."""
-        self.linear.weight.normal_(0, TANH_GAIN / math.sqrt(self.linear.in_features), generator=generator)
-        if self.linear.bias is not None:
-            self.linear.bias.zero_()
-        if isinstance(self.norm, BatchNorm):
-            self.norm.init_weights()
-
-
-class BatchNorm(nn.Module):
-    """(M, O) -> (M, O): each column brought to mean 0 and variance 1 over the M positions, then scaled and shifted.
-
-    y = gamma * (x - mean) / sqrt(variance + 1e-5) + beta
-
-    While training, mean and variance are those of the batch, and running averages of both are kept; afterwards the
-    averages are used, so that a prediction does not depend on what else is in its batch.
-    """
-
-    MOMENTUM = 0.1
-    """Weight of the newest batch in the running averages."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.empty(width))
-        self.beta = nn.Parameter(torch.empty(width))
-        self.register_buffer("running_mean", torch.empty(width))
-        self.register_buffer("running_var", torch.empty(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        # One position alone has no variance: it is normed by the averages of those before it.
-        use_batch_statistics = self.training and len(x) > 1
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.gamma, self.beta, use_batch_statistics, self.MOMENTUM
-        )
-
-    def init_weights(self) -> None:
-        self.gamma.fill_(1)
-        self.beta.zero_()
-        self.running_mean.zero_()
-        self.running_var.fill_(1)

@@ -211,6 +211,7 @@ class SlidingModel(NeuralModel[S]):
     """
 
     context: int
+    reads_blocks = True
 
     @property
     def max_window(self) -> None:

@@ -31,6 +31,7 @@ class NeuralBigram(SlidingModel["BigramTable"]):
     """A table of logits. Only the last token counts, so a state is no more than its batch: an array (B, 0)."""
 
     rung = "neural-bigram"
+    reads_blocks = True
     config_class = NeuralBigramConfig
     # A table of zeros has a long way to go to log-counts, and no depth that a large step could upset. The loss is
     # convex: 3,000 steps bring it to its floor, and a longer budget would buy nothing.

@@ -6,7 +6,8 @@
     gru   h' = z * h + (1 - z) * tanh(W_n x + r * (U_n h))                   Cho et al. 2014 (arXiv:1406.1078)
           r, z = sigmoid(W x + U h), each with weights of its own
 
-    logits = V h' + d;  with n_layer > 1 the h' of one layer are the x of the next. x is the token's row in a table.
+    logits = V h' + d;  with n_layer > 1 the h' of one layer are the x of the next. x is the token's row in a table; or
+    one-hot, which is the same with a table that W has taken in.
     Every product has a bias (W x + b, U h + d), as in torch, whose nn.RNN, nn.LSTM and nn.GRU do the work.
 
 There is no window: a prediction rests on the whole document before it, and a document of any length is scored in
@@ -28,10 +29,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rung.errors import UserError, nearest
 from rung.models.base import State
 from rung.models.config_checks import check_counts, check_fraction
 from rung.models.networks.network import HIDDEN_TOKENS_AT_ONCE, NeuralModel, RecurrentNetwork
 from rung.models.networks.torch_model import next_log_probs
+
+INPUTS = ("learned", "one-hot")
+DEFAULT_WIDTH = 64
 
 HEAD_SCALE = 0.1
 """What the head's first weights are scaled by: nearly equal logits, and so a first loss near ln V."""
@@ -41,18 +46,29 @@ HEAD_SCALE = 0.1
 class RecurrentConfig:
     """The shape."""
 
-    n_embd: int = 64
-    """How many numbers stand for a token."""
+    n_embd: int = DEFAULT_WIDTH
+    """How many numbers stand for a token whose row is learned."""
     n_hidden: int = 128
     """Width of a layer's state."""
     n_layer: int = 1
     """Layers, each reading what the one below it has made of the text so far."""
     dropout: float = 0.0
     """The share of activations dropped in training: of embeddings, between layers, before the head."""
+    inputs: str = "learned"
+    """How a token comes in: learned (a row of n_embd numbers), or one-hot (V numbers, all 0 but its own)."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "n_embd", "n_hidden", "n_layer")
+        if self.inputs == "one-hot":
+            if self.n_embd not in (0, DEFAULT_WIDTH):
+                raise UserError(f"--n-embd {self.n_embd} does not go with --inputs one-hot, which are V wide")
+            object.__setattr__(self, "n_embd", 0)  # there are no rows
+        else:
+            check_counts(self, "n_embd")
+        check_counts(self, "n_hidden", "n_layer")
         check_fraction(self, "dropout")
+        if self.inputs not in INPUTS:
+            near = nearest(self.inputs, INPUTS) if isinstance(self.inputs, str) else ""
+            raise UserError(f"--inputs {self.inputs!r} is unknown{near} (known: {', '.join(INPUTS)})")
 
 
 class Recurrent(NeuralModel["RNNNetwork"]):
@@ -66,18 +82,19 @@ class Recurrent(NeuralModel["RNNNetwork"]):
     @classmethod
     def build(cls, config: RecurrentConfig, vocab_size: int) -> RNNNetwork:
         core = cls.cell(
-            config.n_embd,
+            config.n_embd if config.inputs == "learned" else vocab_size,
             config.n_hidden,
             config.n_layer,
             batch_first=True,
             dropout=config.dropout if config.n_layer > 1 else 0.0,
         )
-        return RNNNetwork(vocab_size, core, config.dropout)
+        return RNNNetwork(vocab_size, core, config.dropout, learned=config.inputs == "learned")
 
     def flops_per_token(self) -> float:
         """6 for each weight of a matrix: twice forward, four times backward."""
         matrices = sum(weight.numel() for weight in self.network.parameters() if weight.dim() == 2)
-        return 6.0 * (matrices - self.network.embedding.numel())
+        table = self.network.embedding
+        return 6.0 * (matrices - (0 if table is None else table.numel()))
 
     def start(self, batch: int = 1) -> State:
         return self.network.initial_state(batch)
@@ -136,11 +153,13 @@ class GRU(Recurrent):
 
 
 class RNNNetwork(RecurrentNetwork):
-    """Embedding table, one of torch's recurrent cores, head."""
+    """Embedding table, unless inputs are one-hot, one of torch's recurrent cores, head."""
 
-    def __init__(self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, dropout: float) -> None:
+    def __init__(
+        self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, dropout: float, *, learned: bool = True
+    ) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(vocab_size, core.input_size))
+        self.embedding = nn.Parameter(torch.empty(vocab_size, core.input_size)) if learned else None
         self.core = core
         self.head = nn.Linear(core.hidden_size, vocab_size)
         self.dropout = nn.Dropout(dropout)
@@ -151,10 +170,10 @@ class RNNNetwork(RecurrentNetwork):
 
     def initial_state(self, batch: int) -> Tensor:
         parts = 2 if isinstance(self.core, nn.LSTM) else 1
-        return self.embedding.new_zeros(parts, self.core.num_layers, batch, self.core.hidden_size)
+        return self.head.weight.new_zeros(parts, self.core.num_layers, batch, self.core.hidden_size)
 
     def run(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.dropout(F.embedding(tokens, self.embedding))  # (B, T, E)
+        x = self.dropout(self._inputs(tokens))  # (B, T, E)
         if isinstance(self.core, nn.LSTM):
             hidden, (h, c) = self.core(x, (state[0], state[1]))
             state = torch.stack([h, c])
@@ -162,6 +181,12 @@ class RNNNetwork(RecurrentNetwork):
             hidden, h = self.core(x, state[0])
             state = h[None]
         return self.dropout(hidden), state  # (B, T, H), (S, L, B, H)
+
+    def _inputs(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, T, E), or one-hot (B, T, V)."""
+        if self.embedding is not None:
+            return F.embedding(tokens, self.embedding)
+        return F.one_hot(tokens, self.core.input_size).to(self.head.weight.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.head(hidden)
@@ -171,7 +196,8 @@ class RNNNetwork(RecurrentNetwork):
         that it neither grows nor fades by itself (Saxe et al. 2014, arXiv:1312.6120); biases 0, but for the LSTM's
         forgetting 1, so that it begins by remembering (Jozefowicz et al. 2015). Head: small, for a loss near ln V.
         """
-        self.embedding.normal_(generator=generator)
+        if self.embedding is not None:
+            self.embedding.normal_(generator=generator)
         width = self.core.hidden_size
         for name, weight in self.core.named_parameters():
             if name.startswith("weight_hh"):

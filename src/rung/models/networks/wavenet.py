@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
-from rung.models.config_checks import check_bool, check_counts
-from rung.models.networks.mlp import TanhLayer, TanhNetwork
+from rung.models.config_checks import check_bool, check_counts, check_fraction
+from rung.models.networks.hidden_layer import HiddenLayer
+from rung.models.networks.mlp import HiddenLayerNetwork
 from rung.models.networks.network import SlidingModel
 from rung.models.networks.torch_model import upcast
 
@@ -44,10 +45,13 @@ class WaveNetConfig:
     """Width of every level."""
     batch_norm: bool = True
     """Whether each level's input is normalised over the batch."""
+    dropout: float = 0.0
+    """The share of each level's activations dropped in training."""
 
     def __post_init__(self) -> None:
         check_counts(self, "context", "n_embd", "n_hidden")
         check_bool(self, "batch_norm")
+        check_fraction(self, "dropout")
         if self.context < 2 or self.context & (self.context - 1):
             below = 1 << max(1, self.context.bit_length() - 1)
             near = f"{below}" if self.context < 2 else f"{below} or {2 * below}"
@@ -67,7 +71,12 @@ class WaveNet(SlidingModel["DilatedConvNetwork"]):
     @classmethod
     def build(cls, config: WaveNetConfig, vocab_size: int) -> DilatedConvNetwork:
         levels = [
-            TanhLayer(2 * (config.n_hidden if level else config.n_embd), config.n_hidden, config.batch_norm)
+            HiddenLayer(
+                2 * (config.n_hidden if level else config.n_embd),
+                config.n_hidden,
+                config.batch_norm,
+                dropout=config.dropout,
+            )
             for level in range(config.context.bit_length() - 1)
         ]
         return DilatedConvNetwork(vocab_size, config.n_embd, levels, config.n_hidden)
@@ -78,10 +87,10 @@ class WaveNet(SlidingModel["DilatedConvNetwork"]):
         return 6.0 * (matrices - self.network.embedding.numel())
 
 
-class DilatedConvNetwork(TanhNetwork):
+class DilatedConvNetwork(HiddenLayerNetwork):
     """Embedding table, levels with twice the receptive field each, head."""
 
-    def __init__(self, vocab_size: int, n_embd: int, levels: list[TanhLayer], n_hidden: int) -> None:
+    def __init__(self, vocab_size: int, n_embd: int, levels: list[HiddenLayer], n_hidden: int) -> None:
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size, n_embd))
         self.levels = nn.ModuleList(levels)

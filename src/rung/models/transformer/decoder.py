@@ -18,8 +18,9 @@ What happens to a document longer than the context is the window policy of `rung
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ from rung.models.transformer.hashed_ngrams import default_ngram_dropout, default
 from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
 from rung.models.transformer.inference.lean import LeanGPT
 from rung.models.transformer.network import Transformer, build_network
+from rung.models.transformer.presets import TRAINING
 
 __all__ = ["GPT", "GPTConfig", "Transformer"]
 
@@ -98,6 +100,10 @@ class GPT(NeuralModel[Transformer]):
     @classmethod
     def build(cls, config: GPTConfig, vocab_size: int) -> Transformer:
         return build_network(config.shape(), vocab_size)
+
+    @classmethod
+    def published_training(cls, config: GPTConfig) -> Mapping[str, Any]:
+        return TRAINING.get(config.preset or "", {})
 
     def flops_per_token(self) -> float:
         """6 for each weight that multiplies and 12 * L * C * context for attention.

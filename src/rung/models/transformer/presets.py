@@ -52,6 +52,19 @@ _RUNG = {
 }
 
 
+TRAINING: Mapping[str, Mapping[str, Any]] = {
+    "gpt1": {"lr": 2.5e-4, "batch_size": 64, "schedule": "cosine", "weight_decay": 0.01, "beta2": 0.999},
+    **{
+        name: {"lr": lr, "schedule": "cosine", "weight_decay": 0.1, "beta2": 0.95}
+        for name, lr in (("gpt2", 6e-4), ("gpt2-medium", 3e-4), ("gpt2-large", 2.5e-4), ("gpt2-xl", 2e-4))
+    },
+}
+"""How they were trained, as far as it is published: what is not given otherwise when a preset is. GPT-1: section 4.1 of
+its paper, decay on all but biases and gains. GPT-2's paper gives a batch of 512 rows alone (--batch-size 8 --accumulate
+64 here) and says that the rate was tuned by hand; what stands here is GPT-3's for models of these sizes (Brown et al.
+2020, arXiv:2005.14165, table 2.1 and appendix B)."""
+
+
 def _size(context: int, n_layer: int, n_head: int, n_embd: int) -> dict[str, Any]:
     return {"context": context, "n_layer": n_layer, "n_head": n_head, "n_embd": n_embd}
 

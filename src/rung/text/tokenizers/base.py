@@ -89,6 +89,12 @@ class Tokenizer(ABC):
         """`token_bytes`, and after them what each id that begins with a blank spells where that is implied."""
         return [*self.token_bytes, *[self.token_bytes[i][1:] for i in np.flatnonzero(self.begins_with_blank)]]
 
+    @cached_property
+    def spellings_in_order(self) -> tuple[list[bytes], list[int]]:
+        """`spellings`, sorted, and the place of each: those with a given beginning stand together."""
+        places = sorted(range(len(self.spellings)), key=self.spellings.__getitem__)
+        return [self.spellings[place] for place in places], places
+
     def spelled(self, tokens: np.ndarray, before: np.ndarray) -> np.ndarray:
         """The place (R,) in `spellings` of each token, by the one before it."""
         implied = self.implies_blank[before] & self.begins_with_blank[tokens]
@@ -167,15 +173,19 @@ class NotInVocabularyError(UserError):
 class TextDecoder:
     """Ids in, whole characters out: bytes of a character that isn't finished yet are held back."""
 
-    def __init__(self, tokenizer: Tokenizer, after: int | None = None) -> None:
-        """`after`: the token that the text goes on after; None = it begins a document."""
-        self._spelling, self._before = tokenizer.spelling, after
+    def __init__(self, tokenizer: Tokenizer, after: int | None = None, skipped: int = 0) -> None:
+        """`after`: the token that the text goes on after; None = it begins a document. `skipped`: so many bytes of the
+        text are left out at its beginning."""
+        self._spelling, self._before, self._skipped = tokenizer.spelling, after, skipped
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
         """The characters that `token` completes, perhaps none."""
         spelled = self._spelling(token, self._before)
         self._before = token
+        if self._skipped:
+            left_out = min(self._skipped, len(spelled))
+            spelled, self._skipped = spelled[left_out:], self._skipped - left_out
         return self._decoder.decode(spelled)
 
     def finish(self) -> str:

@@ -1,26 +1,14 @@
-"""Everything a verb of the command line does, as one call in Python.
-
-import rung
-run = rung.train("ngram", "my.txt", out="runs/mine", order=5)
-run = rung.load("runs/mine")                                  # the same, another day
-rung.evaluate(run).bits_per_byte
-rung.generate(run, "Once upon", temperature=0.8)[0].text
-run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each token, nats
-rung.climb("my.txt", minutes=1)["best"]
-"""
+"""The calls that make runs: training, going on, comparing rungs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.evaluation.climb import DEFAULT_MINUTES
 from rung.evaluation.climb import climb as _climb
-from rung.evaluation.comparison import Comparison
-from rung.evaluation.comparison import compare as _compare
-from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.events import Event
 from rung.experiments import (
     Stop,
@@ -28,33 +16,24 @@ from rung.experiments import (
     find_lr_of,
     never,
     notes_of,
+    prompt_of,
     run_experiment,
     sampler,
-    short_sample,
     watch,
     with_notes,
     write_page,
 )
-from rung.generation.beam import BeamSettings
-from rung.generation.constraint_settings import ConstraintSettings, constraint_from
-from rung.generation.masked import MaskFilling
-from rung.generation.masked import fill as _fill
-from rung.generation.prompts import generate_each
-from rung.generation.sampling import Sample, Sampling
-from rung.generation.speculative import open_draft
-from rung.measure import Measure, checked
 from rung.models.own import trusting
 from rung.numbers import numbers_checked
-from rung.process_group import launched
-from rung.run_folders import DATA, RECIPE, held, new_run
-from rung.runs import Run, load, load_language_model
+from rung.run_files import DATA, RECIPE
+from rung.run_folders import held, new_run
+from rung.runs import Run, load
 from rung.signatures import takes
 from rung.tasks import task_from, task_of
-from rung.tasks.language import Score, score_texts
-from rung.text.options import DataOptions, LabelOptions, ReadOptions
-from rung.training import again, best, restarts, torchrun
+from rung.text.options import DataOptions, LabelOptions
+from rung.training import again, best, restarts
 from rung.training.again import Again
-from rung.training.config import TrainingConfig
+from rung.training.config import TrainingConfig, setting_names
 from rung.training.experiment import (
     AgainOptions,
     Experiment,
@@ -65,28 +44,10 @@ from rung.training.experiment import (
     split_settings,
 )
 from rung.training.recipes import load_recipe
+from rung.training.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
-    from rung.inspection.tokenization import Tokenization
     from rung.training.lr_finder import Sweep
-
-__all__ = [
-    "climb",
-    "compare",
-    "evaluate",
-    "fill",
-    "find_lr",
-    "generate",
-    "generate_many",
-    "load",
-    "resume",
-    "score",
-    "tokenize",
-    "train",
-    "train_again",
-    "train_best",
-    "train_recipe",
-]
 
 
 @takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
@@ -161,7 +122,7 @@ def train_best(
             seed=run.seed,
             device=run.device,
             command=command_line("best", data, asked),
-            sample=short_sample,
+            sample=sampler("language", how.sample_prompt),
             stop=stop,
         )
         for name, event in with_notes([("data", note) for note in notes_of(corpus)], events):
@@ -201,18 +162,24 @@ def train_recipe(
     return run_experiment(replace(experiment, run=replace(run, out=folder)), on_event=on_event, stop=stop)
 
 
-@takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True)
+@takes(
+    SweepOptions, TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",), and_others=True
+)
 def find_lr(
     rung: str, data: str | Path, *, on_event: Watch | None = None, stop: Stop = never, **settings: Any
 ) -> Sweep | None:
-    """Sweep the learning rate over a hundred steps and suggest one; nothing is trained. None when stopped.
+    """Sweep the learning rate over some steps, by default a hundred, and suggest one. None when stopped.
+
+    Nothing is trained.
 
     Everything as in `train`; the folder, by default the next free `runs/RUNG-lr`, gets a picture, `lr_finder.svg`. A
     run that is there stays.
 
     Raises UserError when something in the input is at fault or the loss never falls.
     """
-    return find_lr_of(Experiment.of(rung, data, settings), on_event=on_event, stop=stop)
+    names = setting_names(SweepOptions)
+    options = SweepOptions(**{name: settings.pop(name) for name in names if name in settings})
+    return find_lr_of(Experiment.of(rung, data, settings), options=options, on_event=on_event, stop=stop)
 
 
 def resume(
@@ -242,119 +209,15 @@ def resume(
     budget = numbers_checked({"steps": steps, "tokens": tokens, "minutes": minutes}, TrainingConfig)
     with held(run.folder), trusting(trust):
         events = restarts.resume(
-            run, budget=budget, finish=finish, sample=sampler(run.task.name), stop=stop, page=write_page
+            run,
+            budget=budget,
+            finish=finish,
+            sample=sampler(run.task.name, prompt_of(run)),
+            stop=stop,
+            page=write_page,
         )
         watch(events, on_event)
     return load(path, trust=trust)
-
-
-@takes(ReadOptions)
-def evaluate(
-    run: Run | str | Path, data: str | Path | None = None, *, split: str = "test", **how: Any
-) -> Measure:
-    """Measure a run on a split of its own data, or on the whole of other data.
-
-    Args:
-        run: a finished run or its folder.
-        data: any source; None = the run's own.
-        split: train, validation or test, of the run's own.
-        how: how to read `data`; below.
-
-    Raises UserError when the split or the data aren't there.
-    """
-    run = _opened(run)
-    (options,) = split_settings(how, ReadOptions)
-    if data is None and launched():
-        return checked(torchrun.measure_run(run, split), str(run.folder))
-    return _evaluate(run, data, split=split, options=ReadOptions(**options))
-
-
-def compare(
-    runs: Iterable[Run | str | Path],
-    data: str | Path | Iterable[str | Path] = (),
-    *,
-    split: str = "test",
-    seed: int = 0,
-    **how: Any,
-) -> Comparison:
-    """Measure runs of one task on the same texts, each text by itself; the differences, and which are noise.
-
-    Args:
-        runs: finished runs or their folders; the first is what the others are held against.
-        data: any sources; none = the runs' own `split`, which has to be the same for all.
-        split: train, validation or test, of the runs' own data.
-        seed: of the resampling.
-        how: the fields of `ReadOptions`: how to read `data`.
-
-    Raises UserError when the runs have no measure or no text in common.
-    """
-    (options,) = split_settings(how, ReadOptions)
-    sources = [data] if isinstance(data, str | Path) else list(data)
-    opened = [_opened(run) for run in runs]
-    return _compare(opened, sources, split=split, options=ReadOptions(**options), seed=seed)
-
-
-def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
-    """Score texts one by one, each as a document of its own."""
-    run = load_language_model(run)
-    return score_texts(run.model, run.tokenizer, texts)
-
-
-@takes(Sampling, BeamSettings, ConstraintSettings)
-def generate(
-    run: Run | str | Path, prompt: str = "", *, draft: str | None = None, **settings: Any
-) -> list[Sample]:
-    """Texts that continue `prompt`.
-
-    Args:
-        draft: a run's folder, or lookup: who guesses ahead (`rung.generation.speculative`).
-        settings: how to draw, how to search, and what form the text has to have; below.
-    """
-    return next(generate_many(run, [prompt], draft=draft, **settings))
-
-
-@takes(Sampling, BeamSettings, ConstraintSettings)
-def generate_many(
-    run: Run | str | Path, prompts: Iterable[str], *, draft: str | None = None, **settings: Any
-) -> Iterator[list[Sample]]:
-    """`generate` for each prompt, in order and as they are needed; many go side by side, each as if it were alone."""
-    run = load_language_model(run)
-    how, search, form = split_settings(settings, Sampling, BeamSettings, ConstraintSettings)
-    return generate_each(
-        run.model,
-        run.tokenizer,
-        prompts,
-        Sampling(**how),
-        BeamSettings(**search),
-        constraint_from(ConstraintSettings(**form), run.tokenizer),
-        None if draft is None else open_draft(draft, run),
-    )
-
-
-def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[MaskFilling]:
-    """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
-    run = load_language_model(run)
-    return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
-
-
-def tokenize(
-    run: Run | str | Path, data: str | Path | None = None, *, text: str | None = None, **how: Any
-) -> Tokenization:
-    """How `data`, or one text, is cut into tokens: `tokens_per_word`, `tokens_per_byte`, the first `pieces`.
-
-    Args:
-        run: a run or its folder; or a kind of tokeniser, which then learns from `data` (a folder so called is ./word).
-        data: any source.
-        text: cut this instead.
-        how: by name, of a kind its settings as in `rung.text.tokenizers.train_tokenizer`; `documents` and `field`: how
-            to read `data`; `show`: how many pieces to give, by default 100; `out`: a file for all of them, a document
-            a line (`rung.inspection.tokenization`).
-
-    Raises UserError when something in the input is at fault.
-    """
-    from rung.inspection.tokenization import tokenize as cut
-
-    return cut(run, data, text=text, **how)
 
 
 @takes(TrainingConfig, DataOptions, LabelOptions, RunOptions, absent=("label",))
@@ -395,12 +258,8 @@ def climb(
         options=task.options_class(**options),
         training=how,
         run=run,
-        sample=sampler(task.name),
+        sample=sampler(task.name, how.sample_prompt),
         on_event=on_event,
         stop=stop,
         command=command,
     )
-
-
-def _opened(run: Run | str | Path) -> Run:
-    return run if isinstance(run, Run) else load(run)

@@ -1,0 +1,153 @@
+"""The calls that use runs: measuring, scoring, writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung.evaluation.comparison import Comparison
+from rung.evaluation.comparison import compare as _compare
+from rung.evaluation.evaluate import evaluate as _evaluate
+from rung.generation.beam import BeamSettings
+from rung.generation.completion import Completion
+from rung.generation.completion import complete as _complete
+from rung.generation.constraint_settings import ConstraintSettings, constraint_from
+from rung.generation.masked import MaskFilling
+from rung.generation.masked import fill as _fill
+from rung.generation.prompts import generate_each
+from rung.generation.sampling import Sample, Sampling
+from rung.generation.speculative import open_draft
+from rung.measure import Measure, checked
+from rung.process_group import launched
+from rung.runs import Run, load, load_language_model
+from rung.signatures import takes
+from rung.tasks.text_scores import Score, score_texts
+from rung.text.options import ReadOptions
+from rung.training import torchrun
+from rung.training.experiment import split_settings
+
+if TYPE_CHECKING:
+    from rung.inspection.tokenization import Tokenization
+
+
+@takes(ReadOptions)
+def evaluate(
+    run: Run | str | Path, data: str | Path | None = None, *, split: str = "test", **how: Any
+) -> Measure:
+    """Measure a run on a split of its own data, or on the whole of other data.
+
+    Args:
+        run: a finished run or its folder.
+        data: any source; None = the run's own.
+        split: train, validation or test, of the run's own.
+        how: how to read `data`; below.
+
+    Raises UserError when the split or the data aren't there.
+    """
+    run = _opened(run)
+    (options,) = split_settings(how, ReadOptions)
+    if data is None and launched():
+        return checked(torchrun.measure_run(run, split), str(run.folder))
+    return _evaluate(run, data, split=split, options=ReadOptions(**options))
+
+
+def compare(
+    runs: Iterable[Run | str | Path],
+    data: str | Path | Iterable[str | Path] = (),
+    *,
+    split: str = "test",
+    seed: int = 0,
+    **how: Any,
+) -> Comparison:
+    """Measure runs of one task on the same texts, each text by itself; the differences, and which are noise.
+
+    Args:
+        runs: finished runs or their folders; the first is what the others are held against.
+        data: any sources; none = the runs' own `split`, which has to be the same for all.
+        split: train, validation or test, of the runs' own data.
+        seed: of the resampling.
+        how: the fields of `ReadOptions`: how to read `data`.
+
+    Raises UserError when the runs have no measure or no text in common.
+    """
+    (options,) = split_settings(how, ReadOptions)
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    opened = [_opened(run) for run in runs]
+    return _compare(opened, sources, split=split, options=ReadOptions(**options), seed=seed)
+
+
+def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
+    """Score texts one by one, each as a document of its own."""
+    run = load_language_model(run)
+    return score_texts(run.model, run.tokenizer, texts)
+
+
+@takes(Sampling, BeamSettings, ConstraintSettings)
+def generate(
+    run: Run | str | Path, prompt: str = "", *, draft: str | None = None, **settings: Any
+) -> list[Sample]:
+    """Texts that continue `prompt`.
+
+    Args:
+        draft: a run's folder, or lookup: who guesses ahead (`rung.generation.speculative`).
+        settings: how to draw, how to search, and what form the text has to have; below.
+    """
+    return next(generate_many(run, [prompt], draft=draft, **settings))
+
+
+@takes(Sampling, BeamSettings, ConstraintSettings)
+def generate_many(
+    run: Run | str | Path, prompts: Iterable[str], *, draft: str | None = None, **settings: Any
+) -> Iterator[list[Sample]]:
+    """`generate` for each prompt, in order and as they are needed; many go side by side, each as if it were alone."""
+    run = load_language_model(run)
+    how, search, form = split_settings(settings, Sampling, BeamSettings, ConstraintSettings)
+    return generate_each(
+        run.model,
+        run.tokenizer,
+        prompts,
+        Sampling(**how),
+        BeamSettings(**search),
+        constraint_from(ConstraintSettings(**form), run.tokenizer),
+        None if draft is None else open_draft(draft, run),
+    )
+
+
+def complete(run: Run | str | Path, prefix: str, n: int = 5) -> list[Completion]:
+    """The `n` likeliest ways to finish the word that `prefix` ends in, or to say the next, with their probabilities.
+
+    Likeliest first. Raises UserError for n below 1. See `rung.generation.completion`.
+    """
+    run = load_language_model(run)
+    return _complete(run.model, run.tokenizer, prefix, n)
+
+
+def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[MaskFilling]:
+    """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
+    run = load_language_model(run)
+    return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
+
+
+def tokenize(
+    run: Run | str | Path, data: str | Path | None = None, *, text: str | None = None, **how: Any
+) -> Tokenization:
+    """How `data`, or one text, is cut into tokens: `tokens_per_word`, `tokens_per_byte`, the first `pieces`.
+
+    Args:
+        run: a run or its folder; or a kind of tokeniser, which then learns from `data` (a folder so called is ./word).
+        data: any source.
+        text: cut this instead.
+        how: by name, of a kind its settings as in `rung.text.tokenizers.train_tokenizer`; `documents` and `field`: how
+            to read `data`; `show`: how many pieces to give, by default 100; `out`: a file for all of them, a document
+            a line (`rung.inspection.tokenization`).
+
+    Raises UserError when something in the input is at fault.
+    """
+    from rung.inspection.tokenization import tokenize as cut
+
+    return cut(run, data, text=text, **how)
+
+
+def _opened(run: Run | str | Path) -> Run:
+    return run if isinstance(run, Run) else load(run)
