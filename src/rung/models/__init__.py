@@ -58,7 +58,10 @@ CLASSIFICATION: Rungs = {
         "rung.models.linear.bag_of_ngrams:BagOfNgrams",
         "hashed runs of words and letters, averaged, and a linear layer: fastText's model",
     ),
-    "rnn": ("rung.models.networks.recurrent_classifier:RNNClassifier", "a recurrent network, its states pooled"),
+    "rnn": (
+        "rung.models.networks.recurrent_classifier:RNNClassifier",
+        "a recurrent network, its states pooled",
+    ),
     "lstm": ("rung.models.networks.recurrent_classifier:LSTMClassifier", "long short-term memory, pooled"),
     "gru": ("rung.models.networks.recurrent_classifier:GRUClassifier", "gated recurrent units, pooled"),
 }

@@ -1,6 +1,6 @@
 """How sure a classifier may be: one number that its logits are scaled by, chosen on validation examples.
 
-    P(l | text) = softmax(scale x logits)[l]          Guo et al. 2017, arXiv:1706.04599: 1 / temperature
+P(l | text) = softmax(scale x logits)[l]          Guo et al. 2017, arXiv:1706.04599: 1 / temperature
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
     P(l | text)  ~  P(l) P(text | l)^beta        P(l) = (C(l) + 1) / (N + L)
 
-P(text | l) is the `ngram` rung's, fitted to the texts of label l alone, its closing mark included: a text without words
-is told by that it ends. A text's tokens are no independent witnesses, so n-grams are far too sure of themselves; beta, one number, says how
-much each counts, and is chosen on validation examples (a temperature: Guo et al. 2017, arXiv:1706.04599). It seldom changes
-which label is the likeliest.
+P(text | l) is the `ngram` rung's, fitted to the texts of label l alone, its closing mark included. A text's tokens are
+no independent witnesses, so Bayes makes n-grams far too sure of themselves; beta, one number, says how much each token
+counts, and is chosen on validation examples (`rung.models.temperature`).
 """
 
 from __future__ import annotations
@@ -100,7 +99,9 @@ class NGramClassifier(CountedClassifier):
         for number, label in enumerate(labels):
             own = np.flatnonzero(right == number)
             if not len(own):
-                raise UserError(f"no training text has the label {label!r}: ngram has nothing to count for it")
+                raise UserError(
+                    f"no training text has the label {label!r}: ngram has nothing to count for it"
+                )
             yield Phase(f"counting label {number + 1} of {len(labels)}: {label}")
             texts = stream.of_documents(own)
             models.append(fitted(NGram.fit(config.of_label(), texts, vocab_size, end)))
@@ -111,7 +112,9 @@ class NGramClassifier(CountedClassifier):
         model = cls(config, vocab_size, end, labels, models, counts, delimiter)
         if config.beta is None:
             if examples.validation is None:
-                yield Note("without validation examples each token counts as if it were independent: --beta 1")
+                yield Note(
+                    "without validation examples each token counts as if it were independent: --beta 1"
+                )
                 model.config = replace(config, beta=1.0)
             else:
                 yield Phase("choosing how much each token counts")

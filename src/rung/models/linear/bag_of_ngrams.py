@@ -54,7 +54,11 @@ class BagOfNgramsConfig:
         check_counts(self, "width", "ngrams", "shortest_letters", "buckets", "epochs")
         check_bool(self, "lowercase")
         check_field(
-            self, "letters", lambda value: type(value) is int and value >= 0, "a whole number, 0 = none", optional=False
+            self,
+            "letters",
+            lambda value: type(value) is int and value >= 0,
+            "a whole number, 0 = none",
+            optional=False,
         )
         check_field(
             self,
@@ -132,7 +136,9 @@ class BagOfNgrams(CountedClassifier):
         right = np.asarray(examples.train.labels)
         importance = np.ones(len(labels)) if examples.weights is None else examples.weights
         rng = np.random.default_rng(seed)
-        table = ((2 * rng.random((len(buckets), config.width), np.float32) - 1) / config.width).astype(np.float32)
+        table = ((2 * rng.random((len(buckets), config.width), np.float32) - 1) / config.width).astype(
+            np.float32
+        )
         head = np.zeros((len(labels), config.width), np.float32)
         for epoch in range(config.epochs):
             rates = (config.rate * (1 - at / config.epochs) for at in (epoch, epoch + 1))

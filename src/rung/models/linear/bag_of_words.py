@@ -2,8 +2,8 @@
 
     P(label | text) = softmax(W x + b)          x: the text's words and runs of words, weighted (`words`)
 
-Multinomial logistic regression (`logistic`), whose one minimum is found, with a penalty on W whose strength is chosen on
-validation examples. It cuts texts itself, so it reads bytes. The baseline that a network has to be better than.
+Multinomial logistic regression (`logistic`), whose one minimum is found, with a penalty on W whose strength is chosen
+on validation examples. It cuts texts itself, so it reads bytes. The baseline that a network has to be better than.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class BagOfWords(CountedClassifier):
         n_weights = len(labels) * len(vocabulary.features)
         if n_weights > LARGEST:
             raise UserError(
-                f"{len(labels):,} labels times {len(vocabulary.features):,} features are {n_weights:,} weights, more than "
-                f"bag-of-words keeps ({LARGEST:,}): give a larger --min-count or --ngrams 1, or take bag-of-ngrams"
+                f"{len(labels):,} labels times {len(vocabulary.features):,} features are {n_weights:,} weights, more "
+                f"than bag-of-words keeps ({LARGEST:,}): give a larger --min-count or --ngrams 1, or take bag-of-ngrams"
             )
         x = vocabulary.weighted(counts, config.weighting)
         right = np.asarray(examples.train.labels)
@@ -139,9 +139,9 @@ class BagOfWords(CountedClassifier):
                 yield Note("without validation examples the penalty is not chosen: --penalty 1")
             else:
                 held_out, held_out_labels = examples.validation
-                seen = vocabulary.counts(texts_of(held_out, delimiter))
+                seen = vocabulary.weighted(vocabulary.counts(texts_of(held_out, delimiter)), config.weighting)
                 l2, start = logistic.best_strength(
-                    x, right, len(labels), vocabulary.weighted(seen, config.weighting), np.asarray(held_out_labels), each
+                    x, right, len(labels), seen, np.asarray(held_out_labels), each
                 )
                 config = replace(config, penalty=l2)
                 yield Note(f"--penalty {l2:.3g}: the penalty under which validation labels cost least")
@@ -154,7 +154,9 @@ class BagOfWords(CountedClassifier):
         found = np.empty((texts.n_documents, len(self.labels)), np.float32)
         for begin in range(0, texts.n_documents, TEXTS_AT_ONCE):
             rows = range(begin, min(begin + TEXTS_AT_ONCE, texts.n_documents))
-            found[rows] = logistic.log_probs(self.weights, self.features(texts_of(texts, self.delimiter, rows)))
+            found[rows] = logistic.log_probs(
+                self.weights, self.features(texts_of(texts, self.delimiter, rows))
+            )
         return found
 
     def features(self, texts: Sequence[tuple[str, ...]]) -> csr_array:

@@ -1,8 +1,8 @@
 """The features of a bag of n-grams: words, runs of words and of letters, each hashed to a number below a bound.
 
 Nothing is looked up in a dictionary, so a word never seen still has the letters it is made of (Joulin et al. 2016,
-arXiv:1607.01759; letters of a word between `<` and `>`: Bojanowski et al. 2017, arXiv:1607.04606). Hashes are CRC-32 of UTF-8, the same on
-every machine; two features that meet in a bucket share a weight.
+arXiv:1607.01759; letters of a word between `<` and `>`: Bojanowski et al. 2017, arXiv:1607.04606). Hashes are CRC-32 of
+UTF-8, the same on every machine; two features that meet in a bucket share a weight.
 
 Shapes: N texts, M features of all of them together.
 """
@@ -18,7 +18,9 @@ import numpy as np
 
 from rung.models.linear.words import UNITS
 
-MIXED_BY = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: what multiplicative hashing multiplies by
+MIXED_BY = np.uint64(
+    0x9E3779B97F4A7C15
+)  # 2^64 over the golden ratio: what multiplicative hashing multiplies by
 
 
 class Bags(NamedTuple):

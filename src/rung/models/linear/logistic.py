@@ -2,15 +2,16 @@
 
     J(W, b) = sum over examples i of s_i (-log softmax(W x_i + b)[y_i]) + (l2 / 2) |W|^2
 
-With two labels one row w of weights is enough, logits (0, w x + b), as scikit-learn's LogisticRegression has it, whose C
-is 1 / l2. J is convex; L-BFGS (Liu and Nocedal 1989, SciPy's) finds its minimum from anywhere, so nothing is left to chance.
+With two labels one row w of weights is enough, logits (0, w x + b), as scikit-learn's LogisticRegression has it, whose
+C is 1 / l2. J is convex; L-BFGS (Liu and Nocedal 1989, SciPy's) finds its minimum from anywhere, so nothing is left to
+chance.
 
 Shapes: N examples, F features, L labels, K rows of weights: 1 for two labels, else L.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def fit(
     """
     from scipy.optimize import minimize
 
-    n, n_features = x.shape
+    n, n_features = cast("tuple[int, int]", x.shape)
     k = 1 if n_labels == 2 else n_labels
     turned = x.T.tocsr()
     scale = np.full(n, 1 / n) if example_weights is None else example_weights / n
@@ -118,7 +119,9 @@ def best_strength(
     """
 
     def cost(weights: Weights) -> float:
-        return -float(np.take_along_axis(log_probs(weights, held_out), held_out_labels[:, None], axis=1).sum())
+        return -float(
+            np.take_along_axis(log_probs(weights, held_out), held_out_labels[:, None], axis=1).sum()
+        )
 
     def tried(place: int, start: Weights | None) -> tuple[float, int, Weights]:
         weights = fit(x, labels, n_labels, STRENGTHS[place], example_weights, start, ROUGH)

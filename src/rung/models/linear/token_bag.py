@@ -1,6 +1,6 @@
-"""What `bag-of-words` was before it cut texts itself: a row of label weights a token, averaged. Old runs are opened as it.
+"""What `bag-of-words` was before it cut texts itself: a row of label weights a token, averaged. Old runs open as it.
 
-    logits = b + mean over the text's tokens of W[token]         W: (V, L)
+logits = b + mean over the text's tokens of W[token]         W: (V, L)
 """
 
 from __future__ import annotations

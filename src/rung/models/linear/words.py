@@ -1,7 +1,7 @@
 """The features of a bag of words: which words, and short runs of words, a text holds, and how much each counts.
 
-A word is a run of letters, digits and underscores, an apostrophe inside it (`don't`), in Unicode; of the writing that has
-no blanks (Chinese, Japanese) each character is one. Where texts are single words, letters are what is counted instead.
+A word is a run of letters, digits and underscores, an apostrophe inside it (`don't`), in Unicode; of the writing that
+has no blanks (Chinese, Japanese) each character is one. Where texts are single words, letters are counted instead.
 
     counts   tf                     how often the text has it
     binary   1                      that it has it
@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -38,14 +38,17 @@ WEIGHTINGS = ("tf-idf", "counts", "binary")
 UNKNOWN = -1
 
 STOP_WORDS = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     a about above after again against all am an and any are as at be because been before being below between both but
     by can cannot could did do does doing down during each few for from further had has have having he her here hers
     herself him himself his how i if in into is it its itself just me more most my myself nor of off on once only or
     other our ours ourselves out over own same she should so some such than that the their theirs them themselves then
     there these they this those through to too under until up very was we were what when where which while who whom why
     will with would you your yours yourself yourselves
-    """.split()
+    """,
+    )
 )
 """English words that say little by themselves. Words that deny (no, not, don't) are none of them."""
 
@@ -75,8 +78,8 @@ class Cutting:
 class Vocabulary:
     """The features of a training text.
 
-    A run of k units w1 ... wk, numbers below V, is one number: V + V^2 + ... + V^(k - 1) + w1 V^(k - 1) + ... + wk; of the second
-    of two texts V + ... + V^n is added, n the longest run.
+    A run of k units w1 ... wk, numbers below V, is one number: V + V^2 + ... + V^(k - 1) + w1 V^(k - 1) + ... + wk; of
+    the second of two texts V + ... + V^n is added, n the longest run.
 
     Attributes:
         cutting: how texts become units.
@@ -91,7 +94,9 @@ class Vocabulary:
     idf: np.ndarray
 
     @staticmethod
-    def of(texts: Sequence[tuple[str, ...]], cutting: Cutting, min_count: int) -> tuple[Vocabulary, csr_array]:
+    def of(
+        texts: Sequence[tuple[str, ...]], cutting: Cutting, min_count: int
+    ) -> tuple[Vocabulary, csr_array]:
         """The features that `min_count` texts have at least, and how often each text has each, (N, F).
 
         Raises UserError when there is none, or more than can be numbered.
@@ -132,7 +137,7 @@ class Vocabulary:
 
     def weighted(self, counts: csr_array, weighting: str) -> csr_array:
         """Counts (N, F) by `weighting`, float32."""
-        out = counts.astype(np.float32)
+        out: Any = counts.astype(np.float32)
         if weighting == "binary":
             out.data[:] = 1
         elif weighting == "tf-idf":
@@ -185,7 +190,9 @@ class Vocabulary:
         check_array("idf", idf, "f4", [len(features)])
         check_finite("idf", idf)
         data = blob.tobytes()
-        words = [data[begin:end].decode() for begin, end in zip([0, *ends.tolist()], ends.tolist(), strict=False)]
+        words = [
+            data[begin:end].decode() for begin, end in zip([0, *ends.tolist()], ends.tolist(), strict=False)
+        ]
         return cls(cutting, words, features, idf)
 
 
@@ -198,9 +205,7 @@ def _runs(
     all_rows, all_codes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for part in range(max((len(text) for text in cut), default=0)):
         lengths = np.array([len(text[part]) for text in cut], np.int64)
-        ids = np.array(
-            [number.get(word, UNKNOWN) for text in cut for word in text[part]], np.int64
-        )
+        ids = np.array([number.get(word, UNKNOWN) for text in cut for word in text[part]], np.int64)
         rows = np.repeat(np.arange(len(cut)), lengths)
         codes, known, first = ids, ids >= 0, part * spans
         for k in range(1, longest + 1):

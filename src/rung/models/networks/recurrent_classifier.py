@@ -56,7 +56,9 @@ class RecurrentClassifierConfig:
 class RecurrentClassifierNetwork(ClassifierNetwork):
     """Embedding table (its last row the mark before a text), one of torch's recurrent cores, head."""
 
-    def __init__(self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float):
+    def __init__(
+        self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float
+    ):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size + 1, core.input_size))
         self.core = core
