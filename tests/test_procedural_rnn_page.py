@@ -12,6 +12,7 @@ from torch import nn
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE: dict[str, Any] = runpy.run_path(str(DOCS / "procedural_rnn.py"))
+CORE = {"weight_ih_l0": "W_x", "weight_hh_l0": "W_h", "bias_ih_l0": "b"}
 
 
 def test_loss_and_gradients_are_torchs():
@@ -22,27 +23,17 @@ def test_loss_and_gradients_are_torchs():
     loss, grad = PAGE["backward"](x, targets, w)
 
     core, head = nn.RNN(d, h, batch_first=True).double(), nn.Linear(h, v).double()
+    theirs = {own: core.get_parameter(name) for name, own in CORE.items()}
+    theirs |= {"W_y": head.weight, "b_y": head.bias}
     with torch.no_grad():
-        for parameter, name in (
-            (core.weight_ih_l0, "W_x"),
-            (core.weight_hh_l0, "W_h"),
-            (core.bias_ih_l0, "b"),
-        ):
+        for name, parameter in theirs.items():
             parameter.copy_(torch.tensor(w[name]))
-        core.bias_hh_l0.zero_()
-        head.weight.copy_(torch.tensor(w["W_y"]))
-        head.bias.copy_(torch.tensor(w["b_y"]))
+        core.get_parameter("bias_hh_l0").zero_()
     logits = head(core(torch.tensor(x))[0])
-    theirs = nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
-    theirs.backward()
-    np.testing.assert_allclose(loss, theirs.item())
-    for parameter, name in (
-        (core.weight_ih_l0, "W_x"),
-        (core.weight_hh_l0, "W_h"),
-        (core.bias_ih_l0, "b"),
-        (head.weight, "W_y"),
-        (head.bias, "b_y"),
-    ):
+    cost = nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
+    cost.backward()
+    np.testing.assert_allclose(loss, cost.item())
+    for name, parameter in theirs.items():
         assert parameter.grad is not None
         np.testing.assert_allclose(grad[name], parameter.grad.numpy(), atol=1e-12)
 

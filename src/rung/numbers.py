@@ -59,6 +59,8 @@ def _checked(name: str, kind: str, value: Any) -> Any:
     words = kind.replace("[", " ").replace(",", " ").replace("]", " ").split()
     if not {"int", "float"} & set(words) or (value is None and "None" in words):
         return value
+    if isinstance(value, bool) and "bool" in words:
+        return value
     if "tuple" in words:
         parts = value if isinstance(value, list | tuple) else (value,)
         return tuple(_checked(name, "int" if "int" in words else "float", part) for part in parts)

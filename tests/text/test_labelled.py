@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from rung.text.splits import Split, stratified_groups
 from rung.text.tokenizers import train_tokenizer
 
 
-def jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
+def jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -169,7 +170,9 @@ def test_balanced_weights_are_scikit_learns(tmp_path: Path):
     corpus = prepare_labelled(jsonl(tmp_path / "x.jsonl", rows), tmp_path / "x", options)
     labels = np.asarray(corpus.labelled("train").labels)
     theirs = compute_class_weight("balanced", classes=np.arange(2), y=labels)
-    np.testing.assert_allclose(corpus.examples().weights, theirs)  # pyright: ignore[reportArgumentType]
+    weights = corpus.examples().weights
+    assert weights is not None
+    np.testing.assert_allclose(weights, theirs)
     with pytest.raises(UserError, match="--class-weights even is unknown"):
         LabelOptions(class_weights="even")
 

@@ -102,6 +102,7 @@ def test_each_text_is_read_once_an_epoch_of_its_own():
     shares = [0.75, 0.25]
     batches = MixedWindowBatches(stream, 16, 4, 0, borders=borders, shares=shares)
     seen = Counter[int]()
+    small, large = [0], [0]
     for t in range(60):
         targets = batches.batch(t).arrays[1]
         seen.update(targets[targets > 0].tolist())

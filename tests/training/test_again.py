@@ -25,7 +25,7 @@ def typed(*arguments: object) -> int:
 
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("ngram", {"order": 4, "prune": (0, 0, 1), "tokenizer": "word", "documents": "lines"}),
-    ("neural-bigram", {"steps": 4, "lr": 0.02, "seed": 5, "overfit_one_batch": True, "split": "80/20/0"}),
+    ("neural-bigram", {"steps": 4, "lr": 0.02, "seed": 5, "window": 16, "split": "80/20/0"}),
     ("neural-bigram", {"steps": 3, "restarts": 2}),
     ("scratch-bigram", {"steps": 3}),
 ]

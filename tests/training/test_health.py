@@ -100,7 +100,7 @@ def test_one_batch_is_learnt_by_heart_and_the_run_says_what_it_is(text: Path, tm
         on_event=events.append,
     )
     assert any("learnt by heart, so the model can learn" in note for note in notes(events))
-    assert run.recipe["training"]["overfit_one_batch"] is True
+    assert run.recipe["training"]["overfit_one_batch"] == run.recipe["training"]["batch_size"] == 4
     assert not any(isinstance(event, Evaluation) for event in events)
     events.clear()
     api.train(

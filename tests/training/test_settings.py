@@ -15,7 +15,7 @@ from torch import nn
 import rung
 from rung.cli import main
 from rung.errors import UserError
-from rung.events import Note
+from rung.events import Note, Step
 from rung.models.transformer.decoder import GPT
 from rung.training.config import TrainingConfig
 from rung.training.optimizers import make_optimizer
@@ -68,19 +68,18 @@ def test_what_optimisers_are_told_is_what_torchs_are_told(name: str, how: dict[s
 
 @pytest.mark.parametrize("rung_name", ["mlp", "scratch-mlp"])
 def test_settings_reach_the_training(here: Path, rung_name: str):
-    plain, other = (
-        rung.train(rung_name, "t.txt", out=out, steps=3, **how)
-        for out, how in (("a", {}), ("b", {"beta1": 0.2, "eps": 0.1}))
-    )
+    plain = rung.train(rung_name, "t.txt", out="a", steps=3)
+    other = rung.train(rung_name, "t.txt", out="b", steps=3, beta1=0.2, eps=0.1)
     assert any(
         not np.array_equal(tensor, other.model.tensors()[name])
         for name, tensor in plain.model.tensors().items()
     )
     assert other.recipe["training"]["beta1"] == 0.2
-    for how, says in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"momentum": 0.5}, "--momentum does not go with --optimizer adamw"),
         ({"eps": -1.0}, "--eps"),
-    ):
+    ]
+    for how, says in wrong:
         with pytest.raises(UserError, match=says):
             rung.train(rung_name, "t.txt", out="c", steps=1, **how)
     with pytest.raises(UserError, match="--beta1 does not go with --optimizer sgd"):
@@ -88,7 +87,7 @@ def test_settings_reach_the_training(here: Path, rung_name: str):
 
 
 def test_a_published_preset_is_trained_as_published_unless_told(here: Path):
-    shape = {"preset": "gpt1", "context": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
+    shape: dict[str, Any] = {"preset": "gpt1", "context": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
     run = rung.train("gpt", "t.txt", out="a", steps=1, **shape)
     training = run.recipe["training"]
     assert (training["lr"], training["batch_size"], training["schedule"]) == (2.5e-4, 64, "cosine")
@@ -136,10 +135,12 @@ def test_one_batch_of_so_many_examples_is_learned_and_nothing_is_kept(here: Path
     def watch(event: Any) -> None:
         if isinstance(event, Note):
             told.append(event.text)
-        if hasattr(event, "tokens") and not seen:
+        if isinstance(event, Step) and not seen:
             seen.append(event.tokens)
 
-    small = {"gpt": {"n_layer": 1, "n_head": 2, "n_embd": 16, "context": 16}}.get(rung_name, {})
+    small: dict[str, Any] = {"gpt": {"n_layer": 1, "n_head": 2, "n_embd": 16, "context": 16}}.get(
+        rung_name, {}
+    )
     run = rung.train(rung_name, "t.txt", steps=2, overfit_one_batch=5, on_event=watch, **small)
     assert run.recipe["training"]["batch_size"] == 5
     if rung_name in ("mlp", "scratch-mlp"):
@@ -163,10 +164,11 @@ def test_a_sweep_goes_from_where_to_where_it_is_told(here: Path, capsys: pytest.
     assert found is not None
     np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 1.0, 41)[1 : 1 + len(found.rates)], rtol=0.2)
     assert len(found.rates) <= 40
-    for how, says in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"lr_from": 1.0, "lr_to": 0.1}, "--lr-from 1 --lr-to 0.1"),
         ({"lr_steps": 2}, "--lr-steps 2"),
-    ):
+    ]
+    for how, says in wrong:
         with pytest.raises(UserError, match=says):
             SweepOptions(**how)
     with pytest.raises(SystemExit) as ended:

@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+from rung.cli.climbing import climb
 from rung.cli.common import flatten, flowing, read_value, worded
 from rung.cli.comparing import compare, runs, show
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
+from rung.cli.recipes import recipes
 from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
 from rung.cli.tokenizing import tokenize
-from rung.cli.training import check_resumed, climb, recipes, train, train_best, train_command
+from rung.cli.training import check_resumed, train, train_best, train_command
 from rung.errors import Stopped, UserError, nearest
 from rung.models import RUNGS, tasks_with
 from rung.version import __version__

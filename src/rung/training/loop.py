@@ -107,15 +107,9 @@ def train_network(
     shard = group.shard(config.batch_size)
     device = next(network.parameters()).device
     network.start_carrying(batches.rows)
+    moments = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "eps")}
     optimizer = make_optimizer(
-        config.optimizer,
-        network,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        momentum=config.momentum,
-        beta1=config.beta1,
-        beta2=config.beta2,
-        eps=config.eps,
+        config.optimizer, network, lr=config.lr, weight_decay=config.weight_decay, **moments
     )
     schedule = schedule if schedule is not None else schedule_of(config, continuation)
     average = Average(network, config.average) if config.average is not None else None
@@ -140,10 +134,8 @@ def train_network(
     watch = Watch(held_out)
     reason = "budget"
     if config.overfit_one_batch:
-        evaluate, watch = (
-            None,
-            Watch(0),
-        )  # whatever one batch teaches, validation would keep what has learnt none of it
+        # Whatever one batch teaches, validation would keep what has learnt none of it.
+        evaluate, watch = None, Watch(0)
 
     def keep() -> Checkpoint:
         nonlocal saved_at

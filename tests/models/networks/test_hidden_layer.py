@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,7 @@ def test_a_layer_is_torchs(name: str):
     theirs = nn.Sequential(nn.Linear(5, 7), THEIRS[name])
     theirs[0].load_state_dict(layer.linear.state_dict())
     torch.testing.assert_close(layer(x), theirs(x))
-    names = {"leaky-relu": "leaky_relu"}
+    names: dict[str, Any] = {"leaky-relu": "leaky_relu"}
     if name not in ("elu", "gelu"):  # which torch has no gain for
         gain = nn.init.calculate_gain(names.get(name, name), 0.01 if name == "leaky-relu" else None)
         assert layer.gain == pytest.approx(gain)

@@ -145,6 +145,7 @@ def test_gradients_end_where_a_row_begins() -> None:
     loss = network.loss(torch.tensor([[3, 4]]), torch.tensor([[4, 5]]))
     loss.backward()
     assert loss.item() == pytest.approx(-model.score(np.array([1, 2, 3, 4, 5]))[3:].sum(), rel=1e-5)
+    assert network.embedding is not None
     assert network.embedding.grad is not None
     touched = network.embedding.grad.abs().sum(dim=1).nonzero().flatten().tolist()
     assert touched == [3, 4]
