@@ -25,6 +25,10 @@ def drawn(n: int, seed: int) -> LabelledStream:
     return LabelledStream(TokenStream.of(texts, END), labels)
 
 
+def counted(config: NGramClassifierConfig, examples: LabelledExamples, labels: list[str]) -> NGramClassifier:
+    return fitted(NGramClassifier.fit(config, examples, V, END, labels))
+
+
 def test_it_is_bayes_with_a_model_a_label():
     train, new = drawn(300, 0), drawn(50, 1)
     config = NGramClassifierConfig(order=3, beta=0.7)
@@ -42,25 +46,15 @@ def test_it_is_bayes_with_a_model_a_label():
 
 
 def test_the_contract():
-    model = fitted(
-        NGramClassifier.fit(
-            NGramClassifierConfig(order=2),
-            LabelledExamples(drawn(200, 0), drawn(50, 2)),
-            V,
-            END,
-            ["a", "b", "c"],
-        )
+    model = counted(
+        NGramClassifierConfig(order=2), LabelledExamples(drawn(200, 0), drawn(50, 2)), ["a", "b", "c"]
     )
     check_classifier(model)
 
 
 def test_beta_is_the_best_on_validation():
     train, held_out = drawn(200, 0), drawn(200, 3)
-    model = fitted(
-        NGramClassifier.fit(
-            NGramClassifierConfig(), LabelledExamples(train, held_out), V, END, ["a", "b", "c"]
-        )
-    )
+    model = counted(NGramClassifierConfig(), LabelledExamples(train, held_out), ["a", "b", "c"])
     assert model.config.beta is not None
     costs = {}
     for beta in (model.config.beta * 0.8, model.config.beta, model.config.beta * 1.25):
@@ -74,11 +68,7 @@ def test_balanced_weights_make_labels_equally_likely_beforehand():
         TokenStream.of([np.array([1])] * 9 + [np.array([1])], END), np.array([0] * 9 + [1])
     )
     weights = np.array([10 / 18, 10 / 2])
-    model = fitted(
-        NGramClassifier.fit(
-            NGramClassifierConfig(beta=1.0), LabelledExamples(train, None, weights), V, END, ["a", "b"]
-        )
-    )
+    model = counted(NGramClassifierConfig(beta=1.0), LabelledExamples(train, None, weights), ["a", "b"])
     assert model.counts.tolist() == [5, 5]
 
 

@@ -117,6 +117,6 @@ def test_a_text_without_features_gets_the_labels_frequencies():
 def test_what_cannot_be_is_told():
     with pytest.raises(UserError, match="--shortest-letters 6 is more than --letters 5"):
         BagOfNgramsConfig(shortest_letters=6)
+    config = BagOfNgramsConfig(width=4, rate=1e30, buckets=100)
     with pytest.raises(UserError, match="diverged at --rate"):
-        config = BagOfNgramsConfig(width=4, rate=1e30, buckets=100)
         fitted(BagOfNgrams.fit(config, LabelledExamples(drawn(40, 0)), 257, 256, ["a", "b"]))

@@ -159,15 +159,13 @@ def test_letters_are_counted_where_texts_are_single_words():
 
 
 def test_what_cannot_be_is_told():
-    with pytest.raises(UserError, match="the texts hold none"):
-        fitted(
-            BagOfWords.fit(
-                BagOfWordsConfig(), LabelledExamples(labelled(["", "!"], [0, 1])), 257, 256, ["a", "b"]
-            )
-        )
-    with pytest.raises(UserError, match="--min-count 9 leaves none"):
-        trained_on = LabelledExamples(labelled(["a b", "c d"], [0, 1]))
-        fitted(BagOfWords.fit(BagOfWordsConfig(min_count=9), trained_on, 257, 256, ["a", "b"]))
+    for texts, config, says in (
+        (["", "!"], BagOfWordsConfig(unit="words"), "the texts hold none"),
+        (["a b", "c d"], BagOfWordsConfig(min_count=9), "--min-count 9 leaves none"),
+    ):
+        examples = LabelledExamples(labelled(texts, [0, 1]))
+        with pytest.raises(UserError, match=says):
+            fitted(BagOfWords.fit(config, examples, 257, 256, ["a", "b"]))
     with pytest.raises(UserError, match="did you mean 'counts'"):
         BagOfWordsConfig(weighting="count")
 
