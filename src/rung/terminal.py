@@ -226,6 +226,11 @@ def climb_table(report: dict[str, Any]) -> None:
     )
     console.print(table)
     console.print()
+    if several := [row for row in report["rungs"] if "by_source" in row]:
+        table = _table("rung", *(one["split"] for one in several[0]["by_source"]))
+        for row in several:
+            table.add_row(row["name"], *(f"{bits_of(one):.3f}" for one in row["by_source"]))
+        console.print(table, "")
     for step in report["steps"]:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
     for note in report["data"].get("notes", ()):

@@ -259,6 +259,7 @@ def _row(
         "run": folder.as_posix(),
         key: measured[key],
         "ci95": list(interval) if interval is not None else None,
+        **{name: measured[name] for name in ("by_source",) if name in measured},
         **{column.key: measured[column.key] for column in run.task.columns},
         "parameters": result["parameters"],
         "steps": result["steps"] if by_steps else None,
