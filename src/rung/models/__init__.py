@@ -64,6 +64,10 @@ CLASSIFICATION: Rungs = {
     ),
     "lstm": ("rung.models.networks.recurrent_classifier:LSTMClassifier", "long short-term memory, pooled"),
     "gru": ("rung.models.networks.recurrent_classifier:GRUClassifier", "gated recurrent units, pooled"),
+    "gpt": (
+        "rung.models.transformer.classifier:GPTClassifier",
+        "a transformer that answers at a token behind the text, GPT-1's manner",
+    ),
 }
 
 RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "classification": CLASSIFICATION}

@@ -199,6 +199,11 @@ class Classifier(Model):
         self.delimiter = delimiter
 
     @property
+    def even_guess(self) -> float:
+        """What an untrained one's training loss should be, nats an example: ln L, and what else it learns beside."""
+        return math.log(len(self.labels))
+
+    @property
     def shape(self) -> dict[str, Any]:
         shape = {**super().shape, "labels": self.labels}
         return shape if self.delimiter is None else {**shape, "delimiter": self.delimiter}
