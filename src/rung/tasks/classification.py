@@ -41,7 +41,7 @@ class Classification(LabelTask[LabelledCorpus]):
     name = "classification"
     example = "reviews.csv --label stars"
     options_class = LabelOptions
-    ladder = ("majority", "bag-of-words")
+    ladder = ("majority", "bag-of-words", "ngram", "bag-of-ngrams", "gru", "gpt")
     target = "example"
     unit = "example"
     glossary = (
