@@ -39,7 +39,9 @@ def test_the_calibration_error_by_hand():
 
 
 def test_the_page_shows_what_it_got_wrong(tmp_path: Path):
-    texts = [("good <b>film</b>", "yes"), ("bad film", "no")] * 40 + [("good film", "no")] * 8
+    texts = [("good <b>film</b>", "yes"), ("good film", "yes"), ("bad film", "no")] * 40 + [
+        ("good film", "no")
+    ] * 30
     rows = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in texts)
     (tmp_path / "rows.jsonl").write_text(rows)
     report = rung.climb(

@@ -236,7 +236,7 @@ def test_what_does_not_belong_together_is_told(rows: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"plain text"):
         rung.train("majority", tmp_path / "plain.txt", label="stars", out=tmp_path / "a")
     with pytest.raises(UserError, match="no setting 'label'"):
-        rung.train("gpt", rows, label="stars", out=tmp_path / "b")
+        rung.train("infinigram", rows, label="stars", out=tmp_path / "b")
     with pytest.raises(UserError, match="no setting 'context'"):
         rung.train("majority", rows, label="stars", context=3, out=tmp_path / "c")
     run = rung.train("majority", rows, label="stars", out=tmp_path / "d")
