@@ -73,7 +73,7 @@ def scikit_learn(name: str, parts: dict[str, Rows]) -> tuple[Callable[[list[str]
     how: dict[str, Any] = (
         {"ngram_range": (1, 2)} if name == "reviews" else {"analyzer": "char_wb", "ngram_range": (1, 5)}
     )
-    model = make_pipeline(TfidfVectorizer(**how), LogisticRegression(max_iter=1000))
+    model: Any = make_pipeline(TfidfVectorizer(**how), LogisticRegression(max_iter=1000))
     texts, labels = (parts["train"][i] + parts["validation"][i] for i in (0, 1))
     began = time.perf_counter()
     model.fit(texts, labels)

@@ -35,7 +35,7 @@ def test_it_is_bayes_with_a_model_a_label():
     model = fitted(NGramClassifier.fit(config, LabelledExamples(train), V, END, ["a", "b", "c"]))
     logits = []
     for label in range(3):
-        texts = [train.stream.document(i)[:-1] for i in np.flatnonzero(train.labels == label)]
+        texts = [train.stream.document(i)[:-1] for i in np.flatnonzero(train.labels == label).tolist()]
         own = fitted(NGram.fit(NGramConfig(order=3), TokenStream.of(texts, END), V, END))
         prior = (len(texts) + 1) / (300 + 3)
         likelihoods = [float(own.score(new.stream.document(i)).sum()) for i in range(50)]
