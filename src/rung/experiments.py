@@ -182,6 +182,11 @@ def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     task = task_of(experiment.task)
     options = task.suited(experiment.model_class, experiment.options)
+    if experiment.options.tokenizer not in (None, options.tokenizer):
+        raise UserError(
+            f"--tokenizer {experiment.options.tokenizer} does not go with {experiment.name}, which cuts texts itself; "
+            "leave it out"
+        )
     return task.prepare(experiment.data, folder, options, tokenizer)
 
 

@@ -85,7 +85,8 @@ class Run:
         path = self.folder / TOKENIZER
         tokenizer = load_tokenizer(path)
         self._check_same()
-        if (tokenizer.vocab_size, tokenizer.end) != (self.shape["vocab_size"], self.shape["end"]):
+        n_ids = tokenizer.vocab_size + ("delimiter" in self.shape)
+        if (n_ids, tokenizer.end) != (self.shape["vocab_size"], self.shape["end"]):
             raise damaged(
                 path, f"it has {tokenizer.vocab_size} ids, and the model {self.shape['vocab_size']}"
             )
@@ -202,6 +203,13 @@ def check_recipe(recipe: Any) -> None:
         for name in ("file", "class", "sha256"):
             check_kind(name, model["code"][name], str)
     for name in model.keys() - {*_IDENTITY, "vocab_size", "end"}:
+        if name == "delimiter":
+            check_count("delimiter", model["delimiter"])
+            if model["delimiter"] != model["vocab_size"] - 1:
+                raise ValueError(
+                    f"delimiter can't be {model['delimiter']}: it is the last of {model['vocab_size']} ids"
+                )
+            continue
         if name != "labels":
             raise ValueError(f"a model has no {name!r}")
         check_kind(name, model[name], tuple[str, ...])
@@ -219,7 +227,7 @@ def load_language_model(run: Run | str | Path) -> Run:
     if run.task.name != "language":
         raise UserError(
             f"{run.folder} is a {run.rung}, trained for {run.task.name}: that is no language model, so its text is "
-            f"neither written, scored nor looked up; measure it: rung evaluate {run.folder}"
+            f"neither written, scored nor looked up; use it: rung predict {run.folder} FILE"
         )
     return run
 

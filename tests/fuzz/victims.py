@@ -37,7 +37,7 @@ TRAINED: dict[str, tuple[str | int, ...]] = {
 
 LABELLED: dict[str, tuple[str | int, ...]] = {
     "majority": ("majority", "labels.csv", "--label", "label"),
-    "bag": ("bag-of-words", "labels.csv", "--label", "label", "--steps", 4),
+    "bag": ("bag-of-words", "labels.csv", "--label", "label"),
 }
 """Runs of classifiers."""
 

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 import rung
 from rung.cli import main
 from rung.errors import UserError
 from rung.models.counting.majority import Majority, MajorityConfig
-from rung.models.networks.bag_of_words import BagOfWords, BagOfWordsConfig
+from rung.models.networks.recurrent_classifier import RecurrentClassifierConfig, RNNClassifier
 from rung.tasks.classification import Classification, ExampleBatches
 from rung.testing import check_classifier
 from rung.text.labelled import prepare_labelled
@@ -53,17 +51,13 @@ def examples(lengths: list[int], seed: int = 0) -> LabelledStream:
     return LabelledStream(stream, rng.integers(0, len(LABELS), len(lengths)))
 
 
-def random_bag() -> BagOfWords:
-    model = BagOfWords.initialise(BagOfWordsConfig(), V, END, LABELS, seed=0)
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter.normal_(generator=torch.Generator().manual_seed(1))
-    return model
+def random_network() -> RNNClassifier:
+    return RNNClassifier.initialise(RecurrentClassifierConfig(4, 5), V, END, LABELS, seed=0)
 
 
 def test_the_contract_of_classifiers():
     check_classifier(Majority(MajorityConfig(), V, END, LABELS, np.array([5, 0, 2])))
-    check_classifier(random_bag())
+    check_classifier(random_network())
 
 
 def test_majority_by_hand():
@@ -72,21 +66,6 @@ def test_majority_by_hand():
     (model,) = Majority.fit(MajorityConfig(), LabelledExamples(texts), V, END, LABELS)
     assert isinstance(model, Majority)
     np.testing.assert_allclose(np.exp(model.log_probs(texts.stream)), [[0.6, 0.1, 0.3]] * 7)
-
-
-def test_a_bag_of_words_is_scikit_learns_logistic_regression():
-    """The mean of the words' one-hot rows, and the very coefficients: the very probabilities."""
-    labelled = examples([1, 2, 5, 9, 4, 3, 7, 6] * 5)
-    bags = np.stack(
-        [np.bincount(labelled.stream.document(i)[:-1], minlength=V) for i in range(len(labelled.labels))]
-    ).astype(np.float64)
-    bags /= bags.sum(axis=1, keepdims=True)
-    theirs = LogisticRegression(C=10.0).fit(bags, labelled.labels)
-    tensors = {"weight": theirs.coef_.T.astype(np.float32), "bias": theirs.intercept_.astype(np.float32)}
-    ours = BagOfWords.from_tensors(BagOfWordsConfig(), V, END, LABELS, tensors)
-    np.testing.assert_allclose(
-        ours.log_probs(labelled.stream), theirs.predict_log_proba(bags), rtol=1e-4, atol=1e-5
-    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -179,7 +158,7 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path):
 
 
 def test_from_rows_to_the_report(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    report = rung.climb(rows, label="stars", steps=60, out=tmp_path / "climb")
+    report = rung.climb(rows, label="stars", rungs=["majority", "bag-of-words"], out=tmp_path / "climb")
     lower, upper = report["rungs"]
     assert (lower["name"], upper["name"], report["best"]) == ("majority", "bag-of-words", "bag-of-words")
     assert lower["bits_per_example"] > upper["bits_per_example"]
@@ -201,27 +180,27 @@ def test_from_rows_to_the_report(rows: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_interrupted_and_resumed_it_ends_with_the_same_weights(rows: Path, tmp_path: Path):
-    how: dict[str, Any] = {"label": "stars", "steps": 30, "checkpoint_every": 4}
-    whole = rung.train("bag-of-words", rows, out=tmp_path / "whole", **how)
+    how: dict[str, Any] = {"label": "stars", "steps": 30, "checkpoint_every": 4, "n_hidden": 6, "n_embd": 4}
+    whole = rung.train("gru", rows, out=tmp_path / "whole", **how)
     asked = iter(range(100))
-    part = rung.train("bag-of-words", rows, out=tmp_path / "part", stop=lambda: next(asked) == 12, **how)
+    part = rung.train("gru", rows, out=tmp_path / "part", stop=lambda: next(asked) == 12, **how)
     assert part.recipe["status"] == "training"
     part = rung.resume(part.folder)
     weights = [(run.folder / "model.safetensors").read_bytes() for run in (whole, part)]
     assert weights[0] == weights[1]
 
 
-def test_one_batch_is_memorised_and_told(rows: Path, tmp_path: Path):
+def test_one_batch_is_memorised_and_told(rows: Path):
     notes: list[str] = []
     rung.train(
-        "bag-of-words",
+        "gru",
         rows,
         label="stars",
-        out=tmp_path / "run",
-        steps=400,
-        batch_size=8,
-        overfit_one_batch=True,
-        weight_decay=0.0,
+        steps=150,
+        overfit_one_batch=8,
+        n_hidden=8,
+        dropout=0.0,
+        lr=0.02,
         on_event=lambda event: notes.append(getattr(event, "text", "")),
     )
     assert any("nats per example" in note and "learnt by heart" in note for note in notes)
@@ -257,7 +236,7 @@ def test_what_does_not_belong_together_is_told(rows: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"plain text"):
         rung.train("majority", tmp_path / "plain.txt", label="stars", out=tmp_path / "a")
     with pytest.raises(UserError, match="no setting 'label'"):
-        rung.train("gpt", rows, label="stars", out=tmp_path / "b")
+        rung.train("infinigram", rows, label="stars", out=tmp_path / "b")
     with pytest.raises(UserError, match="no setting 'context'"):
         rung.train("majority", rows, label="stars", context=3, out=tmp_path / "c")
     run = rung.train("majority", rows, label="stars", out=tmp_path / "d")

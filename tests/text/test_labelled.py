@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rung.errors import UserError
 from rung.text.builtin import names_of_one_sex
 from rung.text.examples import Columns, is_labelled, read_examples
+from rung.text.facts import notes
 from rung.text.labelled import decode_examples, encode_examples, prepare_labelled, retokenized
 from rung.text.options import LabelOptions
 from rung.text.splits import Split, stratified_groups
@@ -206,3 +207,12 @@ def test_names_of_one_sex():
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns | {"year": [2000] * len(rows)}), buffer)
     assert names_of_one_sex(buffer.getvalue(), 0.9) == [("ada", "F"), ("ann", "F"), ("bob", "M")]
+
+
+def test_rare_labels_and_empty_texts_are_told(tmp_path: Path):
+    rows = [
+        {"text": "" if i < 3 else f"word {i}", "label": "rare" if i == 9 else "ab"[i % 2]} for i in range(60)
+    ]
+    told = notes(prepare_labelled(jsonl(tmp_path / "x.jsonl", rows), tmp_path / "x", LabelOptions()).facts)
+    assert any("1 label has fewer than 5 examples (rare)" in note for note in told)
+    assert any("3 texts are empty" in note for note in told)

@@ -11,7 +11,17 @@ rung.climb("my.txt", minutes=1)["best"]
 """
 
 from rung.api.training import climb, find_lr, resume, train, train_again, train_best, train_recipe
-from rung.api.using import compare, complete, evaluate, fill, generate, generate_many, score, tokenize
+from rung.api.using import (
+    compare,
+    complete,
+    evaluate,
+    fill,
+    generate,
+    generate_many,
+    predict,
+    score,
+    tokenize,
+)
 from rung.runs import Run, load
 
 __all__ = [
@@ -25,6 +35,7 @@ __all__ = [
     "generate",
     "generate_many",
     "load",
+    "predict",
     "resume",
     "score",
     "tokenize",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rung.evaluation.comparison import Comparison
 from rung.evaluation.comparison import compare as _compare
 from rung.evaluation.evaluate import evaluate as _evaluate
+from rung.evaluation.predictions import Prediction, check_classifier, predict_texts
 from rung.generation.beam import BeamSettings
 from rung.generation.completion import Completion
 from rung.generation.completion import complete as _complete
@@ -75,6 +76,21 @@ def compare(
     sources = [data] if isinstance(data, str | Path) else list(data)
     opened = [_opened(run) for run in runs]
     return _compare(opened, sources, split=split, options=ReadOptions(**options), seed=seed)
+
+
+def predict(
+    run: Run | str | Path, texts: Iterable[str], seconds: Iterable[str] | None = None
+) -> Iterator[Prediction]:
+    """What a classifier makes of each text, in order and as they are needed: `label`, `probabilities`.
+
+    Args:
+        run: a run of a classifier, or its folder.
+        texts: any texts.
+        seconds: the other of each two texts, where it was trained on pairs.
+
+    Raises UserError for a run without labels, and where the number of texts an example has is not that of the training.
+    """
+    return predict_texts(check_classifier(_opened(run)), texts, seconds)
 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:

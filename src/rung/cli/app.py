@@ -24,6 +24,7 @@ from rung.cli.common import flatten, flowing, read_value, worded
 from rung.cli.comparing import compare, runs, show
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
+from rung.cli.predicting import predict
 from rung.cli.recipes import recipes
 from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
@@ -55,6 +56,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "runs": runs,
     "show": show,
+    "predict": predict,
     "score": score,
     "sample": sample,
     "tokenize": tokenize,

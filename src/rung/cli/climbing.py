@@ -35,7 +35,8 @@ def climb(
         data: shakespeare, names, a file, folder, glob, https URL, hf://owner/dataset, or - for standard input. Several
             texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
-            bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label: majority,bag-of-words.
+            bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label:
+            majority,bag-of-words,ngram,bag-of-ngrams,gru,gpt.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """

@@ -15,6 +15,7 @@ import numpy as np
 
 from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
+from rung.evaluation.label_report import label_report
 from rung.evaluation.report import FEWEST_STEPS, barely_trained, level_with_best, render, steps
 from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
@@ -105,6 +106,8 @@ def _climb(
     pieces = task.pieces(corpus, "test")
     rows: list[dict[str, Any]] = []
     nats: dict[str, np.ndarray] = {}
+    kept_scores: dict[str, np.ndarray] = {}
+    part_of: dict[str, Place] = {}
     trained_alone = [name for name in rungs if name != "mix"]
     data_of = [(_options_of(rungs[0], task, options), place)]
     for rung in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
@@ -137,6 +140,8 @@ def _climb(
             on_event(name, Phase(f"measuring {task.size_of(corpus.facts['parts']['test'], 'test ')}"))
         scores = task.scores(trained.model, trained.corpus, "test")
         nats[name] = pieces.nats(scores)
+        if task.name == "classification":
+            kept_scores[name], part_of[name] = scores, part
         rows.append(_row(part.folder, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
         if name == "mix":
             _count_parts(rows[-1], trained, rows[:-1])
@@ -148,6 +153,9 @@ def _climb(
             f"{place.folder / short_name(rungs[0])}'"
         )
     best = min(rows, key=bits_of)
+    if task.name == "classification":
+        won = load(part_of[best["name"]] / "")
+        best["labels"] = label_report(won.model, won.corpus, "test", kept_scores[best["name"]])
     report = {
         **_facts(task, corpus, training, run.seed, command),
         "rungs": rows,

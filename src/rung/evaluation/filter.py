@@ -106,7 +106,7 @@ class Scoring:
     def parts(self) -> Generator[Part]:
         """Do it, a part at a time. Every part is written before it is given; closed early, it leaves no file."""
         with ExitStack() as stack:
-            write = None if self._out is None else stack.enter_context(_open_output(self._out)).write
+            write = None if self._out is None else stack.enter_context(open_output(self._out)).write
             head = True
             for part in self._two_passes() if self._ranked is not None else self._one_pass():
                 if write is not None:
@@ -197,7 +197,7 @@ class Scoring:
 
 
 @contextmanager
-def _open_output(path: Path) -> Iterator[Any]:
+def open_output(path: Path) -> Iterator[Any]:
     """A file to write bytes to, compressed as its name says, that appears when the block ends well."""
     _, compression = split_suffixes(path)
     with atomic_path(path) as temporary, temporary.open("wb") as raw:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rung.evaluation import summary
 from rung.evaluation.curves import Curve, curve_of
+from rung.evaluation.label_report import label_report
 from rung.evaluation.pages import template
 from rung.evaluation.report import count, duration, size
 from rung.files import atomic_path
@@ -34,12 +35,18 @@ def write_run_page(run: Run, path: Path, sample: Callable[[Any, Any], str] | Non
     last = sample(made.model, made.corpus) if sample is not None and made.model.has_probabilities else None
     samples = _samples(run, last)
     with opening(run.folder / RECIPE):
-        page = render_run(summary.summary(run), curve_of(run), samples, run.task)
+        page = render_run(summary.summary(run), curve_of(run), samples, run.task, _labels(made))
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]], task: Any) -> str:
+def render_run(
+    told: dict[str, Any],
+    curve: Curve,
+    samples: list[tuple[str, str]],
+    task: Any,
+    labels: dict[str, Any] | None = None,
+) -> str:
     """The page, as HTML in one string. The same facts give the same bytes."""
     from markupsafe import Markup
 
@@ -59,6 +66,7 @@ def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]
         unit=task.unit,
         drawing=drawing,
         samples=samples,
+        labels=labels,
         columns=shown,
         column_value=lambda column: format(number(values[column.key]), column.format),
         glossary=[
@@ -73,6 +81,14 @@ def render_run(told: dict[str, Any], curve: Curve, samples: list[tuple[str, str]
         duration=duration,
         size=size,
     )
+
+
+def _labels(run: Run) -> dict[str, Any] | None:
+    """What a classifier makes of the validation examples; None where there are none, or no labels."""
+    if run.task.name != "classification" or "validation" not in run.corpus.splits:
+        return None
+    scores = run.task.scores(run.model, run.corpus, "validation")
+    return label_report(run.model, run.corpus, "validation", scores)
 
 
 def _samples(run: Run, last: str | None) -> list[tuple[str, str]]:

@@ -18,10 +18,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Form:
     head: what stands before them, once the file is being read.
     """
 
-    lines: Callable[[RecordBatch, Columns], list[str]]
+    lines: Callable[[RecordBatch, Any], list[str]]
     head: Callable[[], str] = lambda: ""
 
 
@@ -75,7 +76,7 @@ def form_of(out: Path | None, records: Records, chosen: bool) -> Form:
             raise UserError(
                 f"--out {out} does not fit: {records.file.name} is no .csv or .tsv; end it in .jsonl"
             )
-        return _table_form(format, records, chosen)
+        return _scored_table(format, records, chosen)
     if suffix not in TEXT_SUFFIXES:
         raise UserError(
             f"--out {out} does not say what it is to hold: end its name in .jsonl, in .csv or .tsv for rows of such a "
@@ -120,21 +121,33 @@ def _record_lines(batch: RecordBatch, columns: Columns) -> list[str]:
     ]
     for place, names in batch.fields.items():
         if place not in batch.errors:
-            lines[place] = _with_fields(batch.rows[place], _score_fields_of(columns, place), names)
+            lines[place] = with_fields(batch.rows[place], _score_fields_of(columns, place), names)
     for place, error in batch.errors.items():
         names = batch.fields.get(place, frozenset())
-        lines[place] = _with_fields(batch.rows[place] or "{}", {"error": json.dumps(error)}, names)
+        lines[place] = with_fields(batch.rows[place] or "{}", {"error": json.dumps(error)}, names)
     return lines
 
 
-def _table_form(format: str, records: Records, chosen: bool) -> Form:
-    names = NAMES if chosen else (*NAMES, "error")
+def _scored_table(format: str, records: Records, chosen: bool) -> Form:
+    table = table_form(format, records, NAMES, errors=not chosen)
+
+    def lines(batch: RecordBatch, columns: Columns) -> list[str]:
+        return table.lines(
+            batch, {name: [_cell(value) for value in columns[name].tolist()] for name in NAMES}
+        )
+
+    return Form(lines, table.head)
+
+
+def table_form(format: str, records: Records, names: Sequence[str], *, errors: bool) -> Form:
+    """Rows of a table with columns more, whose cells are given by name; with `errors` one of what is wrong, too."""
+    names = (*names, "error") if errors else tuple(names)
 
     def added() -> list[str]:
         return [f"rung_{name}" if name in records.header else name for name in names]
 
     def own() -> list[int]:
-        """Which columns stay: of what was scored for the third time not the second scores."""
+        """Which columns stay: of what was done for the third time not the second time's."""
         return [i for i, name in enumerate(records.header) if name not in added()]
 
     def written(rows: list[list[str]]) -> str:
@@ -143,14 +156,14 @@ def _table_form(format: str, records: Records, chosen: bool) -> Form:
         csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
         return file.getvalue()
 
-    def lines(batch: RecordBatch, columns: Columns) -> list[str]:
-        numbers = [[_cell(value) for value in columns[name].tolist()] for name in NAMES]
+    def lines(batch: RecordBatch, columns: Mapping[str, Sequence[str]]) -> list[str]:
+        given = [columns[name] for name in names if name != "error"]
         kept, rows = own(), []
-        for place, (cells, *scores) in enumerate(zip(batch.cells, *numbers, strict=True)):
+        for place, (cells, *more) in enumerate(zip(batch.cells, *given, strict=True)):
             row = [cells[i] if cells else "" for i in kept]
             error = batch.errors.get(place)
-            row += scores if error is None else [""] * len(NAMES)
-            rows.append(row if chosen else [*row, error or ""])
+            row += more if error is None else [""] * len(given)
+            rows.append([*row, error or ""] if errors else row)
         return [written([row]) for row in rows]
 
     return Form(lines, lambda: written([[*(records.header[i] for i in own()), *added()]]))
@@ -176,7 +189,7 @@ def _score_fields_of(columns: Columns, place: int) -> dict[str, str]:
     return dict(zip(NAMES, (field.split(": ")[1] for field in fields.split(", ")), strict=True))
 
 
-def _with_fields(row: str, fields: dict[str, str], names: frozenset[str]) -> str:
+def with_fields(row: str, fields: dict[str, str], names: frozenset[str]) -> str:
     """A record with fields added to it, under names that it doesn't have. What it has stays as it was formatted."""
     added = {f"rung_{name}" if name in names else name: value for name, value in fields.items()}
     if not names.isdisjoint(added):  # scored for the third time

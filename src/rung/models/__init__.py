@@ -47,8 +47,26 @@ LANGUAGE: Rungs = {
 CLASSIFICATION: Rungs = {
     "majority": ("rung.models.counting.majority:Majority", "how often each label occurs, whatever the text"),
     "bag-of-words": (
-        "rung.models.networks.bag_of_words:BagOfWords",
-        "a weight for each token and label, summed",
+        "rung.models.linear.bag_of_words:BagOfWords",
+        "a weight for each word, run of words and label: logistic regression",
+    ),
+    "ngram": (
+        "rung.models.counting.ngram_classifier:NGramClassifier",
+        "counted n-grams, one Kneser-Ney model a label, by Bayes",
+    ),
+    "bag-of-ngrams": (
+        "rung.models.linear.bag_of_ngrams:BagOfNgrams",
+        "hashed runs of words and letters, averaged, and a linear layer: fastText's model",
+    ),
+    "rnn": (
+        "rung.models.networks.recurrent_classifier:RNNClassifier",
+        "a recurrent network, its states pooled",
+    ),
+    "lstm": ("rung.models.networks.recurrent_classifier:LSTMClassifier", "long short-term memory, pooled"),
+    "gru": ("rung.models.networks.recurrent_classifier:GRUClassifier", "gated recurrent units, pooled"),
+    "gpt": (
+        "rung.models.transformer.classifier:GPTClassifier",
+        "a transformer that answers at a token behind the text, GPT-1's manner",
     ),
 }
 

@@ -199,6 +199,11 @@ class Classifier(Model):
         self.delimiter = delimiter
 
     @property
+    def even_guess(self) -> float:
+        """What an untrained one's training loss should be, nats an example: ln L, and what else it learns beside."""
+        return math.log(len(self.labels))
+
+    @property
     def shape(self) -> dict[str, Any]:
         shape = {**super().shape, "labels": self.labels}
         return shape if self.delimiter is None else {**shape, "delimiter": self.delimiter}
@@ -284,9 +289,14 @@ class GradientLanguageModel(GradientModel, LanguageModel):
 
 
 class Counted(Model):
-    """A rung that is counted, not trained by gradient descent: one pass over the training data, no torch."""
+    """A rung that is counted, or fitted in one go: no torch, no checkpoints.
+
+    Attributes:
+        seeded: whether chance has a part in it; `fit` takes a `seed` then.
+    """
 
     trained_by = "counting"
+    seeded: ClassVar[bool] = False
 
     @classmethod
     def warm_up(cls) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from math import log
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -202,6 +203,10 @@ class Task(ABC, Generic[D]):
     def n_classes(self, model: Any) -> int:
         """Among how many a target is: an untrained model's loss is its logarithm. Asked where there are batches."""
         raise NotImplementedError
+
+    def even_guess(self, model: Any) -> float:
+        """What an untrained model's training loss should be, nats a target."""
+        return log(self.n_classes(model))
 
     def lowest_loss(self, model: Any, batch: Batch) -> float:
         """The least mean loss, nats per target, that any model could have on a batch, of `batches`."""

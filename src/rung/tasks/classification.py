@@ -41,7 +41,7 @@ class Classification(LabelTask[LabelledCorpus]):
     name = "classification"
     example = "reviews.csv --label stars"
     options_class = LabelOptions
-    ladder = ("majority", "bag-of-words")
+    ladder = ("majority", "bag-of-words", "ngram", "bag-of-ngrams", "gru", "gpt")
     target = "example"
     unit = "example"
     glossary = (
@@ -64,14 +64,10 @@ class Classification(LabelTask[LabelledCorpus]):
         return prepare_labelled(data, folder, options, tokenizer)
 
     def suited(self, model_class: Any, options: LabelOptions) -> LabelOptions:
-        """A rung that reads the text itself gets its bytes; one that says what it reads best gets that."""
-        wanted = model_class.tokenizer
-        if model_class.reads_bytes and options.tokenizer not in (None, "byte"):
-            raise UserError(
-                f"--tokenizer {options.tokenizer} does not go with {model_class.rung}, which cuts the text itself; "
-                "leave it out"
-            )
-        return options if options.tokenizer is not None else replace(options, tokenizer=wanted)
+        """A rung that cuts texts itself gets their bytes; one that says what it reads best gets that, unless told."""
+        if model_class.reads_bytes or options.tokenizer is None:
+            return replace(options, tokenizer=model_class.tokenizer)
+        return options
 
     def retokenized(self, dataset: LabelledCorpus, folder: Path, options: LabelOptions) -> LabelledCorpus:
         return retokenized(dataset, folder, options)

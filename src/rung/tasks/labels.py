@@ -35,6 +35,9 @@ class LabelTask(Task[D]):
     def n_classes(self, model: Classifier) -> int:
         return len(model.labels)
 
+    def even_guess(self, model: Classifier) -> float:
+        return model.even_guess
+
     def lowest_loss(self, model: Classifier, batch: Batch) -> float:
         """The entropy of the labels, array 1, given the texts, array 0: zero where no text has two labels."""
         texts = [row.tobytes() for row in batch.arrays[0]]

@@ -8,6 +8,7 @@ from typing import Any
 from rung.text.overlap import NOTABLE
 
 NAMED = 3
+FEW = 5
 
 
 WORDS = {"lines": "a line", "paragraphs": "a paragraph", "files": "a file", "rows": "a row"}
@@ -50,6 +51,17 @@ def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "tes
         told.append(
             "the documents begin with dates, and what is held out was drawn by chance: its neighbours in time were "
             "learned from. --split-by time holds out the last ones"
+        )
+    rare = [label for label, n in facts.get("counts", {}).items() if n < FEW] if "labels" in facts else []
+    if rare:
+        listed = ", ".join(rare[:NAMED]) + (", ..." if len(rare) > NAMED else "")
+        told.append(
+            f"{len(rare):,} label{' has' if len(rare) == 1 else 's have'} fewer than {FEW} examples ({listed}): what "
+            "is learned of them, or measured, says little"
+        )
+    if facts.get("empty"):
+        told.append(
+            f"{facts['empty']:,} texts are empty: their labels can only be guessed by how often each occurs"
         )
     found = facts.get("in_training", {})
     for part in parts:

@@ -198,6 +198,7 @@ def prepare_labelled(
         "split_rule": how,
         "labels": names,
         "counts": dict(sorted(Counter(examples.labels).items())),
+        "empty": sum(not "".join(content).strip() for content in examples.contents()),
         "in_training": _in_training(parts),
         **({} if options.class_weights == "none" else {"class_weights": options.class_weights}),
     }

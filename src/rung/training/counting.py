@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from rung.events import Event, Finished, Phase
 from rung.models.base import Model
@@ -23,7 +24,9 @@ class CountingTrainer(Trainer):
             examples = examples_of(job.run, examples)
         n_tokens = examples.n_tokens if isinstance(examples, TokenStream) else job.dataset.train.n_tokens
         yield Phase(f"counting {n_tokens:,} tokens")
-        shared = {"group": job.group} if job.model_class.distributed else {}
+        shared: dict[str, Any] = {"group": job.group} if job.model_class.distributed else {}
+        if job.model_class.seeded:
+            shared["seed"] = job.seed
         model = None
         for event in job.model_class.fit(job.config, examples, **job.shape, **shared):
             if isinstance(event, Event):

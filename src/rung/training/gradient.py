@@ -72,7 +72,9 @@ class TorchTrainer(Trainer):
             seed=job.seed,
             evaluate=evaluate if "validation" in dataset.splits else None,
             first_loss=lambda loss: (
-                None if learns_on else health.first_loss(loss, task.n_classes(model), task.target)
+                None
+                if learns_on
+                else health.first_loss(loss, task.n_classes(model), task.target, task.even_guess(model))
             ),
             hopeless=hopeless_loss(task.n_classes(model)),
             # Generation reads whole weights.

@@ -23,12 +23,19 @@ MEMORISED = 0.1
 """Nats per token above the lowest loss there is, below which a batch counts as learnt by heart."""
 
 
-def first_loss(nats_per_target: float, n_classes: int, target: str = "token") -> str | None:
-    """What to make of the loss of the first batch, before any update; None when it is as it should be."""
-    even = math.log(n_classes)
+def first_loss(
+    nats_per_target: float, n_classes: int, target: str = "token", even: float | None = None
+) -> str | None:
+    """What to make of the loss of the first batch, before any update; None when it is as it should be.
+
+    even: what it should be, where that is not the logarithm of `n_classes`.
+    """
+    log_n = math.log(n_classes)
+    even = log_n if even is None else even
+    shown = f"ln {n_classes:,} = {even:.3f}" if even == log_n else f"{even:.3f}"
     if abs(nats_per_target - even) <= TOLERANCE * even:
         return None
-    off = f"the first loss is {nats_per_target:.3f} nats per {target}; an even guess has ln {n_classes:,} = {even:.3f}."
+    off = f"the first loss is {nats_per_target:.3f} nats per {target}; an even guess has {shown}."
     if nats_per_target > even:
         return (
             f"{off} The untrained model is confidently wrong: its first logits are too large (initialisation)"
