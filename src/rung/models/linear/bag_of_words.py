@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 LONGEST_RUN = 5
+LONGEST_BY_DEFAULT = {"words": 2, "letters": 5}
 WORDS_A_TEXT = 2
 """From so many words a text on, on average, words are what is counted; below, letters."""
 LARGEST = 1 << 29
@@ -43,8 +44,8 @@ class BagOfWordsConfig:
 
     weighting: str = "tf-idf"
     """tf-idf, counts or binary: what a word in a text counts by."""
-    ngrams: int = 2
-    """The longest run of words that is a feature."""
+    ngrams: int | None = None
+    """The longest run that is a feature; by default 2 words, or 5 letters."""
     lowercase: bool = True
     """Whether capitals are made small. On the command line --lowercase=false."""
     stop_words: bool = False
@@ -68,7 +69,7 @@ class BagOfWordsConfig:
             "ngrams",
             lambda value: type(value) is int and 1 <= value <= LONGEST_RUN,
             f"1 to {LONGEST_RUN}",
-            optional=False,
+            optional=True,
         )
         check_bool(self, "lowercase", "stop_words")
         check_counts(self, "min_count")
@@ -119,9 +120,10 @@ class BagOfWords(CountedClassifier):
         labels: Sequence[str],
         delimiter: int | None = None,
     ) -> Iterator[Event | Self]:
-        """Find the weights. The model's config has the unit and the penalty chosen where none was given."""
+        """Find the weights. The model's config has the unit, the runs and the penalty chosen where none was given."""
         texts = texts_of(examples.train.stream, delimiter)
-        config = replace(config, unit=_fitting_unit(texts) if config.unit is None else config.unit)
+        unit = _fitting_unit(texts) if config.unit is None else config.unit
+        config = replace(config, unit=unit, ngrams=config.ngrams or LONGEST_BY_DEFAULT[unit])
         vocabulary, counts = Vocabulary.of(texts, _cutting(config), config.min_count)
         n_weights = len(labels) * len(vocabulary.features)
         if n_weights > LARGEST:
@@ -222,7 +224,8 @@ def texts_of(
 
 
 def _cutting(config: BagOfWordsConfig) -> Cutting:
-    return Cutting(config.unit or "words", config.lowercase, config.stop_words, config.ngrams)
+    unit = config.unit or "words"
+    return Cutting(unit, config.lowercase, config.stop_words, config.ngrams or LONGEST_BY_DEFAULT[unit])
 
 
 def _fitting_unit(texts: Sequence[tuple[str, ...]]) -> str:

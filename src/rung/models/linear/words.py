@@ -1,7 +1,8 @@
 """The features of a bag of words: which words, and short runs of words, a text holds, and how much each counts.
 
 A word is a run of letters, digits and underscores, an apostrophe inside it (`don't`), in Unicode; of the writing that
-has no blanks (Chinese, Japanese) each character is one. Where texts are single words, letters are counted instead.
+has no blanks (Chinese, Japanese) each character is one. Where texts are single words, letters are counted instead, and
+marks where they begin and end.
 
     counts   tf                     how often the text has it
     binary   1                      that it has it
@@ -36,6 +37,8 @@ UNITS = {
 }
 WEIGHTINGS = ("tf-idf", "counts", "binary")
 UNKNOWN = -1
+BEGINS, ENDS = "<", ">"
+"""What stands around the letters of a text: how it begins and ends is told too."""
 
 STOP_WORDS = frozenset(
     re.findall(
@@ -71,6 +74,8 @@ class Cutting:
     def units(self, text: str) -> list[str]:
         """The words, or letters, of a text, in order."""
         found = UNITS[self.unit].findall(text.lower() if self.lowercase else text)
+        if self.unit == "letters":
+            return [BEGINS, *found, ENDS] if found else []
         return [unit for unit in found if unit not in STOP_WORDS] if self.stop_words else found
 
 
