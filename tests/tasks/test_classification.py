@@ -284,3 +284,22 @@ def test_what_is_no_language_model_is_told_to_whoever_wants_text(
 def test_measures_can_be_kept_in_sets_and_copied(rows: Path, tmp_path: Path):
     measure = rung.evaluate(rung.train("majority", rows, label="stars", out=tmp_path / "run"))
     assert {measure, copy.copy(measure), copy.deepcopy(measure)} == {measure}
+
+
+def test_batches_hold_texts_of_like_length_and_each_text_once_an_epoch():
+    lengths = np.random.default_rng(0).integers(1, 60, 700).tolist()
+    labelled = examples(lengths)
+    batches = ExampleBatches(labelled, None, 7, 3, slice(None))
+    seen: list[bytes] = []
+    filled = 0.0
+    for t in range(100):
+        tokens = batches.batch(t).arrays[0]
+        filled += float((tokens == PADDING).mean()) / 100
+        seen += [row[row != PADDING].tobytes() for row in tokens]
+    whole = [labelled.stream.document(i)[:-1].astype(np.int64).tobytes() for i in range(700)]
+    assert sorted(seen) == sorted(whole)
+    assert filled < 0.1  # at random it is nearly half
+    anew = ExampleBatches(labelled, None, 7, 3, slice(None))
+    for t in (150, 3, 99):  # a batch is a function of its number alone
+        for one, other in zip(anew.batch(t).arrays, batches.batch(t).arrays, strict=True):
+            np.testing.assert_array_equal(one, other)

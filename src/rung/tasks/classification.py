@@ -34,6 +34,8 @@ from rung.text.stream import LabelledExamples, LabelledStream
 from rung.text.tokenizers import Tokenizer
 from rung.text.windows import padded_documents
 
+POOL = 32
+
 
 class Classification(LabelTask[LabelledCorpus]):
     """One label for each text."""
@@ -132,6 +134,9 @@ class Classification(LabelTask[LabelledCorpus]):
 class ExampleBatches:
     """Texts and their labels, shuffled anew each epoch: a pure function of (seed, t).
 
+    Texts of like length stand in one batch, as what fills up the others costs as much as what is read: each run of POOL
+    batches is sorted by length, cut, and its batches shuffled.
+
     Batch t is what an endless row of epochs has from example t * batch_size on. Its arrays: tokens (B, T), int64, each
     text without its closing mark and filled up with PADDING; labels (B,), int64; where labels have weights (L,), those
     of the examples, (B,) float32.
@@ -172,11 +177,21 @@ class ExampleBatches:
         weights = () if self._weights is None else (self._weights[labels].astype(np.float32),)
         return Batch((padded_documents(self._stream, rows, self._window), labels, *weights), self._batch_size)
 
+    def _of_epoch(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self._seed, epoch])
+        order, lengths = rng.permutation(len(self._labels)), np.diff(self._stream.starts)
+        pieces = []
+        for begin in range(0, len(order), POOL * self._batch_size):
+            pool = order[begin : begin + POOL * self._batch_size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches = np.array_split(pool, range(self._batch_size, len(pool), self._batch_size))
+            pieces += [batches[i] for i in rng.permutation(len(batches))]
+        return np.concatenate(pieces)
+
     def _row(self, place: int) -> int:
         epoch, within = divmod(place, len(self._labels))
         if epoch != self._epoch:
-            rng = np.random.default_rng([self._seed, epoch])
-            self._epoch, self._order = epoch, rng.permutation(len(self._labels))
+            self._epoch, self._order = epoch, self._of_epoch(epoch)
         return int(self._order[within])
 
 
