@@ -257,7 +257,7 @@ def _row(
     interval = statistics.bootstrap_interval(piece_nats, pieces.units, seed=seed)
     how = Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
     result = run.recipe["result"]
-    epoch = corpus.facts["parts"]["train"][f"{run.task.target}s"]
+    epoch = run.task.epoch_targets(corpus)
     by_steps = result["steps"] > 0
     if by_steps and result["steps"] < FEWEST_STEPS:
         recorder.notes.append(barely_trained(result["steps"]))

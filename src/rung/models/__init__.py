@@ -44,6 +44,11 @@ LANGUAGE: Rungs = {
     "mix": ("rung.models.mix:Mix", "a weighted sum of other runs, weights learned on held-out text"),
 }
 
+MASKED: Rungs = {
+    "unigram": ("rung.models.counting.unigram:Unigram", "how often each token occurs, whatever stands around it"),
+    "bert": ("rung.models.transformer.bert:Bert", "a transformer that guesses hidden words from both sides"),
+}
+
 CLASSIFICATION: Rungs = {
     "majority": ("rung.models.counting.majority:Majority", "how often each label occurs, whatever the text"),
     "bag-of-words": (
@@ -68,9 +73,13 @@ CLASSIFICATION: Rungs = {
         "rung.models.transformer.classifier:GPTClassifier",
         "a transformer that answers at a token behind the text, GPT-1's manner",
     ),
+    "bert": (
+        "rung.models.transformer.bert_classifier:BertClassifier",
+        "a transformer that reads from both sides and answers at a token before the text",
+    ),
 }
 
-RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "classification": CLASSIFICATION}
+RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "masked": MASKED, "classification": CLASSIFICATION}
 """Task -> name -> where the class lives, and the line that help shows. Order is the order of the climb."""
 
 

@@ -200,6 +200,10 @@ class Task(ABC, Generic[D]):
         n_rows = int((-(-np.diff(dataset.train.starts) // window)).sum())
         return min(n_rows, round(n_tokens * n_rows / dataset.train.n_tokens))
 
+    def epoch_targets(self, dataset: D) -> float:
+        """How many targets there are in the training part."""
+        return dataset.facts["parts"]["train"][f"{self.target}s"]
+
     def n_classes(self, model: Any) -> int:
         """Among how many a target is: an untrained model's loss is its logarithm. Asked where there are batches."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Causal self-attention: softmax(q k / sqrt(D)) v over a position and those before it.
+"""Self-attention: softmax(q k / sqrt(D)) v over a position and those before it, or over a whole text.
 
 Vaswani et al. 2017 (arXiv:1706.03762), eq. 1, masked; as GPT-2 has it, with one matrix for queries, keys and values.
 What came after is a part that may be left out:
@@ -9,6 +9,7 @@ What came after is a part that may be left out:
     q, k = rotate(q, k)       rotary positions
     scores - slope * distance ALiBi
     only the last few keys    a local window (Child et al. 2019; as Mistral has it, a position's own key counts)
+    all keys of the text      both sides, as an encoder has it (Devlin et al. 2018, arXiv:1810.04805)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Attention(nn.Module):
         rotary: rotates queries and keys; None = they stay.
         slopes: ALiBi's, one a head; None = scores don't fall with distance.
         local: how many keys a position attends to, its own included; None = all before it.
+        causal: whether what comes after a position is hidden from it.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Attention(nn.Module):
         rotary: Rotary | None = None,
         slopes: list[float] | None = None,
         local: int | None = None,
+        causal: bool = True,
     ) -> None:
         super().__init__()
+        self.causal = causal
         self.n_head, self.n_kv_head, self.head_size = n_head, n_kv_head, n_embd // n_head
         self.slopes, self.local = slopes, local
         self.qkv = nn.Linear(n_embd, (n_head + 2 * n_kv_head) * self.head_size, bias=bias)
@@ -57,7 +61,8 @@ class Attention(nn.Module):
         self.query_norm, self.key_norm = norms if norms is not None else (None, None)
         self.rotary = rotary
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C). Of both sides, `there` (B, 1, 1, T) says which keys are the text's; None = all."""
         rows, length, width = x.shape
         heads = self.qkv(x).view(rows, length, -1, self.head_size)  # (B, T, H + 2 Hkv, D)
         q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=2)
@@ -69,9 +74,10 @@ class Attention(nn.Module):
         if self.n_kv_head < self.n_head:
             group_size = self.n_head // self.n_kv_head
             k, v = k.repeat_interleave(group_size, dim=1), v.repeat_interleave(group_size, dim=1)
-        mask = causal_mask(0, length, self.slopes, self.local, q)
+        mask = causal_mask(0, length, self.slopes, self.local, q) if self.causal else there
+        triangle = self.causal and mask is None and length > 1
         y = F.scaled_dot_product_attention(
-            q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=mask is None and length > 1
+            q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=triangle
         )  # (B, H, T, D)
         return self.dropout(self.project(y.transpose(1, 2).reshape(rows, length, width)))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.models.transformer.attention import Attention
@@ -18,6 +19,9 @@ from rung.models.transformer.config import Shape
 from rung.models.transformer.feed_forward import FeedForward, SwiGLU, gelu, squared_relu
 from rung.models.transformer.norms import RMSNorm
 from rung.models.transformer.positions import Rotary, alibi_slopes
+
+ACTIVATIONS = {"gelu": gelu, "gelu-exact": F.gelu, "relu": F.relu, "relu2": squared_relu}
+"""What a feed-forward that has no gate can have between its two layers."""
 
 
 class Block(nn.Module, ABC):
@@ -37,29 +41,30 @@ class Block(nn.Module, ABC):
         self.feed_forward = feed_forward
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); `there` as in `Attention`."""
 
 
 class PreNormBlock(Block):
     """Each part reads a normed copy of x and adds to x."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm_1(x))
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.norm_1(x), there)
         return x + self.feed_forward(self.norm_2(x))
 
 
 class PostNormBlock(Block):
     """After each part its sum with x is normed."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm_1(x + self.attention(x))
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        x = self.norm_1(x + self.attention(x, there))
         return self.norm_2(x + self.feed_forward(x))
 
 
-def build_block(shape: Shape) -> Block:
+def build_block(shape: Shape, *, causal: bool = True) -> Block:
     block = PreNormBlock if shape.norm_first else PostNormBlock
-    return block(build_norm(shape), _build_attention(shape), build_norm(shape), _build_feed_forward(shape))
+    attention = _build_attention(shape, causal)
+    return block(build_norm(shape), attention, build_norm(shape), _build_feed_forward(shape))
 
 
 def build_norm(shape: Shape) -> nn.Module:
@@ -68,7 +73,7 @@ def build_norm(shape: Shape) -> nn.Module:
     return nn.LayerNorm(shape.n_embd, shape.norm_eps, bias=shape.bias)
 
 
-def _build_attention(shape: Shape) -> Attention:
+def _build_attention(shape: Shape, causal: bool) -> Attention:
     size = shape.n_embd // shape.n_head
     return Attention(
         shape.n_embd,
@@ -80,6 +85,7 @@ def _build_attention(shape: Shape) -> Attention:
         rotary=Rotary(shape.rotary_base) if shape.positions == "rotary" else None,
         slopes=alibi_slopes(shape.n_head) if shape.positions == "alibi" else None,
         local=shape.local,
+        causal=causal,
     )
 
 
@@ -87,4 +93,4 @@ def _build_feed_forward(shape: Shape) -> FeedForward | SwiGLU:
     sizes = shape.n_embd, shape.n_hidden, shape.dropout, shape.bias
     if shape.feed_forward == "swiglu":
         return SwiGLU(*sizes)
-    return FeedForward(*sizes, {"gelu": gelu, "relu2": squared_relu}[shape.feed_forward])
+    return FeedForward(*sizes, ACTIVATIONS[shape.feed_forward])

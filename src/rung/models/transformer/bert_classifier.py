@@ -1,0 +1,120 @@
+"""A transformer that reads from both sides as a classifier: BERT with a head on its first token.
+
+    [CLS] text [SEP]               one text
+    [CLS] text [SEP] text 2 [SEP]  two, the second of another type
+
+    logits = W tanh(P h_[CLS] + b) + d
+
+Devlin et al. 2018 (arXiv:1810.04805), section 4.1 and figure 4. With the same weights the logits are those of
+transformers' BertForSequenceClassification. A text longer than the context loses its end; of two, the longer one does,
+token by token, until both fit.
+
+Shapes: B texts, T tokens, V ids of the tokeniser and, where an example is two texts, one more for the delimiter between
+them, which the network reads as [SEP]; L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier
+from rung.models.transformer.bert_config import LONGEST_CONTEXT, EncoderConfig
+from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert
+from rung.text.masking import PADDING
+
+
+class EncoderClassifier(ClassifierNetwork):
+    """Encoder, pooler, and a linear head."""
+
+    def __init__(self, body: Encoder, n_embd: int, n_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.body = body
+        self.pooler = Pooler(n_embd)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(n_embd, n_labels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The delimiter is `body.end` + 1 here, which no text has otherwise."""
+        if tokens.shape[1] + MARKS > self.body.context:
+            tokens = self._cut(tokens)
+        tokens = torch.where(tokens == self.body.end + 1, self.body.end, tokens)
+        return self.classify(self.dropout(self.pooler(self.body(tokens))))
+
+    def _cut(self, tokens: Tensor) -> Tensor:
+        room = self.body.context - MARKS
+        rows = [_cut_text(row[row != PADDING], room, self.body.end + 1) for row in tokens]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PADDING)
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        init_like_bert(self, generator)
+
+
+class BertClassifier(NeuralClassifier[EncoderClassifier]):
+    """An encoder that answers with a label."""
+
+    rung = "bert"
+    config_class = EncoderConfig
+    tokenizer: ClassVar[str | None] = "wordpiece"
+    training_defaults: ClassVar = {"lr": 1e-3, "weight_decay": 0.01, "batch_size": 32}
+
+    @classmethod
+    def resolve_config(
+        cls, config: EncoderConfig, *, vocab_size: int, train_tokens: int, longest_document: int
+    ) -> EncoderConfig:
+        return config.resolved_for(longest_document - 1 + MARKS, LONGEST_CONTEXT)
+
+    @classmethod
+    def published_training(cls, config: EncoderConfig) -> Mapping[str, Any]:
+        """Of the published, for fine-tuning (appendix A.3)."""
+        return {"lr": 5e-5, "batch_size": 32, "schedule": "linear"} if config.preset is not None else {}
+
+    @classmethod
+    def build(cls, config: EncoderConfig, vocab_size: int, n_labels: int) -> EncoderClassifier:
+        """Of `vocab_size` ids without a delimiter."""
+        shape = config.shape()
+        return EncoderClassifier(build_encoder(shape, vocab_size), shape.n_embd, n_labels, config.dropout)
+
+    @classmethod
+    def initialise(
+        cls,
+        config: EncoderConfig,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        seed: int,
+        delimiter: int | None = None,
+    ) -> Self:
+        """A new model; the same seed gives the same weights."""
+        network = cls.new_network(config, seed, end + 1, len(labels))
+        return cls(config, vocab_size, end, labels, network, delimiter)
+
+    @classmethod
+    def from_tensors(
+        cls,
+        config: EncoderConfig,
+        vocab_size: int,
+        end: int,
+        labels: Sequence[str],
+        tensors: dict[str, np.ndarray],
+        delimiter: int | None = None,
+    ) -> Self:
+        network = cls.loaded_network(config, tensors, end + 1, len(labels))
+        return cls(config, vocab_size, end, labels, network, delimiter)
+
+
+def _cut_text(text: Tensor, room: int, delimiter: int) -> Tensor:
+    """A text cut to `room` tokens; of two the longer one is cut."""
+    at = (text == delimiter).nonzero()
+    if len(text) <= room or not len(at):
+        return text[:room]
+    cut = int(at[0])
+    first, second, room = text[:cut], text[cut + 1 :], room - 1
+    shorter = min(len(first), len(second), room // 2)
+    n_first = shorter if len(first) <= len(second) else room - shorter
+    n_second = room - n_first
+    return torch.cat([first[:n_first], text[cut : cut + 1], second[:n_second]])
