@@ -250,7 +250,9 @@ def write_recipe(folder: Path | Place, recipe: dict[str, Any]) -> None:
     write_json(folder / RECIPE, recipe)
 
 
-def write_imported(folder: Path | Place, model: Model, tokenizer: str | None, data: dict[str, Any]) -> None:
+def write_imported(
+    folder: Path | Place, model: Model, tokenizer: str | None, data: dict[str, Any], task: str = "language"
+) -> None:
     """Write the `run.json` of a model that was trained elsewhere.
 
     Args:
@@ -258,9 +260,11 @@ def write_imported(folder: Path | Place, model: Model, tokenizer: str | None, da
         model: what was read.
         tokenizer: the kind of its tokeniser, None when it came without one.
         data: where it came from.
+        task: what it predicts.
     """
     recipe = {
         "format": 1,
+        **({} if task == "language" else {"task": task}),
         "status": "finished",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.errors import UserError
-from rung.exchange.hugging_face_architectures import architecture_of, marks_of
+from rung.exchange import hugging_face_bert as bert
+from rung.exchange.hugging_face_architectures import architecture_of, marks_of, setting
+from rung.exchange.hugging_face_bert_tokenizers import read_bert_tokenizer, write_bert_tokenizer
 from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_tokenizer_json
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
+from rung.models.transformer.bert import Bert
+from rung.models.transformer.bert_classifier import BertClassifier
 from rung.models.transformer.decoder import GPT
 from rung.run_files import TOKENIZER
 from rung.run_folders import check_no_run, new_run, settle, written_into
 from rung.runs import Run, load, save_model, write_imported
 from rung.tensors import save_tensors
-from rung.text.tokenizers import WhitespaceTokenizer
+from rung.text.tokenizers import BertTokenizer, Tokenizer, WhitespaceTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,12 +38,17 @@ CONFIG = "config.json"
 
 
 def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
-    """Write a gpt run as a folder for transformers.
+    """Write a gpt or bert run as a folder for transformers.
 
     Raises UserError when the run is no transformer, has a shape that transformers lacks, or the folder is taken.
     """
+    if isinstance(run.model, Bert | BertClassifier):
+        _export_bert(run, folder, force)
+        return
     if not isinstance(run.model, GPT):
-        raise UserError(f"{run.folder} is a {run.rung}; only gpt runs can be written for transformers")
+        raise UserError(
+            f"{run.folder} is a {run.rung}; only gpt runs of language and bert runs can be written for transformers"
+        )
     config, weights = to_transformers(run.model)
     tokenizer = to_tokenizer_json(run.tokenizer)
     check_no_run(folder)
@@ -64,12 +73,15 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
         write_json(place / CONFIG, config)
 
 
-def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
+def import_hf(path: Path, folder: Path, *, force: bool = False, pairs: bool = False) -> Run:
     """Make a run of a folder from transformers.
 
     The run has the folder's tokeniser when that is a byte-level BPE; else `recipe["data"]["no_tokenizer"]` says why
     it has none, and the run knows ids, not text. Where documents begin with another id than they end with,
     `recipe["data"]["marks"]` has both.
+
+    A BERT becomes a run of masked language modelling, or, with labels for texts, of classification: of two texts where
+    `pairs` says so.
 
     Raises UserError when there is no such folder, its architecture is not supported or its weights don't fit.
     """
@@ -79,6 +91,10 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
     config = read_json(path / "config.json")
     if not isinstance(config, dict):
         raise UserError(f"{path / 'config.json'} is no JSON object")
+    if config.get("model_type") == "bert":
+        return _import_bert(path, config, folder, force, pairs)
+    if pairs:
+        raise UserError("--pairs goes with a BertForSequenceClassification; leave it out")
     try:
         architecture_of(config)  # said before the weights are read
         model = from_transformers(config, _weights(path))
@@ -104,6 +120,39 @@ def import_hf(path: Path, folder: Path, *, force: bool = False) -> Run:
         write_imported(place, model, None if isinstance(found, str) else found[0].kind, data)
         place.stand()
     return load(folder)
+
+
+def _import_bert(path: Path, config: dict[str, Any], folder: Path, force: bool, pairs: bool) -> Run:
+    try:
+        tokenizer, order = read_bert_tokenizer(path, setting(config, "vocab_size", 30522))
+        model, tags = bert.from_transformers(config, _weights(path), order, pairs=pairs)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
+    labelled = isinstance(model, BertClassifier)
+    if pairs and not labelled:
+        raise UserError(f"{path}: --pairs goes with a BertForSequenceClassification; leave it out")
+    data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf", **({"tags": tags} if tags else {})}
+    if labelled:
+        data["columns"] = {"text": "text", "label": "label", "second": "second" if pairs else None}
+    with new_run(folder, force=force, inputs=[path], resumable=False) as place:
+        tokenizer.save(place / TOKENIZER)
+        save_model(place, model)
+        write_imported(place, model, tokenizer.kind, data, "classification" if labelled else "masked")
+        place.stand()
+    return load(folder)
+
+
+def _export_bert(run: Run, folder: Path, force: bool) -> None:
+    tokenizer: Tokenizer = run.tokenizer
+    order = tokenizer.order if isinstance(tokenizer, BertTokenizer) else np.arange(tokenizer.vocab_size + 2)
+    config, weights = bert.to_transformers(run.model, order, run.recipe["data"].get("tags", []))
+    check_no_run(folder)
+    with written_into(folder, force=force) as place:
+        write_bert_tokenizer(tokenizer, place, run.config.context)
+        save_tensors(place / WEIGHTS, weights, {"format": "pt"})
+        write_json(place / CONFIG, config)
 
 
 def _reordered(model: GPT, order: np.ndarray) -> GPT:

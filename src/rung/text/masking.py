@@ -8,8 +8,7 @@ things, a share s is floor(s n) or floor(s n) + 1 of them, by a chance that make
 words can't be cut, so as many are taken, in random order, as come nearest to the number wanted; one at least.
 
 A word is told from the next by what its tokens spell: it begins with the blank before it, or where letters or digits meet
-signs; every sign is a word. So a word of characters, of bytes and of pieces is the same word. (A tokeniser whose tokens spell no
-blanks says itself which of them go on: `Tokenizer.continues`.)
+signs; every sign is a word. So a word of characters, of bytes and of pieces is the same word.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ class Masking:
         spelled = [_kinds(token) for token in tokenizer.token_bytes]
         self._first = np.array([first for first, _ in spelled])
         self._last = np.array([last for _, last in spelled])
-        self._continues = tokenizer.continues
         special = np.zeros(tokenizer.vocab_size, bool)
         special[[*tokenizer.special, tokenizer.end]] = True
         self._special = special
@@ -52,8 +50,6 @@ class Masking:
         begins = np.ones(len(ids), bool)
         first, before = self._first[ids[1:]], self._last[ids[:-1]]
         begins[1:] = (first == _BLANK) | ((before != _BLANK) & ((first != _WORD) | (before != _WORD)))
-        if self._continues is not None:
-            begins[1:] = ~self._continues[ids[1:]]
         return begins
 
     def choose(self, ids: np.ndarray, rng: np.random.Generator, share: float = CHOSEN) -> np.ndarray:

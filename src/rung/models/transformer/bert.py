@@ -72,13 +72,19 @@ class MaskedNetwork(TrainableModule):
     """Encoder and heads. A head may be missing in what comes from elsewhere."""
 
     def __init__(
-        self, body: Encoder, head: TokenHead | None, pooler: Pooler | None, follows: nn.Linear | None
+        self,
+        body: Encoder,
+        head: TokenHead | None,
+        pooler: Pooler | None,
+        follows: nn.Linear | None,
+        tagger: nn.Linear | None,
     ) -> None:
         super().__init__()
         self.body = body
         self.head = head
         self.pooler = pooler
         self.follows = follows
+        self.tagger = tagger
 
     def logits(self, texts: Tensor, places: Tensor) -> Tensor:
         """Of texts (B, T) the logits (M, rows) at `places` (B, T), booleans, row by row."""
@@ -135,8 +141,9 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
         head: bool = True,
         pooler: bool | None = None,
         follows: bool | None = None,
+        n_tags: int = 0,
     ) -> MaskedNetwork:
-        """By default with the heads that a configuration learns."""
+        """By default with the heads that a configuration learns. `n_tags`: of a head that labels each token."""
         shape = config.shape()
         body = build_encoder(shape, vocab_size)
         pooler = config.next_sentence if pooler is None else pooler
@@ -146,6 +153,7 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
             TokenHead(len(body.embedding.tokens), shape) if head else None,
             Pooler(shape.n_embd) if pooler else None,
             nn.Linear(shape.n_embd, 2) if follows else None,
+            nn.Linear(shape.n_embd, n_tags) if n_tags else None,
         )
 
     @classmethod
@@ -158,8 +166,9 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
         cls, config: BertConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
     ) -> Self:
         """The model whose `tensors()` these are; it has the heads that there are weights of."""
+        n_tags = len(tensors.get("tagger.bias", ()))
         parts = [any(name.startswith(f"{part}.") for name in tensors) for part in ("head", "pooler", "follows")]
-        return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size, *parts))
+        return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size, *parts, n_tags))
 
     @property
     def context(self) -> int:
@@ -195,6 +204,14 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
         with self.inference():
             states = network.body(self._tensor(np.ascontiguousarray(texts)))
             return next_log_probs(network.follows(network.pooler(states)))
+
+    def tag_log_probs(self, texts: np.ndarray) -> np.ndarray:
+        """Of each token of rows (B, T) the log-probability, nats, of every label that it may have, (B, T, K)."""
+        if self.network.tagger is None:
+            raise UserError("this model has no head that labels tokens: import a BertForTokenClassification")
+        with self.inference():
+            states = self.network.body(self._tensor(np.ascontiguousarray(texts)))
+            return next_log_probs(self.network.tagger(states[:, 1:-1]))
 
     def states(self, texts: np.ndarray) -> np.ndarray:
         """The encoder's last states (B, T + 2, C) of rows (B, T), cut to the context: of [CLS], the tokens, [SEP]."""

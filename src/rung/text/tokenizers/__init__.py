@@ -7,6 +7,7 @@
     whitespace_words  the words of a closed vocabulary, or of a model made elsewhere
     implied_blanks  what makes a word one token wherever it stands
     subwords        bpe, wordpiece, unigram
+    bert_wordpiece  BERT's own WordPiece, of a model made elsewhere
     byte_fallback   what has no id of its own is spelled in bytes
     chunks          long text, cut where no token crosses
 
@@ -36,6 +37,7 @@ from rung.text.tokenizers.base import (
     text_of,
     utf8,
 )
+from rung.text.tokenizers.bert_wordpiece import BertTokenizer
 from rung.text.tokenizers.byte_fallback import UTF8_BYTES
 from rung.text.tokenizers.characters import ByteTokenizer, CharTokenizer
 from rung.text.tokenizers.subwords import (
@@ -51,6 +53,7 @@ __all__ = [
     "KINDS",
     "UTF8_BYTES",
     "BPETokenizer",
+    "BertTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
     "NotInVocabularyError",
@@ -87,7 +90,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read what `Tokenizer.save` wrote. Raises UserError when the file is missing or isn't one of ours."""
     value = read_json(path)
     kind = value.get("kind") if isinstance(value, dict) else None
-    for tokenizer in (*TRAINABLE.values(), WhitespaceTokenizer):
+    for tokenizer in (*TRAINABLE.values(), WhitespaceTokenizer, BertTokenizer):
         if tokenizer.kind == kind:
             with opening(path):
                 return tokenizer.from_json(value)

@@ -33,7 +33,6 @@ class Tokenizer(ABC):
         lossless: whether the ids of a text spell its bytes; of those that know words alone they don't.
         unknown: the id of all words without one of their own; those that lose nothing have none.
         special: ids that no text is encoded to, the mark aside.
-        continues: (V,) which ids go on with a word that another has begun; None where what they spell says it.
         unit: by what bits are reckoned: bytes of the text, or words where the text's bytes are lost.
     """
 
@@ -41,7 +40,6 @@ class Tokenizer(ABC):
     lossless: bool = True
     unknown: int | None = None
     special: tuple[int, ...] = ()
-    continues: np.ndarray | None = None
     unit: ClassVar[str] = "byte"
 
     def __init__(self, token_bytes: list[bytes], implies_blank: Sequence[bool] = ()) -> None:
