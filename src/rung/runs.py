@@ -225,11 +225,18 @@ def load_language_model(run: Run | str | Path) -> Run:
     """A run, or the one in a folder, whose model gives P(text). Raises UserError for one of another task."""
     run = run if isinstance(run, Run) else load(run)
     if run.task.name != "language":
+        use = f'fill {run.folder} "... [MASK] ..."' if run.task.name == "masked" else f"predict {run.folder} FILE"
         raise UserError(
             f"{run.folder} is a {run.rung}, trained for {run.task.name}: that is no language model, so its text is "
-            f"neither written, scored nor looked up; use it: rung predict {run.folder} FILE"
+            f"neither written, scored nor looked up; use it: rung {use}"
         )
     return run
+
+
+def load_filler(run: Run | str | Path) -> Run:
+    """A run, or the one in a folder, that can say what is hidden in a text. Raises UserError for one that can't."""
+    run = run if isinstance(run, Run) else load(run)
+    return run if run.task.name == "masked" else load_language_model(run)
 
 
 def shared_tokenizer(paths: Sequence[str]) -> Tokenizer:

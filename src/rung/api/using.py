@@ -21,7 +21,7 @@ from rung.generation.sampling import Sample, Sampling
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.process_group import launched
-from rung.runs import Run, load, load_language_model
+from rung.runs import Run, load, load_filler, load_language_model
 from rung.signatures import takes
 from rung.tasks.text_scores import Score, score_texts
 from rung.text.options import ReadOptions
@@ -141,7 +141,7 @@ def complete(run: Run | str | Path, prefix: str, n: int = 5) -> list[Completion]
 
 def fill(run: Run | str | Path, text: str, *, n_best: int = 5, beams: int = 16) -> list[MaskFilling]:
     """The likeliest ways to fill every [MASK] of `text`, each one token (`rung.generation.masked`)."""
-    run = load_language_model(run)
+    run = load_filler(run)
     return _fill(run.model, run.tokenizer, text, n_best=n_best, beams=beams)
 
 

@@ -33,7 +33,8 @@ def fill(
 
     A mask is one token of the run's tokeniser: a character of char, a word (with the space before it) of word. Every
     token of the vocabulary is tried and ranked by log P(whole text and its closing mark), in nats, as in rung score.
-    Several masks are filled from left to right by a beam.
+    A bert reads on both sides of the mask and gives log P(token given the rest). Several masks are filled from left to
+    right by a beam.
 
     Example: rung fill runs/words "the cows [MASK] grass"
 
@@ -52,7 +53,7 @@ def fill(
         json: print one JSON object, nothing else.
     """
     from rung.generation import masked
-    from rung.runs import load_language_model
+    from rung.runs import load_filler
 
     if (text is None) == (file is None):
         raise UserError(
@@ -60,7 +61,7 @@ def fill(
             "rung fill RUN --file test.txt"
         )
     require_utf8("the text", text)
-    opened = load_language_model(run)
+    opened = load_filler(run)
     if text is not None:
         found = masked.fill(opened.model, opened.tokenizer, text, n_best=n_best, beams=beams)
         if json:

@@ -14,6 +14,8 @@ mask, go on. (One mask: exact. Several: exact where W is as large as the number 
 
 A mask is one token of the run's tokeniser: a character, a word with the space before it, a piece of one. Text before
 and after it is cut into tokens on its own; a space before the mask belongs to it where tokens begin with spaces.
+
+A model that reads on both sides says itself what is hidden: `both_sides`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import UserError
+from rung.generation.both_sides import fill_both_sides, ranks_both_sides
 from rung.generation.settings import MOST_BEAMS
 from rung.measure import NO_NUMBERS
-from rung.models.base import LanguageModel, State
+from rung.models.base import LanguageModel, MaskedLanguageModel, State
 from rung.text.tokenizers import Tokenizer
 
 MASK = "[MASK]"
@@ -43,7 +46,8 @@ class MaskFilling:
     Attributes:
         tokens: what stands in place of each mask.
         text: the whole text.
-        log_prob: log P(text and its closing mark), nats, spelled by these tokens.
+        log_prob: log P(text and its closing mark), nats, spelled by these tokens; of a model that reads on both sides,
+            log P(tokens given the rest).
     """
 
     tokens: tuple[str, ...]
@@ -80,7 +84,7 @@ class Accuracy:
 
 
 def fill(
-    model: LanguageModel, tokenizer: Tokenizer, text: str, *, n_best: int = 5, beams: int = 16
+    model: LanguageModel | MaskedLanguageModel, tokenizer: Tokenizer, text: str, *, n_best: int = 5, beams: int = 16
 ) -> list[MaskFilling]:
     """The `n_best` likeliest ways to fill every [MASK] of `text`, likeliest first.
 
@@ -93,6 +97,9 @@ def fill(
     if len(parts) == 1:
         raise UserError(f"there is no {MASK} in the text: put one where a token is to be found")
     candidates, with_space = _whole_tokens(tokenizer), _space_prefixed_tokens(tokenizer)
+    if isinstance(model, MaskedLanguageModel):
+        found = fill_both_sides(model, tokenizer, parts, candidates, with_space, n_best, beams)
+        return [MaskFilling(*one) for one in found]
     pieces: list[np.ndarray] = []  # the tokens before, between and after the masks
     choices: list[np.ndarray] = []  # the candidates of each mask
     for number, part in enumerate(parts):
@@ -136,7 +143,7 @@ def fill(
 
 
 def accuracy(
-    model: LanguageModel,
+    model: LanguageModel | MaskedLanguageModel,
     tokenizer: Tokenizer,
     texts: Iterable[str],
     *,
@@ -178,7 +185,10 @@ def accuracy(
         chosen = places[rng.random(len(places)) < mask_rate]
         if most is not None:
             chosen = chosen[: most - len(ranks)]
-        ranks.extend(_ranks(model, ids, chosen, candidates))
+        if isinstance(model, MaskedLanguageModel):
+            ranks.extend(ranks_both_sides(model, ids, chosen, candidates))
+        else:
+            ranks.extend(_ranks(model, ids, chosen, candidates))
     if not ranks:
         raise UserError(
             f"nothing was masked: the text has {n_tokens:,} tokens that could be; raise --mask-rate or give more text"
@@ -337,16 +347,21 @@ def _log_prob(model: LanguageModel, ids: np.ndarray) -> float:
 
 def _whole_tokens(tokenizer: Tokenizer) -> np.ndarray:
     """The tokens that are text by themselves: neither the mark nor a piece of a character."""
-    return np.array([i for i, token in enumerate(tokenizer.token_bytes) if token and _is_text(token)])
+    return np.array([i for i, token in _texts(tokenizer) if token])
 
 
 def _space_prefixed_tokens(tokenizer: Tokenizer) -> np.ndarray:
     """The tokens that begin with a space and go on."""
-    tokens = tokenizer.token_bytes
     return np.array(
-        [i for i, token in enumerate(tokens) if token[:1] == b" " and token.strip() and _is_text(token)],
+        [i for i, token in _texts(tokenizer) if token[:1] == b" " and token.strip()],
         np.int64,
     )
+
+
+def _texts(tokenizer: Tokenizer) -> list[tuple[int, bytes]]:
+    """The ids that spell text, and what."""
+    special = set(tokenizer.special)
+    return [(i, t) for i, t in enumerate(tokenizer.token_bytes) if i not in special and _is_text(t)]
 
 
 def _maskable(tokenizer: Tokenizer) -> np.ndarray:

@@ -26,7 +26,7 @@ from rung.measure import Measure
 from rung.models.base import MaskedLanguageModel
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Measured, Pieces, Reader, Task
-from rung.tasks.hidden_scores import hidden_at_once, score_hidden
+from rung.tasks.hidden_scores import hidden_at_once, hidden_in_turn, score_hidden
 from rung.tasks.text_scores import batched
 from rung.text.blocks import MANY_DOCUMENTS, MAX_BLOCKS
 from rung.text.corpus import Corpus, open_corpus, prepare
@@ -41,6 +41,7 @@ from rung.text.tokenizers import Tokenizer
 MASKS_A_PIECE = 64
 """Of few documents, so many masks are drawn together."""
 DOCUMENTS_AT_ONCE = 64
+MOST_IN_TURN = 1000
 MOST_PAIRS = 512
 PAIRS_AT_ONCE = 32
 
@@ -79,7 +80,7 @@ class MaskedModeling(Task[Corpus]):
     def prepare(
         self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None
     ) -> Corpus:
-        return prepare(
+        corpus = prepare(
             data,
             folder,
             tokenizer=options.tokenizer if tokenizer is None else tokenizer,
@@ -95,6 +96,9 @@ class MaskedModeling(Task[Corpus]):
             validation=options.val,
             test=options.test,
         )
+        if corpus.shares is not None:
+            raise UserError(f"{data} has shares, and hidden words are learned from all texts alike: leave them out")
+        return corpus
 
     def open(self, folder: Path) -> Corpus:
         return open_corpus(folder)
@@ -167,7 +171,7 @@ class MaskedModeling(Task[Corpus]):
     ) -> list[Measured]:
         measured = super().measure_together(models, datasets, split)
         return [
-            one._replace(measure=_with_pairs(one.measure, model, dataset, split))
+            one._replace(measure=_with_pairs(_with_pseudo(one.measure, model, dataset, split), model, dataset, split))
             for one, model, dataset in zip(measured, models, datasets, strict=True)
         ]
 
@@ -280,6 +284,36 @@ def _pieces(counts: np.ndarray, *, by_documents: bool = False) -> Pieces:
         np.diff(borders),
         lambda scores: -np.diff(np.concatenate([[0.0], np.cumsum(scores[:, 0], dtype=np.float64)])[borders]),
     )
+
+
+def _with_pseudo(measure: Measure, model: MaskedLanguageModel, dataset: Corpus, split: str) -> Measure:
+    """With the pseudo-log-likelihood in bits per byte (Salazar et al. 2020, arXiv:1910.14659): what a token costs that
+    is hidden alone, over what it spells; of tokens drawn from all, always the same."""
+    stream = dataset.stream(split)
+    places = np.flatnonzero(np.asarray(stream.ids[1:]) != dataset.tokenizer.end)
+    if not len(places):
+        return measure
+    drawn = np.random.default_rng(0).permutation(places)[:MOST_IN_TURN]
+    document = np.searchsorted(np.asarray(stream.starts), drawn + 1, side="right") - 1
+    rows = [
+        row
+        for place, d in zip(drawn, document, strict=True)
+        for row in hidden_in_turn(
+            np.asarray(stream.document(int(d))[:-1]).astype(np.int64),
+            np.array([place + 1 - stream.starts[d]]),
+            model.context,
+        )
+    ]
+    nats = -sum(float(scores[0, 0]) for scores in score_hidden(model, rows))
+    n_bytes = int(dataset.tokenizer.byte_counts(stream.ids)[drawn].sum())
+    if not n_bytes:
+        return measure
+    told = (
+        f"pseudo bits per byte: each of {len(drawn):,} tokens hidden alone, all others seen. That is no probability of "
+        "the text, and no number to set beside a language model's bits per byte"
+    )
+    figures = {**measure.figures, "pseudo_bits_per_byte": nats / (math.log(2) * n_bytes)}
+    return replace(measure, figures=figures, notes=(*measure.notes, told))
 
 
 def _with_pairs(measure: Measure, model: Any, dataset: Corpus, split: str) -> Measure:
