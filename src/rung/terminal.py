@@ -271,7 +271,8 @@ def measure_in_full(measure: Measure, tokenizer: str) -> str:
             )
     elif measure.figures:
         names = {column.key: column.short for column in task_of(measure.task).columns}
-        lines += [", ".join(f"{names.get(key, key.replace('_', ' '))} {value:.4f}" for key, value in measure.figures.items())]
+        figures = {names.get(key, key.replace("_", " ")): value for key, value in measure.figures.items()}
+        lines += [", ".join(f"{name} {value:.4f}" for name, value in figures.items())]
     counts = {key: value for key, value in said.items() if isinstance(value, int)}
     lines += [", ".join(f"{value:,} {name}" for name, value in counts.items())]
     lines += [f"  {one.split}: {one.bits_per_unit:.4f} bits per {one.unit}" for one in measure.by_source]

@@ -35,7 +35,7 @@ def evaluate(
     else:
         check_split(split)
         (measured,) = run.task.measure_together([run.model], [run.corpus], split)
-        told = split_notes(run, split)
+        told = (*split_notes(run, split), *measured.measure.notes)
     measure = checked(measured.measure, str(run.folder))
     return replace(measure, notes=told, ci95=bootstrap_interval(*gathered(measured.nats, measured.units)))
 

@@ -133,7 +133,11 @@ def _import_bert(path: Path, config: dict[str, Any], folder: Path, force: bool, 
     labelled = isinstance(model, BertClassifier)
     if pairs and not labelled:
         raise UserError(f"{path}: --pairs goes with a BertForSequenceClassification; leave it out")
-    data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf", **({"tags": tags} if tags else {})}
+    data: dict[str, Any] = {
+        "source": {"data": path.name},
+        "imported": "hf",
+        **({"tags": tags} if tags else {}),
+    }
     if labelled:
         data["columns"] = {"text": "text", "label": "label", "second": "second" if pairs else None}
     with new_run(folder, force=force, inputs=[path], resumable=False) as place:

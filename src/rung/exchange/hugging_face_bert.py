@@ -111,7 +111,7 @@ def from_transformers(
         shape["next_sentence"] = parts[2]
         n_tags = len(labels) if kind == "BertForTokenClassification" else 0
         with torch.device("meta"):
-            wanted = Bert.build(BertConfig(**shape), vocab_size, *parts, n_tags).state_dict()
+            wanted = Bert.build(BertConfig(**shape), vocab_size, *parts, n_tags=n_tags).state_dict()
     tensors = {name: _import(name, tuple(weight.shape), bare, order) for name, weight in wanted.items()}
     used = {theirs for name in wanted for theirs in _their_names(name)}
     tied = bare.get("cls.predictions.decoder.weight")

@@ -14,6 +14,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_tokenizer_json
 from rung.files import atomic_path, read_json, write_json
+from rung.run_folders import Place
 from rung.text.tokenizers import BertTokenizer, Tokenizer
 
 CLS, MASK = "[CLS]", "[MASK]"
@@ -40,7 +41,7 @@ def read_bert_tokenizer(folder: Path, n_ids: int) -> tuple[Tokenizer, np.ndarray
     return found[0], np.concatenate([found[1], [n_ids - 2, n_ids - 1]])
 
 
-def write_bert_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
+def write_bert_tokenizer(tokenizer: Tokenizer, folder: Path | Place, context: int) -> None:
     """Write tokenizer.json and tokenizer_config.json. Raises UserError for one with pieces of the marks' names."""
     if isinstance(tokenizer, BertTokenizer):
         cls, sep, mask = tokenizer.marks
@@ -97,7 +98,7 @@ def _library(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return value if isinstance(value, dict) else {}
     if not (folder / "vocab.txt").exists():
         raise UserError("there is neither a tokenizer.json nor a vocab.txt")
-    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
     lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     made = BertWordPieceTokenizer(

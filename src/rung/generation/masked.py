@@ -84,7 +84,12 @@ class Accuracy:
 
 
 def fill(
-    model: LanguageModel | MaskedLanguageModel, tokenizer: Tokenizer, text: str, *, n_best: int = 5, beams: int = 16
+    model: LanguageModel | MaskedLanguageModel,
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    n_best: int = 5,
+    beams: int = 16,
 ) -> list[MaskFilling]:
     """The `n_best` likeliest ways to fill every [MASK] of `text`, likeliest first.
 

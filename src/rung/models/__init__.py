@@ -45,7 +45,10 @@ LANGUAGE: Rungs = {
 }
 
 MASKED: Rungs = {
-    "unigram": ("rung.models.counting.unigram:Unigram", "how often each token occurs, whatever stands around it"),
+    "unigram": (
+        "rung.models.counting.unigram:Unigram",
+        "how often each token occurs, whatever stands around it",
+    ),
     "bert": ("rung.models.transformer.bert:Bert", "a transformer that guesses hidden words from both sides"),
 }
 

@@ -73,9 +73,7 @@ class MaskedModeling(Task[Corpus]):
         ),
         ("Found at once", "The share of hidden tokens that the model held for likeliest."),
     )
-    resampled = (
-        f"documents are drawn again where there are many, {MASKS_A_PIECE} masks side by side where there are few"
-    )
+    resampled = f"documents are drawn again where there are many, stretches of {MASKS_A_PIECE} masks where there are few"
 
     def prepare(
         self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None
@@ -97,7 +95,9 @@ class MaskedModeling(Task[Corpus]):
             test=options.test,
         )
         if corpus.shares is not None:
-            raise UserError(f"{data} has shares, and hidden words are learned from all texts alike: leave them out")
+            raise UserError(
+                f"{data} has shares, and hidden words are learned from all texts alike: leave them out"
+            )
         return corpus
 
     def open(self, folder: Path) -> Corpus:
@@ -115,7 +115,7 @@ class MaskedModeling(Task[Corpus]):
         seed: int,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> MaskedBatches:
-        window = model.context if window is None else window
+        window = int(model.context) if window is None else window
         if not 1 <= window <= model.context:
             raise UserError(
                 f"--window {window} does not go with a context of {model.context + 2}, two marks of it: give at most"
@@ -171,7 +171,9 @@ class MaskedModeling(Task[Corpus]):
     ) -> list[Measured]:
         measured = super().measure_together(models, datasets, split)
         return [
-            one._replace(measure=_with_pairs(_with_pseudo(one.measure, model, dataset, split), model, dataset, split))
+            one._replace(
+                measure=_with_pairs(_with_pseudo(one.measure, model, dataset, split), model, dataset, split)
+            )
             for one, model, dataset in zip(measured, models, datasets, strict=True)
         ]
 

@@ -4,11 +4,11 @@
     of those 80 % become [MASK], 10 % another token at random, 10 % stay as they are; all are to be guessed
 
 Devlin et al. 2018 (arXiv:1810.04805), section 3.1; whole words as in their code of May 2019. Exactly means here: of n
-things, a share s is floor(s n) or floor(s n) + 1 of them, by a chance that makes the mean s n: not a coin for each. Whole
-words can't be cut, so as many are taken, in random order, as come nearest to the number wanted; one at least.
+things, a share s is floor(s n) or floor(s n) + 1 of them, by a chance that makes the mean s n: not a coin for each.
+Whole words can't be cut, so as many are taken, in random order, as come nearest to the number wanted; one at least.
 
-A word is told from the next by what its tokens spell: it begins with the blank before it, or where letters or digits meet
-signs; every sign is a word. So a word of characters, of bytes and of pieces is the same word.
+A word is told from the next by what its tokens spell: it begins with the blank before it, or where letters or digits
+meet signs; every sign is a word. So a word of characters, of bytes and of pieces is the same word.
 """
 
 from __future__ import annotations

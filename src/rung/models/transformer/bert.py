@@ -167,7 +167,9 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
     ) -> Self:
         """The model whose `tensors()` these are; it has the heads that there are weights of."""
         n_tags = len(tensors.get("tagger.bias", ()))
-        parts = [any(name.startswith(f"{part}.") for name in tensors) for part in ("head", "pooler", "follows")]
+        parts = [
+            any(name.startswith(f"{part}.") for name in tensors) for part in ("head", "pooler", "follows")
+        ]
         return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size, *parts, n_tags))
 
     @property
@@ -221,4 +223,3 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
     def states_of(self, texts: TokenStream, rows: np.ndarray) -> np.ndarray:
         """`states` of some documents of a stream."""
         return self.states(padded_documents(texts, rows))
-

@@ -1,8 +1,8 @@
 """The shape of an encoder, and the published ones by name.
 
 Sources: bert-base and bert-large, Devlin et al. 2018 (arXiv:1810.04805); bert-tiny to bert-medium, Turc et al. 2019
-(arXiv:1908.08962). All norm after each part with eps 1e-12, have GELU by the error function, learned positions, types of
-tokens, heads of 64, a feed-forward four times as wide, dropout 0.1. What else one may find in a file of transformers
+(arXiv:1908.08962). All norm after each part with eps 1e-12, have GELU by the error function, learned positions, types
+of tokens, heads of 64, a feed-forward four times as wide, dropout 0.1. What else one may find in a file of transformers
 (another activation, another width inside) has its field.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from rung.errors import UserError, nearest
-from rung.models.config_checks import check_bool, check_counts, check_field, check_fraction
+from rung.models.config_checks import check_counts, check_field, check_fraction
 from rung.models.transformer.config import HEAD_SIZE, Shape, default_n_head
 
 ACTIVATIONS = ("gelu", "gelu-exact", "relu")
@@ -33,7 +33,7 @@ PRESETS: dict[str, Mapping[str, Any]] = {
     "bert-small": _size(4, 512),  # 28,763,648
     "bert-medium": _size(8, 512),  # 41,373,184
     "bert-base": _size(12, 768),  # 109,482,240
-    "bert-large": {**_size(24, 1024)},  # 335,141,888
+    "bert-large": _size(24, 1024),  # 335,141,888
 }
 
 TRAINING: Mapping[str, Any] = {

@@ -1,9 +1,9 @@
-"""BERT's own WordPiece, of a model made elsewhere, by the `tokenizers` library: lower-cased, accents taken off, words cut
-at blanks and signs, then into the longest pieces there are (Wu et al. 2016, arXiv:1609.08144; Devlin et al. 2018).
+"""BERT's own WordPiece, of a model made elsewhere, by the `tokenizers` library: lower-cased, accents taken off, words
+cut at blanks and signs, then into the longest pieces there are (Wu et al. 2016, arXiv:1609.08144; Devlin et al. 2018).
 
-It loses text: case, accents, blanks, and what it has no piece for. The ids of the model are put in our order: its [SEP] is
-the document mark, last; [CLS] and [MASK] are no ids of ours, but the two rows behind (`rung.models.transformer.encoder`).
-The name of a mark inside a text is text.
+It loses text: case, accents, blanks, and what it has no piece for. The ids of the model are put in our order: its [SEP]
+is the document mark, last; [CLS] and [MASK] are no ids of ours, but the two rows behind
+(`rung.models.transformer.encoder`). The name of a mark inside a text is text.
 """
 
 from __future__ import annotations
