@@ -30,7 +30,12 @@ def classification(folder: Path) -> tuple[Path, list[str]]:
     return path, ["--label", "size", "--steps", "20"]
 
 
-DATA = {"language": language, "classification": classification}
+def masked(folder: Path) -> tuple[Path, list[str]]:
+    path, _ = language(folder)
+    return path, ["--documents", "lines", "--rungs", "unigram,bert", "--tokenizer", "word", "--steps", "10"]
+
+
+DATA = {"language": language, "masked": masked, "classification": classification}
 """A new task is a line here: data, and the flags of its climb."""
 
 

@@ -28,7 +28,7 @@ from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Measured, Pieces, Reader, Task
 from rung.tasks.hidden_scores import hidden_at_once, hidden_in_turn, score_hidden
 from rung.tasks.text_scores import batched
-from rung.text.blocks import MANY_DOCUMENTS, MAX_BLOCKS
+from rung.text.blocks import ENOUGH_BLOCKS, MANY_DOCUMENTS, MAX_BLOCKS
 from rung.text.corpus import Corpus, open_corpus, prepare
 from rung.text.facts import notes, same_source
 from rung.text.masked_batches import MaskedBatches
@@ -39,7 +39,8 @@ from rung.text.stream import TokenStream
 from rung.text.tokenizers import Tokenizer
 
 MASKS_A_PIECE = 64
-"""Of few documents, so many masks are drawn together."""
+FEWEST_MASKS = 3
+"""Of few documents, so many masks are drawn together; fewer where that makes less than 20 pieces, but not too few."""
 DOCUMENTS_AT_ONCE = 64
 MOST_IN_TURN = 1000
 MOST_PAIRS = 512
@@ -73,7 +74,7 @@ class MaskedModeling(Task[Corpus]):
         ),
         ("Found at once", "The share of hidden tokens that the model held for likeliest."),
     )
-    resampled = f"documents are drawn again where there are many, stretches of {MASKS_A_PIECE} masks where there are few"
+    resampled = f"documents are drawn again where there are many, {MASKS_A_PIECE} masks together where there are few"
 
     def prepare(
         self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None
@@ -279,7 +280,7 @@ def _pieces(counts: np.ndarray, *, by_documents: bool = False) -> Pieces:
         step = -(-len(counts) // MAX_BLOCKS)
         borders = np.concatenate([[0], np.cumsum(counts)])[[*range(0, len(counts), step), len(counts)]]
     else:
-        n = min(max(1, total // MASKS_A_PIECE), MAX_BLOCKS)
+        n = min(max(total // MASKS_A_PIECE, min(ENOUGH_BLOCKS, total // FEWEST_MASKS), 1), MAX_BLOCKS)
         borders = np.arange(n + 1) * total // n
     borders = np.unique(borders)
     return Pieces(
@@ -324,10 +325,11 @@ def _with_pairs(measure: Measure, model: Any, dataset: Corpus, split: str) -> Me
         return measure
     masking = Masking(dataset.tokenizer)
     pairs = MaskedBatches(dataset.stream(split), masking, model.context, PAIRS_AT_ONCE, 0, pairs=True)
-    hits = []
+    hits: list[np.ndarray] = []
     for t in range(MOST_PAIRS // PAIRS_AT_ONCE):
         texts, _, follows = pairs.batch(t).arrays
-        hits.append(model.follows_log_probs(texts).argmax(axis=1) == follows)
-    return replace(
-        measure, figures={**measure.figures, "next_sentence_accuracy": float(np.mean(np.concatenate(hits)))}
-    )
+        hits.append((model.follows_log_probs(texts).argmax(axis=1) == follows)[follows != PADDING])
+    told = np.concatenate(hits)
+    if not len(told):
+        return measure
+    return replace(measure, figures={**measure.figures, "next_sentence_accuracy": float(told.mean())})

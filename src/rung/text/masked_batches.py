@@ -68,7 +68,7 @@ class MaskedBatches:
 
     def batch(self, t: int) -> Batch:
         """Texts (B, T) and targets (B, T), int64, filled up with PADDING; with pairs a third, (B,): 0 where the second
-        follows the first, 1 where not."""
+        follows the first, 1 where not, PADDING where a stretch was too short to be two."""
         made = [self._row(place) for place in range(t * self._batch_size, (t + 1) * self._batch_size)]
         n_targets = sum(len(places) for _, places, _, _ in made)
         wanted = made[self._shard]
@@ -82,10 +82,10 @@ class MaskedBatches:
 
     def _row(self, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """Row number `place`: its tokens, where some are to be guessed, what is right there, and whether its second
-        stretch is another's."""
+        stretch is another's, 1 or 0; PADDING where it has none."""
         begin, end, document = self._place(place)
         rng = np.random.default_rng([self._seed, _MASKS, place])
-        ids, other = np.asarray(self._ids[begin:end]).astype(np.int64), 0
+        ids, other = np.asarray(self._ids[begin:end]).astype(np.int64), PADDING
         if self._pairs and len(ids) >= SHORTEST_PAIR:
             coin = np.random.default_rng([self._seed, _COINS, place // 2]).integers(2)
             other = int(place % 2 != coin)

@@ -31,7 +31,7 @@ from rung.models.networks.torch_model import TorchModel, TrainableModule, next_l
 from rung.models.transformer.bert_config import TRAINING, EncoderConfig
 from rung.models.transformer.blocks import ACTIVATIONS, build_norm
 from rung.models.transformer.config import Shape
-from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert
+from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert, to_the_left
 from rung.text.masking import HIDDEN, PADDING
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
@@ -86,23 +86,25 @@ class MaskedNetwork(TrainableModule):
         self.follows = follows
         self.tagger = tagger
 
-    def logits(self, texts: Tensor, places: Tensor) -> Tensor:
-        """Of texts (B, T) the logits (M, rows) at `places` (B, T), booleans, row by row."""
-        return self._logits(self.body(texts), places)
+    def logits(self, texts: Tensor) -> Tensor:
+        """Of texts (B, T) the logits (M, rows) of what is HIDDEN, row by row."""
+        texts = to_the_left(texts)
+        return self._logits(self.body(texts), texts == HIDDEN)
 
     def loss(self, texts: Tensor, targets: Tensor, follows: Tensor | None = None) -> Tensor:
         """The sum over `targets` (B, T) that are not PADDING; texts filled up on the right.
 
-        With `follows` (B,), 0 where the second text of a row follows the first and 1 where not, that loss' mean is
-        added as many times as there are targets, so that both means weigh the same.
+        With `follows` (B,), 0 where the second text of a row follows the first, 1 where not, PADDING where there is
+        none, that loss' mean is added as many times as there are targets, so that both means weigh the same.
         """
         states = self.body(texts)
         places = targets != PADDING
         loss = F.cross_entropy(upcast(self._logits(states, places)), targets[places], reduction="sum")
         if follows is None or self.follows is None or self.pooler is None or not self.training:
             return loss
-        guess = F.cross_entropy(upcast(self.follows(self.pooler(states))), follows)
-        return loss + guess * places.sum()
+        logits = upcast(self.follows(self.pooler(states)))
+        guess = F.cross_entropy(logits, follows, ignore_index=PADDING, reduction="sum")
+        return loss + guess / (follows != PADDING).sum().clamp(min=1) * places.sum()
 
     def _logits(self, states: Tensor, places: Tensor) -> Tensor:
         assert self.head is not None
@@ -193,7 +195,7 @@ class Bert(TorchModel[MaskedNetwork], MaskedLanguageModel):
         with self.inference():
             for begin in range(0, len(texts), at_once):
                 rows = self._tensor(np.ascontiguousarray(texts[begin : begin + at_once]))
-                logits = self.network.logits(rows, rows == HIDDEN)
+                logits = self.network.logits(rows)
                 log_probs = torch.log_softmax(logits.float(), dim=-1)[:, : self.vocab_size]
                 found.append(log_probs.numpy(force=True))
         return np.concatenate(found)

@@ -71,11 +71,9 @@ class Encoder(nn.Module):
         return x
 
     def marked(self, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens, their types and which are there, (B, S) each, of texts (B, T): to the left, marks around them."""
-        there = texts != PADDING
-        lengths = there.sum(1)
-        if not bool((there[:, :-1] >= there[:, 1:]).all()):  # something is filled up in front or between
-            texts = texts.gather(1, torch.argsort((~there).long(), dim=1, stable=True))
+        """Tokens, their types and which are there, (B, S) each, of texts (B, T), to the left, between their marks."""
+        texts = to_the_left(texts)
+        lengths = (texts != PADDING).sum(1)
         tokens = torch.where(texts == HIDDEN, self.mask, texts.clamp(min=0))
         tokens = F.pad(tokens, (1, 1), value=self.cls)
         tokens[torch.arange(len(tokens), device=tokens.device), lengths + 1] = self.end
@@ -83,6 +81,14 @@ class Encoder(nn.Module):
         marks = ((tokens == self.end) & there).long()
         segments = (marks.cumsum(1) - marks).clamp(max=SEGMENTS - 1) * there
         return tokens, segments, there
+
+
+def to_the_left(texts: Tensor) -> Tensor:
+    """Texts (B, T) whose PADDING stands on their right."""
+    there = texts != PADDING
+    if bool((there[:, :-1] >= there[:, 1:]).all()):
+        return texts
+    return texts.gather(1, torch.argsort((~there).long(), dim=1, stable=True))
 
 
 def build_encoder(shape: Shape, vocab_size: int) -> Encoder:
