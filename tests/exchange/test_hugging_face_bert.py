@@ -40,7 +40,22 @@ SMALL: dict[str, Any] = {
     "max_position_embeddings": 16,
 }
 ORDER = np.array([i for i in range(40) if i not in (2, 3, 4)] + [3, 2, 4])  # [CLS] 2, [SEP] 3, [MASK] 4
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "un", "##able", "##s", "zurich", ",", "!"]
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "cat",
+    "sat",
+    "un",
+    "##able",
+    "##s",
+    "zurich",
+    ",",
+    "!",
+]
 PIECES += ["naive", "北", "京", "a", "##b", "c", "[unused1]"]
 TEXTS = ["The cats sat, unable!", "Zürich", "naïve 北京 quxx", "a\tc ab  [MASK] the"]
 
@@ -142,7 +157,13 @@ def test_labels_of_tokens_are_those_of_transformers() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [BertModel, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification, BertForTokenClassification],
+    [
+        BertModel,
+        BertForMaskedLM,
+        BertForPreTraining,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+    ],
 )
 def test_what_came_in_goes_out_the_same(kind: Any) -> None:
     theirs = random_weights(kind(BertConfig(**SMALL)))

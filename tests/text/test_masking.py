@@ -14,7 +14,23 @@ from rung.text.tokenizers import Tokenizer, train_tokenizer
 from tests.text_made import sentences
 
 TEXT = "the cow's milk, 12 litres; a horse\nand (two) unseen zebras"
-WORDS = ["the", " cow", "'", "s", " milk", ",", " 12", " litres", ";", " a", " horse", "\nand", " (", "two", ")"]
+WORDS = [
+    "the",
+    " cow",
+    "'",
+    "s",
+    " milk",
+    ",",
+    " 12",
+    " litres",
+    ";",
+    " a",
+    " horse",
+    "\nand",
+    " (",
+    "two",
+    ")",
+]
 WORDS += [" unseen", " zebras"]
 
 
@@ -108,7 +124,9 @@ def test_marks_are_neither_hidden_nor_put_in_a_words_place() -> None:
         assert (np.delete(out, end) != tokenizer.end).all()
 
 
-def batches(seed: int = 0, *, pairs: bool = False, lengths: tuple[int, ...] = (3, 50, 1, 17, 200)) -> MaskedBatches:
+def batches(
+    seed: int = 0, *, pairs: bool = False, lengths: tuple[int, ...] = (3, 50, 1, 17, 200)
+) -> MaskedBatches:
     rng = np.random.default_rng(1)
     stream = TokenStream.of([rng.integers(0, 256, n) for n in lengths], 256)
     masking = Masking(tokenizer_of_bytes, whole_words=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+NO_HEAD = "it came without a head for hidden tokens: it gives vectors, rung.load(...).model.states_of"
+
 
 def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool = False) -> int:
     """Write a run in another program's format.
@@ -13,8 +15,9 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
 
     Args:
         run: a run's folder.
-        format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt runs, a folder for
-            transformers (AutoModelForCausalLM and AutoTokenizer load it).
+        format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt and bert runs, a folder
+            for transformers (AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification and
+            AutoTokenizer load it).
         out: the file to write, compressed if it ends in .gz, or the folder.
         force: write into a folder that is not empty.
     """
@@ -35,7 +38,12 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
 
 
 def import_(
-    format: Literal["arpa", "hf"], path: Path, *, out: Path | None = None, force: bool = False
+    format: Literal["arpa", "hf"],
+    path: Path,
+    *,
+    out: Path | None = None,
+    pairs: bool = False,
+    force: bool = False,
 ) -> int:
     """Make a run of a model from elsewhere.
 
@@ -43,11 +51,13 @@ def import_(
 
     Args:
         format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
-            transformers with config.json and model.safetensors (GPT-1, GPT-2 or Llama).
+            transformers with config.json and model.safetensors (GPT-1, GPT-2, Llama or BERT, with or without a head).
         path: the file or folder to read.
         out: the run's folder; by default runs/imported.
+        pairs: the model labels two texts, not one (a BertForSequenceClassification does not say).
         force: overwrite the run that is there.
     """
+    from rung.errors import UserError
     from rung.run_folders import free_folder
     from rung.terminal import next_step
 
@@ -55,7 +65,7 @@ def import_(
     if format == "hf":
         from rung.exchange.hugging_face import import_hf
 
-        run = import_hf(path, folder, force=force)
+        run = import_hf(path, folder, force=force, pairs=pairs)
         if marks := run.recipe["data"].get("marks"):
             print(
                 f"documents begin with bos, id {marks['bos_token_id']} there, and end with eos, {marks['eos_token_id']}"
@@ -69,6 +79,16 @@ def import_(
     else:
         from rung.exchange.arpa import import_arpa
 
+        if pairs:
+            raise UserError("--pairs goes with hf; leave it out")
         run = import_arpa(path, folder, force=force)
-    print(f"run: {run.folder}\nnext: {next_step(run.folder, writes=True)}")
+    task = run.task.name
+    if task == "language":
+        print(f"run: {run.folder}\nnext: {next_step(run.folder, writes=True)}")
+    elif task == "masked":
+        has_head = run.model.has_probabilities
+        told = f'next: rung fill {run.folder} "... [MASK] ..."' if has_head else NO_HEAD
+        print(f"run: {run.folder}\n{told}")
+    else:
+        print(f'run: {run.folder}\nnext: rung predict {run.folder} --text "..."')
     return 0

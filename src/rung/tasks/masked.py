@@ -74,7 +74,9 @@ class MaskedModeling(Task[Corpus]):
         ),
         ("Found at once", "The share of hidden tokens that the model held for likeliest."),
     )
-    resampled = f"documents are drawn again where there are many, {MASKS_A_PIECE} masks together where there are few"
+    resampled = (
+        f"documents are drawn again where there are many, {MASKS_A_PIECE} masks together where there are few"
+    )
 
     def prepare(
         self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None

@@ -8,5 +8,6 @@ They raise AssertionError with the promise that is broken and the numbers that s
 
 from rung.testing.classifier import check_classifier
 from rung.testing.language_model import check_model
+from rung.testing.masked import check_masked
 
-__all__ = ["check_classifier", "check_model"]
+__all__ = ["check_classifier", "check_masked", "check_model"]
