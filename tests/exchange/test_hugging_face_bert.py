@@ -19,7 +19,7 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
-    BertTokenizerFast,
+    BertTokenizer,
 )
 
 import rung
@@ -28,6 +28,7 @@ from rung.exchange.hugging_face import export_hf, import_hf
 from rung.exchange.hugging_face_bert import from_transformers, to_transformers
 from rung.text.masking import HIDDEN, PADDING
 from rung.text.stream import TokenStream
+from rung.text.tokenizers import BertTokenizer as OurTokenizer
 from tests.exchange.test_hugging_face_weights import random_weights
 from tests.text_made import sentences
 
@@ -183,7 +184,7 @@ def test_what_came_in_goes_out_the_same(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting, said",
+    ("setting", "said"),
     [
         ({"hidden_act": "silu"}, "hidden_act 'silu'"),
         ({"type_vocab_size": 3}, "type_vocab_size 3"),
@@ -204,7 +205,7 @@ def folder_of(model: Any, folder: Path, *, lower: bool = True) -> Path:
     """As somebody saves it, with a tokeniser."""
     model.save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
-    BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=lower).save_pretrained(folder)
+    BertTokenizer(str(folder / "vocab.txt"), do_lower_case=lower).save_pretrained(folder)
     return folder
 
 
@@ -216,6 +217,7 @@ def small(kind: Any, **more: Any) -> Any:
 def test_texts_are_cut_as_by_transformers(tmp_path: Path, lower: bool) -> None:
     folder = folder_of(small(BertForMaskedLM), tmp_path / "theirs", lower=lower)
     run = import_hf(folder, tmp_path / "run")
+    assert isinstance(run.tokenizer, OurTokenizer)
     theirs = AutoTokenizer.from_pretrained(folder)
     for text in TEXTS:
         if "[MASK]" in text:  # there a mark, to us text as any other

@@ -164,7 +164,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_weights(
 
 
 @pytest.mark.parametrize(
-    "call, said",
+    ("call", "said"),
     [
         (lambda run: rung.score(run, ["x"]), "no language model"),
         (lambda run: rung.generate(run, "x"), "rung fill"),

@@ -73,8 +73,7 @@ tokenizer_of_bytes = train_tokenizer("byte", ["x"])
 
 
 def test_the_shares_are_those_of_the_paper_on_average() -> None:
-    """Of 4,000 rows of 30 tokens; 0.9 of a token would be random in each, which a rule of rounding would turn into 0 or 1
-    always."""
+    """Of 4,000 rows of 30 tokens, 0.45 of a token random in each: rounding would make it none, or one, always."""
     masking = Masking(tokenizer_of_bytes, whole_words=False)
     rng = np.random.default_rng(0)
     chosen = hidden = changed = 0
@@ -186,8 +185,10 @@ def test_every_place_has_a_window_it_stands_in_with_text_on_both_sides(length: i
     places = np.arange(length)
     begins = window_begins(places, length, context)
     width = min(context, length)
-    assert (begins <= places).all() and (places < begins + width).all()
-    assert (begins >= 0).all() and (begins + width <= length).all()
+    assert (begins <= places).all()
+    assert (places < begins + width).all()
+    assert (begins >= 0).all()
+    assert (begins + width <= length).all()
     before, after = places - begins, begins + width - 1 - places
     least = np.minimum(width // 4 - 1, np.minimum(places, length - 1 - places))
     assert (np.minimum(before, after) >= least).all()

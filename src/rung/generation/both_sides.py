@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rung.errors import UserError
-from rung.models.base import MaskedLanguageModel
+from rung.models.masked_model import MaskedLanguageModel
 from rung.tasks.hidden_scores import hidden_in_turn
 from rung.text.masking import HIDDEN, window_begins
 from rung.text.tokenizers import Tokenizer

@@ -30,7 +30,8 @@ from rung.errors import UserError
 from rung.generation.both_sides import fill_both_sides, ranks_both_sides
 from rung.generation.settings import MOST_BEAMS
 from rung.measure import NO_NUMBERS
-from rung.models.base import LanguageModel, MaskedLanguageModel, State
+from rung.models.base import LanguageModel, State
+from rung.models.masked_model import MaskedLanguageModel
 from rung.text.tokenizers import Tokenizer
 
 MASK = "[MASK]"
@@ -139,10 +140,7 @@ def fill(
             taken = np.concatenate([tokens[:, None], np.tile(piece, (len(rows), 1))], axis=1)
             log_probs, state = model.advance(model.select(state, rows), taken)
     return [
-        MaskFilling(
-            *_filled_in(tokenizer, pieces, row),
-            float(total),
-        )
+        MaskFilling(*_filled_in(tokenizer, pieces, row), float(total))
         for row, total in zip(filled.tolist(), totals, strict=True)
     ]
 
@@ -357,10 +355,8 @@ def _whole_tokens(tokenizer: Tokenizer) -> np.ndarray:
 
 def _space_prefixed_tokens(tokenizer: Tokenizer) -> np.ndarray:
     """The tokens that begin with a space and go on."""
-    return np.array(
-        [i for i, token in _texts(tokenizer) if token[:1] == b" " and token.strip()],
-        np.int64,
-    )
+    spaced = [i for i, token in _texts(tokenizer) if token[:1] == b" " and token.strip()]
+    return np.array(spaced, np.int64)
 
 
 def _texts(tokenizer: Tokenizer) -> list[tuple[int, bytes]]:

@@ -2,7 +2,7 @@
 
     LanguageModel   a distribution over the next token given what came before
     Classifier      a distribution over the labels given a text
-    MaskedLanguageModel   a distribution over what is hidden in a text, given the rest of it
+    MaskedLanguageModel   a distribution over what is hidden in a text (`masked_model`)
 
 NumPy arrays cross this boundary and natural logarithms are the unit: tokens are integers, log-probabilities
 float32 or better. Shapes: B rows of a batch, T tokens, V vocabulary.
@@ -172,29 +172,6 @@ class LanguageModel(Model):
     @abstractmethod
     def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
         """The model whose `tensors()` these are. The arrays may be read-only and memory-mapped."""
-
-
-class MaskedLanguageModel(Model):
-    """A distribution over hidden tokens given what stands on both sides of them.
-
-    What it says of all tokens of a text, each hidden in turn, is no probability of the text: their product over all
-    texts does not add up to one.
-
-    Attributes:
-        context: the most tokens of a text that it reads at once; None = any number.
-    """
-
-    @property
-    @abstractmethod
-    def context(self) -> int | None: ...
-
-    @abstractmethod
-    def masked_log_probs(self, texts: np.ndarray) -> np.ndarray:
-        """The log-probabilities (M, V), in nats, of what is hidden in texts (B, T), T no more than the context.
-
-        A hidden token is `rung.text.masking.HIDDEN`, what fills up a row PADDING, on either side; M hidden ones, row by
-        row. It does not depend on which rows stand beside one.
-        """
 
 
 class Classifier(Model):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rung.models.base import MaskedLanguageModel
+from rung.models.masked_model import MaskedLanguageModel
 from rung.text.masking import HIDDEN, PADDING, window_begins
 from rung.text.stream import TokenStream
 

@@ -23,7 +23,7 @@ import numpy as np
 from rung.batches import Batch
 from rung.errors import UserError
 from rung.measure import Measure
-from rung.models.base import MaskedLanguageModel
+from rung.models.masked_model import MaskedLanguageModel
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Column, Measured, Pieces, Reader, Task
 from rung.tasks.hidden_scores import hidden_at_once, hidden_in_turn, score_hidden

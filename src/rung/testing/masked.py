@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rung.models.base import MaskedLanguageModel
+from rung.models.masked_model import MaskedLanguageModel
 from rung.text.masking import HIDDEN, PADDING
 
 

@@ -13,8 +13,8 @@ from transformers import BertForPreTraining
 
 from rung.errors import UserError
 from rung.exchange.hugging_face_bert import to_transformers
-from rung.models.counting.unigram import Unigram, UnigramConfig
 from rung.models.base import fitted
+from rung.models.counting.unigram import Unigram, UnigramConfig
 from rung.models.transformer.bert import Bert, BertConfig
 from rung.models.transformer.bert_classifier import BertClassifier, _cut_text
 from rung.models.transformer.bert_config import PRESETS, EncoderConfig
@@ -67,7 +67,7 @@ def test_what_stands_behind_a_hidden_token_counts_and_so_does_what_stands_before
 
 
 @pytest.mark.parametrize(
-    "preset, published",
+    ("preset", "published"),
     # What transformers' BertModel of these shapes has, with 30,522 ids.
     [
         ("bert-tiny", 4_385_920),
@@ -145,7 +145,7 @@ def test_of_two_long_texts_the_longer_one_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings, said",
+    ("settings", "said"),
     [
         ({"context": 2}, "--context 2"),
         ({"n_head": 3, "n_embd": 8}, "--n-head 3 does not divide"),

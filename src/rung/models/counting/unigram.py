@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from rung.events import Event
-from rung.models.base import Counted, MaskedLanguageModel
+from rung.models.base import Counted
+from rung.models.masked_model import MaskedLanguageModel
 from rung.opening import check_array, check_below
 from rung.text.masking import HIDDEN
 from rung.text.stream import TokenStream

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rung.errors import UserError
-from rung.models.base import MaskedLanguageModel
 from rung.models.config_checks import check_bool
+from rung.models.masked_model import MaskedLanguageModel
 from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
 from rung.models.transformer.bert_config import TRAINING, EncoderConfig
 from rung.models.transformer.blocks import ACTIVATIONS, build_norm
