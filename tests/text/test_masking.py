@@ -109,6 +109,11 @@ def test_whole_words_are_hidden_whole_and_as_near_to_the_share_as_they_allow() -
         assert abs(len(places) - 0.15 * len(ids)) <= longest / 2 + 1
 
 
+def test_a_text_of_one_word_is_not_hidden_altogether() -> None:
+    ids = tokenizer_of("char").encode("unseen")
+    assert len(Masking(tokenizer_of("char")).choose(ids, np.random.default_rng(0))) == 1  # of 0.9
+
+
 def test_marks_are_neither_hidden_nor_put_in_a_words_place() -> None:
     tokenizer = tokenizer_of("wordpiece")
     masking = Masking(tokenizer)

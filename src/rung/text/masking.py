@@ -6,6 +6,7 @@
 Devlin et al. 2018 (arXiv:1810.04805), section 3.1; whole words as in their code of May 2019. Exactly means here: of n
 things, a share s is floor(s n) or floor(s n) + 1 of them, by a chance that makes the mean s n: not a coin for each.
 Whole words can't be cut, so as many are taken, in random order, as come nearest to the number wanted; one at least.
+Of a text that is one word, a name, tokens are taken.
 
 A word is told from the next by what its tokens spell: it begins with the blank before it, or where letters or digits
 meet signs; every sign is a word. So a word of characters, of bytes and of pieces is the same word.
@@ -58,9 +59,9 @@ class Masking:
         if not len(can):
             return can
         wanted = max(1, _part(share * len(can), rng))
-        if not self._whole_words:
-            return np.sort(rng.permutation(can)[:wanted])
         word = np.cumsum(self.word_starts(ids))[can]
+        if not self._whole_words or word[0] == word[-1]:
+            return np.sort(rng.permutation(can)[:wanted])
         begins = np.flatnonzero(np.diff(word, prepend=-1))
         lengths = np.diff(begins, append=len(can))
         order = rng.permutation(len(lengths))
