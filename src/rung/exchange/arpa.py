@@ -31,7 +31,7 @@ def export_arpa(run: Run, path: Path) -> None:
 def how_to_score(run: Run, folder: str, file: str) -> list[str]:
     """Lines that tell how KenLM scores text with an exported run; `folder` and `file` as they are to be called."""
     query = f"query {shlex.quote(file)} <"
-    if isinstance(run.tokenizer, WhitespaceTokenizer):
+    if run.tokenizer.kind == WhitespaceTokenizer.kind:
         lines = ["Its tokens are words between white space, a line is a sentence:", f"  {query} TEXT"]
     else:
         lines = [

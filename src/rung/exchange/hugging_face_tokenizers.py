@@ -54,6 +54,8 @@ def to_tokenizer_json(tokenizer: Tokenizer) -> str:
     from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
     from tokenizers import Tokenizer as LibraryTokenizer
 
+    if tokenizer.kind == ours.BareWordTokenizer.kind:
+        raise UserError(f"a {tokenizer.kind} tokeniser is not written for transformers; train with another")
     if isinstance(tokenizer, WhitespaceTokenizer):
         return _marked(_whitespace_words(tokenizer), tokenizer.end)
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

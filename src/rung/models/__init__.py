@@ -82,7 +82,27 @@ CLASSIFICATION: Rungs = {
     ),
 }
 
-RUNGS: dict[str, Rungs] = {"language": LANGUAGE, "masked": MASKED, "classification": CLASSIFICATION}
+VECTORS: Rungs = {
+    "skipgram": (
+        "rung.models.vectors.word2vec:SkipGram",
+        "word vectors: a word is told from noise by each neighbour",
+    ),
+    "cbow": (
+        "rung.models.vectors.word2vec:CBOW",
+        "word vectors: a word is told from noise by its neighbours' mean",
+    ),
+    "imported-vectors": (
+        "rung.models.vectors.imported:ImportedVectors",
+        "word vectors made elsewhere: rung import vectors FILE",
+    ),
+}
+
+RUNGS: dict[str, Rungs] = {
+    "language": LANGUAGE,
+    "masked": MASKED,
+    "classification": CLASSIFICATION,
+    "vectors": VECTORS,
+}
 """Task -> name -> where the class lives, and the line that help shows. Order is the order of the climb."""
 
 

@@ -14,6 +14,7 @@ from rung.tasks.base import Task
 TASKS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "language": ("rung.tasks.language:LanguageModeling", (), ""),
     "masked": ("rung.tasks.masked:MaskedModeling", (), ""),
+    "vectors": ("rung.tasks.vectors:VectorLearning", (), ""),
     "classification": (
         "rung.tasks.classification:Classification",
         ("label", "second", "group", "class_weights"),

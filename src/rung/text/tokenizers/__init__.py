@@ -5,6 +5,7 @@
     half_bytes      what char spells that it has no id for
     words           word; word_scan does the same compiled
     whitespace_words  the words of a closed vocabulary, or of a model made elsewhere
+    bare_words      words alone, lower-cased, no signs between them
     implied_blanks  what makes a word one token wherever it stands
     subwords        bpe, wordpiece, unigram
     bert_wordpiece  BERT's own WordPiece, of a model made elsewhere
@@ -29,6 +30,7 @@ from pathlib import Path
 from rung.errors import UserError, nearest
 from rung.files import read_json
 from rung.opening import opening
+from rung.text.tokenizers.bare_words import BareWordTokenizer
 from rung.text.tokenizers.base import (
     NotInVocabularyError,
     TextDecoder,
@@ -52,6 +54,7 @@ from rung.text.tokenizers.words import WordTokenizer
 __all__ = [
     "KINDS",
     "UTF8_BYTES",
+    "BareWordTokenizer",
     "BPETokenizer",
     "BertTokenizer",
     "ByteTokenizer",
@@ -90,7 +93,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read what `Tokenizer.save` wrote. Raises UserError when the file is missing or isn't one of ours."""
     value = read_json(path)
     kind = value.get("kind") if isinstance(value, dict) else None
-    for tokenizer in (*TRAINABLE.values(), WhitespaceTokenizer, BertTokenizer):
+    for tokenizer in (*TRAINABLE.values(), WhitespaceTokenizer, BareWordTokenizer, BertTokenizer):
         if tokenizer.kind == kind:
             with opening(path):
                 return tokenizer.from_json(value)
@@ -103,7 +106,7 @@ def check_vocabulary(
     kind: str, vocabulary: str, *, unknown: bool = False, min_count: int | None = None
 ) -> None:
     """Raise UserError unless these settings, as in `train_tokenizer`, are possible and go together."""
-    if kind not in TRAINABLE:
+    if kind not in (*TRAINABLE, BareWordTokenizer.kind):
         raise UserError(f"unknown tokeniser {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
     if vocabulary not in VOCABULARIES:
         hint = nearest(vocabulary, VOCABULARIES)
@@ -113,6 +116,8 @@ def check_vocabulary(
             f"--vocabulary closed does not go with --tokenizer {kind}, which spells every byte; "
             f"it goes with {' and '.join(CLOSED)}"
         )
+    if kind == BareWordTokenizer.kind:
+        unknown, vocabulary, kind = True, "closed", "word"  # it is of this sort, whatever is said
     if unknown and (kind, vocabulary) != ("word", "closed"):
         raise UserError("--unknown goes with --tokenizer word --vocabulary closed; others lose no word")
     if min_count is not None and not unknown:
@@ -133,7 +138,7 @@ def train_tokenizer(
     """Learn a vocabulary from `texts`, the documents of the training split.
 
     Args:
-        kind: one of char, byte, word, bpe, wordpiece, unigram.
+        kind: one of char, byte, word, bpe, wordpiece, unigram; or bare-word, which loses what no word is.
         texts: read once, in order.
         vocab_size: the most ids to have, the mark and the bytes included; None = what suits the kind and the text.
         vocabulary: open spells what was never seen; closed (char, word) has the symbols of `texts` and no others.
@@ -143,6 +148,8 @@ def train_tokenizer(
     Raises UserError for an unknown kind, what doesn't go together, and a vocabulary too small.
     """
     check_vocabulary(kind, vocabulary, unknown=unknown, min_count=min_count)
+    if kind == BareWordTokenizer.kind:
+        return BareWordTokenizer.train(texts, vocab_size, unknown=True, min_count=min_count)
     if vocabulary == "closed":
         if kind == "char":
             return CharTokenizer.train_closed(texts, vocab_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -41,14 +41,19 @@ class WhitespaceTokenizer(Tokenizer):
         super().__init__([b" " + word for word in spelled])
         self._ids = {word: i for i, word in enumerate(spelled)} | {MARK: self.end}
 
+    @staticmethod
+    def cut(texts: Sequence[str]) -> list[bytes]:
+        """The words of all texts, in UTF-8, in order, `MARK` after each text."""
+        return cut_and_mark([utf8(text) for text in texts])
+
     @classmethod
     def train(
         cls, texts: Iterable[str], vocab_size: int | None, *, unknown: bool, min_count: int | None
-    ) -> WhitespaceTokenizer:
+    ) -> Self:
         """See `rung.text.tokenizers.train_tokenizer`. The most frequent first, ties in code-point order."""
         counts: Counter[bytes] = Counter()
         for text in texts:
-            counts.update(cut_and_mark([utf8(text)])[:-1])
+            counts.update(cls.cut([text])[:-1])
         for reserved in RESERVED:
             counts.pop(reserved, None)
         least = 1 if not unknown else MIN_COUNT if min_count is None else min_count
@@ -68,7 +73,7 @@ class WhitespaceTokenizer(Tokenizer):
 
     def encode_many(self, texts: Sequence[str]) -> TokenStream:
         find, unknown = self._ids.get, -1 if self.unknown is None else self.unknown
-        words = cut_and_mark([utf8(text) for text in texts])
+        words = self.cut(texts)
         ids = np.array([self.end, *[find(word, unknown) for word in words]], np.int64)
         if self.unknown is None and (ids < 0).any():
             place = int(np.argmax(ids < 0))
@@ -83,7 +88,7 @@ class WhitespaceTokenizer(Tokenizer):
         return {"words": self.words, "unknown": self.unknown}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> WhitespaceTokenizer:
+    def from_json(cls, value: dict[str, Any]) -> Self:
         words = words_of(value)
         if value["unknown"] is None:
             return cls(words, None)

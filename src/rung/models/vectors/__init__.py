@@ -1,0 +1,1 @@
+"""Word vectors: a row of numbers a word, the same in every sentence."""
