@@ -85,6 +85,10 @@ class HiddenLayerNetwork(SlidingNetwork):
     embedding: nn.Parameter
     head: nn.Linear
 
+    @property
+    def token_embedding(self) -> nn.Parameter:
+        return self.embedding
+
     def logits(self, hidden: Tensor) -> Tensor:
         return self.head(hidden)
 

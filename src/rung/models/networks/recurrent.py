@@ -168,6 +168,10 @@ class RNNNetwork(RecurrentNetwork):
     def context(self) -> None:
         return None
 
+    @property
+    def token_embedding(self) -> nn.Parameter | None:
+        return self.embedding
+
     def initial_state(self, batch: int) -> Tensor:
         parts = 2 if isinstance(self.core, nn.LSTM) else 1
         return self.head.weight.new_zeros(parts, self.core.num_layers, batch, self.core.hidden_size)

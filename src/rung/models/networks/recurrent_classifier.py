@@ -66,6 +66,10 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
         self.dropout = nn.Dropout(dropout)
         self.pool = pool
 
+    @property
+    def token_embedding(self) -> nn.Parameter:
+        return self.embedding
+
     def forward(self, tokens: Tensor) -> Tensor:
         lengths = (tokens >= 0).sum(1) + 1  # (B,), the mark included
         marked = F.pad(tokens.clamp(min=0), (1, 0), value=len(self.embedding) - 1)  # (B, 1 + T)

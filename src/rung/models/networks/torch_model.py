@@ -36,6 +36,11 @@ class TrainableModule(nn.Module, ABC):
     loss: Callable[..., Tensor]
     """The sum, in nats, of -log p over the targets of a batch, whose arrays come in the order of its `Batches`."""
 
+    @property
+    def token_embedding(self) -> nn.Parameter | None:
+        """The table (V or more, E) whose row i is what token i comes in as; None where there is none."""
+        return None
+
     def start_carrying(self, batch: int) -> None:
         """From now on `loss` may go on from one batch of this many rows to the next."""
 

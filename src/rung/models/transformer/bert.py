@@ -86,6 +86,10 @@ class MaskedNetwork(TrainableModule):
         self.follows = follows
         self.tagger = tagger
 
+    @property
+    def token_embedding(self) -> nn.Parameter:
+        return self.body.embedding.tokens
+
     def logits(self, texts: Tensor) -> Tensor:
         """Of texts (B, T) the logits (M, rows) of what is HIDDEN, row by row."""
         texts = to_the_left(texts)

@@ -38,6 +38,10 @@ class EncoderClassifier(ClassifierNetwork):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(n_embd, n_labels)
 
+    @property
+    def token_embedding(self) -> nn.Parameter:
+        return self.body.embedding.tokens
+
     def forward(self, tokens: Tensor) -> Tensor:
         """The delimiter is `body.end` + 1 here, which no text has otherwise."""
         if tokens.shape[1] + MARKS > self.body.context:

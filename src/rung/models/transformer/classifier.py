@@ -63,6 +63,10 @@ class TransformerClassifier(ClassifierNetwork):
         self.start, self.end = vocab_size, vocab_size + 1
         self.text_loss = text_loss
 
+    @property
+    def token_embedding(self) -> nn.Parameter:
+        return self.body.embedding.tokens
+
     def forward(self, tokens: Tensor) -> Tensor:
         marked, last = self.marked(tokens)
         return self._logits(self.body.hidden(marked), last)

@@ -49,6 +49,10 @@ class Transformer(Network):
         return self._context
 
     @property
+    def token_embedding(self) -> nn.Parameter:
+        return self.embedding.tokens
+
+    @property
     def head(self) -> Tensor:
         """(V, C): what the logits are made with."""
         return self.embedding.tokens if self.free_head is None else self.free_head
