@@ -8,7 +8,7 @@ from typing import Literal
 NO_HEAD = "it came without a head for hidden tokens: it gives vectors, rung.load(...).model.states_of"
 
 
-def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool = False) -> int:
+def export(run: Path, *, format: Literal["arpa", "hf", "word2vec"], out: Path, force: bool = False) -> int:
     """Write a run in another program's format.
 
     Example: rung export runs/gpt --format hf --out my-model
@@ -17,7 +17,8 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
         run: a run's folder.
         format: arpa, of ngram runs, one file (KenLM, SRILM and recognisers read it); hf, of gpt and bert runs, a folder
             for transformers (AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification and
-            AutoTokenizer load it).
+            AutoTokenizer load it); word2vec, the vectors of any run that has some, or its embedding, one file: binary
+            if it ends in .bin.
         out: the file to write, compressed if it ends in .gz, or the folder.
         force: write into a folder that is not empty.
     """
@@ -28,6 +29,11 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
         from rung.exchange.hugging_face import export_hf
 
         export_hf(opened, out, force=force)
+    elif format == "word2vec":
+        from rung.exchange.word_vectors import export_vectors
+
+        n, left_out = export_vectors(opened, out)
+        print(f"{n:,} words" + (f"; {left_out:,} left out, whose names hold white space" if left_out else ""))
     else:
         from rung.exchange.arpa import export_arpa, how_to_score
 
@@ -38,10 +44,11 @@ def export(run: Path, *, format: Literal["arpa", "hf"], out: Path, force: bool =
 
 
 def import_(
-    format: Literal["arpa", "hf"],
+    format: Literal["arpa", "hf", "vectors"],
     path: Path,
     *,
     out: Path | None = None,
+    most: int | None = None,
     pairs: bool = False,
     force: bool = False,
 ) -> int:
@@ -51,9 +58,11 @@ def import_(
 
     Args:
         format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
-            transformers with config.json and model.safetensors (GPT-1, GPT-2, Llama or BERT, with or without a head).
+            transformers with config.json and model.safetensors (GPT-1, GPT-2, Llama or BERT, with or without a head);
+            vectors, a file of word vectors: GloVe's, word2vec's (text or binary), fastText's .vec, packed (.gz) or not.
         path: the file or folder to read.
         out: the run's folder; by default runs/imported.
+        most: of vectors: only the first so many words of the file.
         pairs: the model labels two texts, not one (a BertForSequenceClassification does not say).
         force: overwrite the run that is there.
     """
@@ -62,6 +71,19 @@ def import_(
     from rung.terminal import next_step
 
     folder = out if out is not None else free_folder("imported")
+    if pairs and format != "hf":
+        raise UserError("--pairs goes with hf; leave it out")
+    if most is not None and format != "vectors":
+        raise UserError("--most goes with vectors; leave it out")
+    if format == "vectors":
+        from rung.exchange.word_vectors import import_vectors
+
+        run = import_vectors(path, folder, most=most, force=force)
+        repeated = run.recipe["data"]["repeated"]
+        again = f" ({repeated:,} words were there twice: the first counts)" if repeated else ""
+        n, width = run.model.vectors.shape
+        print(f"{n - 1:,} words of {width} numbers{again}\nrun: {run.folder}\nnext: rung vectors neighbours {run.folder} WORD")
+        return 0
     if format == "hf":
         from rung.exchange.hugging_face import import_hf
 
@@ -79,8 +101,6 @@ def import_(
     else:
         from rung.exchange.arpa import import_arpa
 
-        if pairs:
-            raise UserError("--pairs goes with hf; leave it out")
         run = import_arpa(path, folder, force=force)
     task = run.task.name
     if task == "language":

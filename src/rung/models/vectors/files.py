@@ -165,10 +165,10 @@ def _binary_rows(file: IO[bytes], width: int, n: int) -> Iterator[tuple[list[byt
             if blank < 0 or len(data) < blank + 1 + 4 * width:
                 more = file.read(max(1 << 20, 8 * width))
                 if not more:
-                    if blank < 0 and len(data) - place > LONGEST_WORD:
-                        raise ValueError(f"it is no binary file of word2vec: word {n - rest + 1:,} has no end")
-                    rest = 0
-                    break
+                    raise ValueError(
+                        f"it is cut short, or no file of word2vec: {n:,} words are promised, of {width} numbers each, "
+                        f"and {n - rest:,} are there"
+                    )
                 data, place = data[place:] + more, 0
                 continue
             words.append(data[place:blank].lstrip(b"\n"))
@@ -177,6 +177,8 @@ def _binary_rows(file: IO[bytes], width: int, n: int) -> Iterator[tuple[list[byt
             rest -= 1
         if words:
             yield words, np.stack(numbers).astype(np.float32)
+    if (data[place:] + file.read(1 << 10)).strip():
+        raise ValueError(f"it is no binary file of word2vec in float32: it goes on behind the {n:,} words promised")
 
 
 def _width_of(line: bytes) -> int:

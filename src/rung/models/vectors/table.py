@@ -115,7 +115,7 @@ class WordTable:
 
     def _best(self, query: np.ndarray, n: int, measure: str, excluded: Sequence[int]) -> list[Neighbour]:
         if n < 1:
-            raise UserError(f"-n {n} is not possible: give 1 or more")
+            raise UserError(f"--n-best {n} is not possible: give 1 or more")
         if measure == "cosine":
             query = unit(query[None])[0]
         scores = self.scaled(measure) @ query
