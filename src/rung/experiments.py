@@ -20,7 +20,7 @@ from rung.run_folders import Place, beside_run, check_apart, new_run
 from rung.runs import Run, load, shared_tokenizer
 from rung.tasks import task_of
 from rung.text.facts import notes, summary
-from rung.training import parents, restarts, session
+from rung.training import parents, restarts, session, starting_vectors
 from rung.training.experiment import Experiment
 from rung.training.trainers import Job, trainer_of
 
@@ -135,6 +135,9 @@ def find_lr_of(
         )
         if parent is not None:
             recipe["parent"] = parents.described(parent, experiment.start)
+        if (vectors := experiment.start.vectors) is not None:
+            frozen = experiment.start.vectors_frozen
+            recipe["vectors"], _ = starting_vectors.described(vectors, frozen, corpus.tokenizer)
         events = gradient.sweep(Job(Run(place.folder, recipe), place, corpus, stop=stop), options)
         for event in with_notes(notes_of(corpus), events):
             if isinstance(event, lr_finder.Sweep):
@@ -164,6 +167,9 @@ def prompt_of(run: Run) -> str:
 def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
     """The run that an experiment learns on from, and the experiment with what it has from there."""
     parent = parents.open_parent(experiment.start, experiment.rung, experiment.task)
+    if (vectors := experiment.start.vectors) is not None:
+        how = vectors, experiment.start.vectors_frozen, experiment.rung, experiment.model_class
+        experiment = replace(experiment, config=starting_vectors.fitted_config(*how, experiment.config))
     if parent is None:
         return experiment, None
     config = parents.inherited(parent, experiment.config)

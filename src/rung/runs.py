@@ -175,6 +175,7 @@ _KINDS: dict[str, Any] = {
     "restarts": list,
     "continued": list,
     "parent": dict,
+    "vectors": dict,
     "command": str,
     "asked": dict,
     "machine": str,

@@ -113,7 +113,8 @@ class Experiment:
     def inputs(self) -> tuple[str | Path, ...]:
         """What it is made from; its folder must not hold any of it."""
         parent = () if self.start.from_ is None else (self.start.from_,)
-        return (*inputs_of(self.data, self.options), *getattr(self.config, "runs", ()), *parent)
+        vectors = () if self.start.vectors is None else (self.start.vectors,)
+        return (*inputs_of(self.data, self.options), *getattr(self.config, "runs", ()), *parent, *vectors)
 
     @property
     def asked(self) -> dict[str, Any]:

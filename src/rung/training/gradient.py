@@ -21,6 +21,7 @@ from rung.training.nearby import NEAR, weights_near
 from rung.training.parallel import DataParallel
 from rung.training.precision import choose
 from rung.training.progress import hopeless_loss
+from rung.training.starting_vectors import start_embedding
 from rung.training.sweep_options import SweepOptions
 from rung.training.trainers import Job, Trainer
 
@@ -123,6 +124,11 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     if weights is not None:
         model = job.model_class.from_tensors(job.config, tensors=weights, **job.shape)
         model.network.train()
+    if "vectors" in job.run.recipe:
+        if not job.resume and weights is None:
+            start_embedding(job.run, model.network.token_embedding, job.dataset.tokenizer)
+        if job.run.recipe["vectors"]["frozen"]:
+            model.network.token_embedding.requires_grad_(False)
     if not job.training.shard:
         return model.to(device), DataParallel(job.group)
     from rung.training import sharding

@@ -32,6 +32,7 @@ from rung.text.corpus import Corpus
 from rung.text.options import DataOptions
 from rung.text.stream import TokenStream
 from rung.training.config import LR_FACTORS, TrainingConfig
+from rung.training.starting_vectors import check_start
 from rung.training.trainers import trainer_of
 
 LR_SHARE = 0.3
@@ -55,16 +56,23 @@ class StartOptions:
             at 0.3 times its learning rate unless --lr gives one; what it forgets of its own text is measured.
         weight: for what is counted: how often the new text counts, a whole number; or 1 divided by one, such as 0.5:
             then it is the old text that counts that often.
+        vectors: begin the embedding of tokens with word vectors: of a file (GloVe, word2vec, fastText's .vec) or a run.
+        vectors_frozen: with --vectors: do not learn the embedding.
     """
 
     from_: Path | None = None
     weight: float | None = None
+    vectors: Path | None = None
+    vectors_frozen: bool = False
 
     def __post_init__(self) -> None:
         if self.from_ is not None:
             object.__setattr__(self, "from_", Path(self.from_))
         if self.weight is not None:
             copies(self.weight)
+        if self.vectors is not None:
+            object.__setattr__(self, "vectors", Path(self.vectors))
+        check_start(self.vectors, self.vectors_frozen, self.from_)
 
 
 def copies(weight: float) -> tuple[int, int]:

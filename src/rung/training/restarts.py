@@ -22,7 +22,7 @@ from rung.run_folders import Place
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
 from rung.tensors import load_tensors
-from rung.training import going_on, parents, session
+from rung.training import going_on, parents, session, starting_vectors
 from rung.training.config import TrainingConfig
 from rung.training.journal import Journal
 from rung.training.nearby import NEAR
@@ -76,6 +76,10 @@ def start(
     if parent is not None:
         recipe["parent"] = parents.described(parent, beginning or StartOptions())
         yield from parents.measured_before(parent, dataset, recipe)
+    if beginning is not None and beginning.vectors is not None:
+        how = beginning.vectors, beginning.vectors_frozen, dataset.tokenizer
+        recipe["vectors"], told = starting_vectors.described(*how)
+        yield Note(told)
     if message is not None:
         yield Note(message)
     if _restarts(recipe) == 1:
