@@ -294,10 +294,12 @@ class Counted(Model):
 
     Attributes:
         seeded: whether chance has a part in it; `fit` takes a `seed` then.
+        starts_from_vectors: whether `fit` takes `vectors`, a `WordTable` to begin with, or None.
     """
 
     trained_by = "counting"
     seeded: ClassVar[bool] = False
+    starts_from_vectors: ClassVar[bool] = False
 
     @classmethod
     def warm_up(cls) -> None:

@@ -10,6 +10,7 @@ from rung.events import Event, Finished, Phase
 from rung.models.base import Model
 from rung.text.stream import TokenStream
 from rung.training.parents import examples_of
+from rung.training.starting_vectors import vectors_to_start_from
 from rung.training.trainers import Job, Trainer
 
 
@@ -27,6 +28,8 @@ class CountingTrainer(Trainer):
         shared: dict[str, Any] = {"group": job.group} if job.model_class.distributed else {}
         if job.model_class.seeded:
             shared["seed"] = job.seed
+        if job.model_class.starts_from_vectors:
+            shared["vectors"] = vectors_to_start_from(job.run)
         model = None
         for event in job.model_class.fit(job.config, examples, **job.shape, **shared):
             if isinstance(event, Event):

@@ -81,23 +81,23 @@ def width_of(source: Path) -> int:
 def described(source: Path, frozen: bool, tokenizer: Tokenizer) -> tuple[dict[str, Any], str]:
     """What the recipe of a run says of its vectors, and how many tokens have one, in a line.
 
-    Raises UserError where none has.
+    What cuts texts itself, and gets bytes, says so later. Raises UserError where no token has a vector.
     """
-    matched = match(open_vectors(source), tokenizer)
-    n, of = len(matched.tokens), sum(1 for name in token_names(tokenizer) if name)
+    table = open_vectors(source)
+    said = {
+        "source": source.as_posix(),
+        "sha256": sha256_of(source / MODEL if source.is_dir() else source),
+        "frozen": frozen,
+    }
+    if tokenizer.kind == "byte":
+        return said, f"{source} has {len(table.words):,} words"
+    n, of = len(match(table, tokenizer).tokens), sum(1 for name in token_names(tokenizer) if name)
     if not n:
         raise UserError(
             f"no token of the {tokenizer.kind} tokeniser is a word that {source} has a vector for: try --tokenizer word"
         )
-    file = source / MODEL if source.is_dir() else source
-    said = {
-        "source": source.as_posix(),
-        "sha256": sha256_of(file),
-        "frozen": frozen,
-        "tokens": n,
-    }
     told = "stay as they are" if frozen else "are learned on"
-    return said, f"{n:,} of {of:,} tokens ({n / of:.1%}) begin with a vector of {source}, and {told}"
+    return said | {"tokens": n}, f"{n:,} of {of:,} tokens ({n / of:.1%}) begin with a vector of {source}, and {told}"
 
 
 def match(table: WordTable, tokenizer: Tokenizer) -> Matched:

@@ -22,6 +22,7 @@ from rung.models.base import CountedClassifier
 from rung.models.config_checks import check_bool, check_counts, check_field
 from rung.models.linear.bag_of_words import texts_of
 from rung.models.linear.hashed import Bags, Hashing
+from rung.models.vectors.table import WordTable
 from rung.models.temperature import best_scale, log_softmax
 from rung.opening import check_array, check_below, check_finite, check_rising
 from rung.text.stream import LabelledExamples, TokenStream
@@ -92,6 +93,7 @@ class BagOfNgrams(CountedClassifier):
     tokenizer = "byte"
     reads_bytes = True
     seeded = True
+    starts_from_vectors = True
 
     def __init__(
         self,
@@ -127,8 +129,9 @@ class BagOfNgrams(CountedClassifier):
         labels: Sequence[str],
         delimiter: int | None = None,
         seed: int = 0,
+        vectors: WordTable | None = None,
     ) -> Iterator[Event | Self]:
-        """Learn the weights, an epoch at a time."""
+        """Learn the weights, an epoch at a time; single words begin with their `vectors`, scaled to the others' spread."""
         from rung.models.linear.sgd_kernels import sgd_epoch
 
         starts, hashed = config.hashing().bags(texts_of(examples.train.stream, delimiter))
@@ -139,6 +142,14 @@ class BagOfNgrams(CountedClassifier):
         table = ((2 * rng.random((len(buckets), config.width), np.float32) - 1) / config.width).astype(
             np.float32
         )
+        if vectors is not None:
+            words, found = np.unique(config.hashing().of_words(vectors.words), return_index=True)
+            rows = np.searchsorted(buckets, words[np.isin(words, buckets)])
+            own = vectors.vectors[found[np.isin(words, buckets)]]
+            spread = float(np.sqrt(np.square(own, dtype=np.float64).mean())) if len(own) else 0.0
+            if spread:
+                table[rows] = own / (spread * math.sqrt(3) * config.width)
+            yield Note(f"{len(rows):,} of {len(buckets):,} features are words that begin with a vector")
         head = np.zeros((len(labels), config.width), np.float32)
         for epoch in range(config.epochs):
             rates = (config.rate * (1 - at / config.epochs) for at in (epoch, epoch + 1))

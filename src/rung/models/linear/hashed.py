@@ -79,6 +79,11 @@ class Hashing:
         starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(texts)))])
         return Bags(starts, np.concatenate(found)[order])
 
+    def of_words(self, words: Sequence[str]) -> np.ndarray:
+        """The feature (N,) that each of some words is by itself, in the first text."""
+        cut = (word.lower() if self.lowercase else word for word in words)
+        return self._bucket(np.array([crc32(word.encode("utf-8", "replace"), 0) for word in cut], np.uint64))
+
     def _words(self, text: str) -> list[str]:
         return UNITS["words"].findall(text.lower() if self.lowercase else text)
 

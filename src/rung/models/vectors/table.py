@@ -2,7 +2,7 @@
 
     cosine(a, b) = a . b / (|a| |b|)
 
-A word is found as it is spelled or, failing that, lower-cased. A row of zeros has a cosine of 0 with all.
+A word is found as it is spelled or, failing that, whatever its case: the first such row. A row of zeros has a cosine of 0 with all.
 
 Shapes: R rows, E numbers a word, Q questions at once.
 """
@@ -61,10 +61,14 @@ class WordTable:
             raise UserError(f"--most {most} is not possible: give 1 or more")
         return WordTable(self.words[:most], self.vectors[:most], self.source)
 
+    @cached_property
+    def _folded(self) -> dict[str, int]:
+        return {word.casefold(): row for row, word in reversed(list(enumerate(self.words)))}
+
     def find(self, word: str) -> int | None:
-        """The row of a word, or of it lower-cased; None where there is none."""
+        """The row of a word, or of the first that differs in case alone; None where there is none."""
         row = self.rows.get(word)
-        return self.rows.get(word.lower()) if row is None else row
+        return self._folded.get(word.casefold()) if row is None else row
 
     def row(self, word: str) -> int:
         """As `find`. Raises UserError where there is none."""
