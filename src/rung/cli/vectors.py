@@ -108,10 +108,10 @@ def analogy(
         show_json({"source": str(source), "measure": measure, **rows[0], "sections": rows[1:]})
         return 0
     wide = max(len(one.name) for one in (*sections, every))
-    print(f"{'section':<{wide}}  right  of asked  of all")
+    print(f"{'section':<{wide}}  right   asked  questions")
     for one in (*sections, every):
         share = "-" if one.accuracy is None else f"{one.accuracy:.1%}"
-        print(f"{one.name:<{wide}}  {share:>5}  {one.asked:>8,}  {one.questions:>6,}")
+        print(f"{one.name:<{wide}}  {share:>5}  {one.asked:>6,}  {one.questions:>9,}")
     print(f"coverage: {_share(every.asked, every.questions, 'questions')}; the three words of a question left out")
     return 0
 

@@ -9,5 +9,6 @@ They raise AssertionError with the promise that is broken and the numbers that s
 from rung.testing.classifier import check_classifier
 from rung.testing.language_model import check_model
 from rung.testing.masked import check_masked
+from rung.testing.vectors import check_vectors
 
-__all__ = ["check_classifier", "check_masked", "check_model"]
+__all__ = ["check_classifier", "check_masked", "check_model", "check_vectors"]

@@ -23,6 +23,7 @@ from rung.models.counting.compiled import compiled
 
 fast = partial(compiled, fastmath={"reassoc", "contract", "nsz"})
 
+MOST_DRAWS = 1000
 LEAST = 1e-12
 """Probabilities below it are told as this: their logarithm has to be a number."""
 
@@ -86,6 +87,23 @@ def _pick(
         if word != right:
             ids[n] = word
             n += 1
+    return n, state
+
+
+@compiled
+def _pick_others(
+    ids: np.ndarray, right: int, negative: int, state: np.uint64, stay: np.ndarray, other: np.ndarray
+) -> tuple[int, np.uint64]:
+    """As `_pick`, but what is the right word again is drawn anew, unless hardly anything else is ever drawn."""
+    ids[0] = right
+    n = 1
+    for _ in range(negative):
+        for _ in range(MOST_DRAWS):
+            state, bits = chance(state)
+            ids[n] = draw(bits, stay, other)
+            if ids[n] != right:
+                n += 1
+                break
     return n, state
 
 
@@ -241,7 +259,7 @@ def word_costs(
         if end - begin < 2:
             continue
         for t in range(begin, end):
-            m, state = _pick(noise, ids[t], negative, state, stay, other)
+            m, state = _pick_others(noise, ids[t], negative, state, stay, other)
             first, last = max(begin, t - window), min(end, t + window + 1)
             hidden[:] = 0
             alone = 0.0
