@@ -64,7 +64,9 @@ def named_rows(names: list[str], tokenizer: Tokenizer) -> dict[str, int]:
     """Each name's id."""
     rows: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name and (name not in rows or (_has_blank(tokenizer, i) and not _has_blank(tokenizer, rows[name]))):
+        if name and (
+            name not in rows or (_has_blank(tokenizer, i) and not _has_blank(tokenizer, rows[name]))
+        ):
             rows[name] = i
     return rows
 

@@ -31,6 +31,7 @@ TRAINED: dict[str, tuple[str | int, ...]] = {
     "rnn": ("rnn", "t.txt", "--steps", 3, "--n-hidden", 8, "--n-embd", 4),
     "gpt": ("gpt", "t.txt", "--steps", 3, *SMALL),
     "plain": ("gpt", "t.txt", "--preset", "plain", "--steps", 3, *SMALL),
+    "vectors": ("skipgram", "t.txt", "--width", 4),
     "mix": ("mix", "t.txt", "--runs", "ngram", "bigram"),
 }
 """Runs of language models and what trains them."""

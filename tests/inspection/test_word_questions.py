@@ -36,7 +36,9 @@ def test_sections_coverage_and_right_answers(tmp_path: Path):
 
 def test_pairs_against_people(tmp_path: Path):
     path = tmp_path / "pairs.tsv"
-    pairs = "# a comment\nWord 1\tWord 2\tHuman\nking\tcrown\t9\nking\twoman\t1\nqueen\tking\t{}\nking\tcat\t3\n"
+    pairs = (
+        "# a comment\nWord 1\tWord 2\tHuman\nking\tcrown\t9\nking\twoman\t1\nqueen\tking\t{}\nking\tcat\t3\n"
+    )
     # Cosines 0.71, 0 and 0.5: in the order that people gave, and in another, ranks 2 1 3 beside 3 1 2.
     path.write_text(pairs.format(5), encoding="utf-8")
     found = similarity(TABLE, path)
@@ -48,7 +50,9 @@ def test_pairs_against_people(tmp_path: Path):
 
 def test_simlex_has_the_kind_of_word_before_the_number(tmp_path: Path):
     path = tmp_path / "simlex.txt"
-    path.write_text("word1\tword2\tPOS\tSimLex999\nking\tcrown\tN\t8.1\nking\twoman\tN\t1\n", encoding="utf-8")
+    path.write_text(
+        "word1\tword2\tPOS\tSimLex999\nking\tcrown\tN\t8.1\nking\twoman\tN\t1\n", encoding="utf-8"
+    )
     assert similarity(TABLE, path).spearman == pytest.approx(1)
 
 

@@ -35,7 +35,12 @@ def masked(folder: Path) -> tuple[Path, list[str]]:
     return path, ["--documents", "lines", "--rungs", "unigram,bert", "--tokenizer", "word", "--steps", "10"]
 
 
-DATA = {"language": language, "masked": masked, "classification": classification}
+def vectors(folder: Path) -> tuple[Path, list[str]]:
+    path, _ = language(folder)
+    return path, ["--documents", "lines"]
+
+
+DATA = {"language": language, "masked": masked, "classification": classification, "vectors": vectors}
 """A new task is a line here: data, and the flags of its climb."""
 
 

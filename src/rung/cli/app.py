@@ -141,7 +141,9 @@ def app_for(arguments: list[str]) -> App:
         app.command(
             _listed_only, name="fill", help="Which token stands behind [MASK]? How often is it found?"
         )
-    app.command("rung.cli.vectors:app", name="vectors", help="What stands near what? Word vectors and embeddings.")
+    app.command(
+        "rung.cli.vectors:app", name="vectors", help="What stands near what? Word vectors and embeddings."
+    )
     app.command("rung.cli.scratch:app", name="scratch", help="See inside: the engine in NumPy, its pictures.")
     return app
 

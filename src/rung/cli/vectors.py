@@ -51,7 +51,9 @@ def neighbours(
         raise UserError(f"name a word: rung vectors neighbours {source} king")
     found = {word: table.neighbours(word, n_best, measure) for word in words}
     if json:
-        show_json({"source": str(source), "measure": measure, "neighbours": {w: _json(f) for w, f in found.items()}})
+        show_json(
+            {"source": str(source), "measure": measure, "neighbours": {w: _json(f) for w, f in found.items()}}
+        )
         return 0
     for word, near in found.items():
         print(f"{word}:")
@@ -93,7 +95,9 @@ def analogy(
     if questions is None:
         found = table.analogies(words, n_best, measure)
         if json:
-            show_json({"source": str(source), "measure": measure, "words": list(words), "answers": _json(found)})
+            show_json(
+                {"source": str(source), "measure": measure, "words": list(words), "answers": _json(found)}
+            )
             return 0
         a, b, c = words
         print(f"{b} - {a} + {c} (these three left out):")
@@ -112,7 +116,9 @@ def analogy(
     for one in (*sections, every):
         share = "-" if one.accuracy is None else f"{one.accuracy:.1%}"
         print(f"{one.name:<{wide}}  {share:>5}  {one.asked:>6,}  {one.questions:>9,}")
-    print(f"coverage: {_share(every.asked, every.questions, 'questions')}; the three words of a question left out")
+    print(
+        f"coverage: {_share(every.asked, every.questions, 'questions')}; the three words of a question left out"
+    )
     return 0
 
 
@@ -185,10 +191,14 @@ def picture(
         drawn = drawn + [one.word for word in named for one in table.neighbours(word, near, measure)]
     drawn = list(dict.fromkeys(drawn))
     places, told = vector_picture.placed(table, drawn, method, measure, perplexity)
-    vector_picture.draw(path, drawn, places, f"{source}: {method}, {measure}. {told}", set(named) if near else set())
+    vector_picture.draw(
+        path, drawn, places, f"{source}: {method}, {measure}. {told}", set(named) if near else set()
+    )
     if json:
         where = dict(zip(drawn, np.round(places, 6).tolist(), strict=True))
-        show_json({"source": str(source), "method": method, "told": told, "picture": str(path), "places": where})
+        show_json(
+            {"source": str(source), "method": method, "told": told, "picture": str(path), "places": where}
+        )
         return 0
     print(f"{len(drawn)} words; {told}\npicture: {path}")
     return 0

@@ -25,7 +25,9 @@ def placed(
     By cosine vectors are scaled to length 1 before; by dot they are left as they are.
     """
     if method not in METHODS:
-        raise UserError(f"--method {method} is unknown{nearest(method, METHODS)} (known: {', '.join(METHODS)})")
+        raise UserError(
+            f"--method {method} is unknown{nearest(method, METHODS)} (known: {', '.join(METHODS)})"
+        )
     if len(words) < 3:
         raise UserError("a picture needs three words or more that have a vector")
     points = table.scaled(measure)[[table.row(word) for word in words]]

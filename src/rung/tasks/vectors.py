@@ -63,9 +63,14 @@ class VectorLearning(Task[Corpus]):
             "(the loss of negative sampling): vectors of zeros cost 6 bits, {best} costs {bits}. It is no probability of "
             "the text, and depends on the vocabulary: compare vectors of one.",
         ),
-        ("Told from noise", "The share of words that scored above all the noise, given the mean of their neighbours."),
+        (
+            "Told from noise",
+            "The share of words that scored above all the noise, given the mean of their neighbours.",
+        ),
     )
-    resampled = f"documents are drawn again where there are many, {PAIRS_A_PIECE} pairs together where there are few"
+    resampled = (
+        f"documents are drawn again where there are many, {PAIRS_A_PIECE} pairs together where there are few"
+    )
 
     def prepare(
         self, data: str | Path, folder: Path, options: DataOptions, tokenizer: Tokenizer | None = None
@@ -88,7 +93,9 @@ class VectorLearning(Task[Corpus]):
             test=options.test,
         )
         if corpus.shares is not None:
-            raise UserError(f"{data} has shares, and vectors are learned from all texts alike: leave them out")
+            raise UserError(
+                f"{data} has shares, and vectors are learned from all texts alike: leave them out"
+            )
         return corpus
 
     def open(self, folder: Path) -> Corpus:
@@ -126,7 +133,10 @@ class VectorLearning(Task[Corpus]):
         facts = source.describe()
         out = []
         for reader, each, many in zip(readers, found, counts, strict=True):
-            scores, of_each = np.concatenate([np.empty((0, 2)), *each]), np.concatenate([np.empty(0, int), *many])
+            scores, of_each = (
+                np.concatenate([np.empty((0, 2)), *each]),
+                np.concatenate([np.empty(0, int), *many]),
+            )
             pieces = _pieces(of_each, by_documents=len({id(r.tokenizer) for r in readers}) > 1)
             told = (*notes({"source": facts}), *same_source(facts, reader.facts))
             measure = replace(self._measure(scores, len(of_each), str(data)), notes=told)

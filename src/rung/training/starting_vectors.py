@@ -46,7 +46,9 @@ def check_start(vectors: Path | None, frozen: bool, from_: Path | None) -> None:
     if vectors is None and frozen:
         raise UserError("--vectors-frozen is said of vectors: give --vectors FILE or RUN, too")
     if vectors is not None and from_ is not None:
-        raise UserError("--vectors and --from are two beginnings: a run's weights have their embedding; give one")
+        raise UserError(
+            "--vectors and --from are two beginnings: a run's weights have their embedding; give one"
+        )
 
 
 def fitted_config(vectors: Path, frozen: bool, rung: str, model_class: Any, config: Any) -> Any:
@@ -61,13 +63,17 @@ def fitted_config(vectors: Path, frozen: bool, rung: str, model_class: Any, conf
     if frozen and model_class.trained_by != "torch":
         raise UserError(f"--vectors-frozen does not go with {rung}: its rows are learned; leave it out")
     if getattr(config, "inputs", "learned") != "learned":
-        raise UserError(f"--vectors does not go with --inputs {config.inputs}, which has no rows; leave one out")
+        raise UserError(
+            f"--vectors does not go with --inputs {config.inputs}, which has no rows; leave one out"
+        )
     width, default = width_of(vectors), type(config)()
     given = {f.name: getattr(config, f.name) for f in fields(config)}
     given = {key: value for key, value in given.items() if value != getattr(default, key)}
     if given.get(name, width) != width:
         flag = f"--{name.replace('_', '-')} {given[name]}"
-        raise UserError(f"{flag} does not go with --vectors {vectors}, which has {width} numbers a word; leave it out")
+        raise UserError(
+            f"{flag} does not go with --vectors {vectors}, which has {width} numbers a word; leave it out"
+        )
     return type(config)(**given | {name: width})
 
 
@@ -97,7 +103,9 @@ def described(source: Path, frozen: bool, tokenizer: Tokenizer) -> tuple[dict[st
             f"no token of the {tokenizer.kind} tokeniser is a word that {source} has a vector for: try --tokenizer word"
         )
     told = "stay as they are" if frozen else "are learned on"
-    return said | {"tokens": n}, f"{n:,} of {of:,} tokens ({n / of:.1%}) begin with a vector of {source}, and {told}"
+    return said | {
+        "tokens": n
+    }, f"{n:,} of {of:,} tokens ({n / of:.1%}) begin with a vector of {source}, and {told}"
 
 
 def match(table: WordTable, tokenizer: Tokenizer) -> Matched:
@@ -130,7 +138,9 @@ def _reopened(run: Run) -> WordTable:
     said = run.recipe["vectors"]
     source = Path(said["source"])
     if sha256_of(source / MODEL if source.is_dir() else source) != said["sha256"]:
-        raise UserError(f"{source} does not hold the vectors any more that {run.folder} began with: train anew")
+        raise UserError(
+            f"{source} does not hold the vectors any more that {run.folder} began with: train anew"
+        )
     return open_vectors(source)
 
 

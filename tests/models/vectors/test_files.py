@@ -30,7 +30,11 @@ READ: dict[str, tuple[bytes, str, list[str]]] = {
         "glove",
         ["the", "king"],
     ),
-    "a no-break space is part of a word": ("a\u00a0b 0.5 -1.25 3\né 1e-08 0.1 -2.5\n".encode(), "glove", ["a\u00a0b", "é"]),
+    "a no-break space is part of a word": (
+        "a\u00a0b 0.5 -1.25 3\né 1e-08 0.1 -2.5\n".encode(),
+        "glove",
+        ["a\u00a0b", "é"],
+    ),
     "numbers are words, too": (b"1 0.5 -1.25 3\n2 1e-08 0.1 -2.5\n", "glove", ["1", "2"]),
     "word2vec": (b"2 3\nthe 0.5 -1.25 3\nking 1e-08 0.1 -2.5\n", "word2vec", ["the", "king"]),
     "fastText, .vec": (b"2 3\nthe 0.5 -1.25 3 \nking 1e-08 0.1 -2.5 \n", "word2vec", ["the", "king"]),
@@ -44,7 +48,11 @@ READ: dict[str, tuple[bytes, str, list[str]]] = {
         "word2vec-binary",
         ["the", "king"],
     ),
-    "bytes that are no UTF-8": (b"2 3\n\xff 0.5 -1.25 3\nking 1e-08 0.1 -2.5\n", "word2vec", ["\ufffd", "king"]),
+    "bytes that are no UTF-8": (
+        b"2 3\n\xff 0.5 -1.25 3\nking 1e-08 0.1 -2.5\n",
+        "word2vec",
+        ["\ufffd", "king"],
+    ),
 }
 
 
@@ -105,7 +113,10 @@ def test_no_file_and_no_number(tmp_path: Path):
 
 
 @given(
-    st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1),
+    st.lists(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2),
+        min_size=1,
+    ),
     st.sampled_from(["v.txt", "v.bin", "v.txt.gz", "v.bin.gz"]),
 )
 def test_written_is_read(tmp_path_factory: pytest.TempPathFactory, numbers: list[list[float]], name: str):

@@ -114,7 +114,9 @@ def groups() -> TokenStream:
     rows = []
     for i in range(800):
         first = 8 * (i % 2)
-        rows.append(rng.permutation([*rng.integers(first, first + 4, 3), *rng.integers(first + 4, first + 8, 3)]))
+        rows.append(
+            rng.permutation([*rng.integers(first, first + 4, 3), *rng.integers(first + 4, first + 8, 3)])
+        )
     return TokenStream.of(rows, 16)
 
 

@@ -106,6 +106,4 @@ class WordVectors(Counted):
             check_below("counts", arrays["counts"], 1 << 53)
             if not arrays["counts"].any():
                 raise ValueError("counts holds no word")
-        return cls(
-            config, vocab_size, end, arrays["vectors"], arrays.get("outputs"), arrays.get("counts")
-        )
+        return cls(config, vocab_size, end, arrays["vectors"], arrays.get("outputs"), arrays.get("counts"))

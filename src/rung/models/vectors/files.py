@@ -109,7 +109,9 @@ def _gathered(
         n += len(spelled)
         if not np.isfinite(numbers).all():
             bad = int(np.argmin(np.isfinite(numbers).all(axis=1)))
-            raise ValueError(f"the vector of {spelled[bad].decode('utf-8', 'replace')!r} holds a number that is none")
+            raise ValueError(
+                f"the vector of {spelled[bad].decode('utf-8', 'replace')!r} holds a number that is none"
+            )
         new = []
         for i, word in enumerate(spelled):
             text = word.decode("utf-8", "replace")
@@ -126,7 +128,9 @@ def _gathered(
     return VectorFile(list(words), np.concatenate(kept), kind, n - len(words))
 
 
-def _text_rows(file: IO[bytes], first: bytes, width: int, before: int) -> Iterator[tuple[list[bytes], np.ndarray]]:
+def _text_rows(
+    file: IO[bytes], first: bytes, width: int, before: int
+) -> Iterator[tuple[list[bytes], np.ndarray]]:
     """Rows in blocks; `first` is a line that was read already, behind `before` others."""
     line, number = first, before
     while line:
@@ -178,7 +182,9 @@ def _binary_rows(file: IO[bytes], width: int, n: int) -> Iterator[tuple[list[byt
         if words:
             yield words, np.stack(numbers).astype(np.float32)
     if (data[place:] + file.read(1 << 10)).strip():
-        raise ValueError(f"it is no binary file of word2vec in float32: it goes on behind the {n:,} words promised")
+        raise ValueError(
+            f"it is no binary file of word2vec in float32: it goes on behind the {n:,} words promised"
+        )
 
 
 def _width_of(line: bytes) -> int:

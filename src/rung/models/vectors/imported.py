@@ -35,5 +35,7 @@ class ImportedVectors(WordVectors):
 
     @classmethod
     def fit(cls, config: Any, *examples: Any, **shape: Any) -> Iterator[Event | Self]:
-        raise UserError("imported-vectors come from a file: rung import vectors FILE; skipgram and cbow learn them")
+        raise UserError(
+            "imported-vectors come from a file: rung import vectors FILE; skipgram and cbow learn them"
+        )
         yield  # a generator, as the others

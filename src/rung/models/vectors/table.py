@@ -75,7 +75,9 @@ class WordTable:
         row = self.find(word)
         if row is None:
             near = nearest(word, self.words) if len(self.words) <= FEW_WORDS else ""
-            raise UserError(f"{self.source} has no vector for {word!r}{near} ({len(self.words):,} words have one)")
+            raise UserError(
+                f"{self.source} has no vector for {word!r}{near} ({len(self.words):,} words have one)"
+            )
         return row
 
     def scaled(self, measure: str) -> np.ndarray:
@@ -94,9 +96,7 @@ class WordTable:
         row = self.row(word)
         return self._best(self.scaled(measure)[row], n, measure, [row])
 
-    def analogies(
-        self, words: Sequence[str], n: int = 10, measure: str = "cosine"
-    ) -> list[Neighbour]:
+    def analogies(self, words: Sequence[str], n: int = 10, measure: str = "cosine") -> list[Neighbour]:
         """What is to the third word as the second is to the first: the n words nearest to b - a + c.
 
         Of vectors scaled to length 1 where it goes by cosine (3CosAdd: Mikolov et al. 2013, "Linguistic regularities").

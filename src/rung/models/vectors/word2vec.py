@@ -100,7 +100,9 @@ class Word2Vec(WordVectors):
                 "more text"
             )
         rng = np.random.default_rng(seed)
-        vectors = ((rng.random((vocab_size, config.width), np.float32) - 0.5) / config.width).astype(np.float32)
+        vectors = ((rng.random((vocab_size, config.width), np.float32) - 0.5) / config.width).astype(
+            np.float32
+        )
         vectors[counts == 0] = 0
         model = cls(config, vocab_size, end, vectors, np.zeros_like(vectors), counts)
         kept, alias = kept_of(counts, config.subsample), Alias.of(noise_of(counts))
@@ -110,9 +112,7 @@ class Word2Vec(WordVectors):
                 config.rate * (1 - (1 - LAST_RATE) * at / config.epochs) for at in (epoch, epoch + 1)
             )
             chance = int(rng.integers(1 << 62))
-            loss, pairs = _through(
-                getattr(kernels, cls.epoch), model, words, kept, alias, rates, chance
-            )
+            loss, pairs = _through(getattr(kernels, cls.epoch), model, words, kept, alias, rates, chance)
             yield Phase(f"epoch {epoch + 1} of {config.epochs}: {loss / max(pairs, 1):.3f} nats per pair")
             if not (np.isfinite(vectors).all() and np.isfinite(model.outputs).all()):
                 raise UserError(f"{cls.rung} diverged at --rate {config.rate:g}: give a smaller one")
