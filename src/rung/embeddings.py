@@ -81,6 +81,7 @@ def _embedding(run: Run) -> np.ndarray:
         table = run.model.network.token_embedding
     if table is None:
         raise UserError(
-            f"{run.folder} is a {run.rung}: it has no table of vectors; skipgram, cbow and networks with embeddings have"
+            f"{run.folder} is a {run.rung}: it has no table of vectors; "
+            "skipgram, cbow and networks with embeddings do"
         )
     return table.numpy(force=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +55,9 @@ def test_a_file_becomes_a_run_and_a_file_again(
 def test_verbs_over_files_runs_and_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     text = tmp_path / "text.txt"
     text.write_text(sentences(300), encoding="utf-8")
-    how = {"documents": "lines"}
-    rung.train("cbow", text, out=tmp_path / "cbow", width=8, **how)
-    rung.train("mlp", text, out=tmp_path / "mlp", tokenizer="word", steps=2, n_hidden=8, **how)
+    rung.train("cbow", text, out=tmp_path / "cbow", width=8, documents="lines")
+    how: dict[str, Any] = {"steps": 2, "n_hidden": 8}
+    rung.train("mlp", text, out=tmp_path / "mlp", tokenizer="word", documents="lines", **how)
     (tmp_path / "pairs.txt").write_text("cows goats 9\ncows moon 1\nhay grass 8\n", encoding="utf-8")
     (tmp_path / "questions.txt").write_text("cows eat goats eats\ncows eat Paris France\n", encoding="utf-8")
     for name in ("cbow", "mlp"):

@@ -37,7 +37,7 @@ def masked(folder: Path) -> tuple[Path, list[str]]:
 
 def vectors(folder: Path) -> tuple[Path, list[str]]:
     path, _ = language(folder)
-    return path, ["--documents", "lines"]
+    return path, ["--documents", "lines", "--rungs", "skipgram,cbow"]
 
 
 DATA = {"language": language, "masked": masked, "classification": classification, "vectors": vectors}

@@ -82,9 +82,8 @@ def import_(
         repeated = run.recipe["data"]["repeated"]
         again = f" ({repeated:,} words were there twice: the first counts)" if repeated else ""
         n, width = run.model.vectors.shape
-        print(
-            f"{n - 1:,} words of {width} numbers{again}\nrun: {run.folder}\nnext: rung vectors neighbours {run.folder} WORD"
-        )
+        print(f"{n - 1:,} words of {width} numbers{again}\nrun: {run.folder}")
+        print(f"next: rung vectors neighbours {run.folder} WORD")
         return 0
     if format == "hf":
         from rung.exchange.hugging_face import import_hf

@@ -45,7 +45,7 @@ def tsne(points: np.ndarray, perplexity: float = 30.0, steps: int = STEPS) -> tu
     n = len(points)
     if not 4 <= n <= MOST_POINTS:
         raise UserError(f"t-SNE is for 4 to {MOST_POINTS:,} words, not {n:,}; give fewer, or --method pca")
-    if not 1 <= perplexity:
+    if not perplexity >= 1:
         raise UserError(f"--perplexity {perplexity:g} is not possible: give 1 or more")
     joint = _joint(np.asarray(points, np.float64), min(perplexity, (n - 1) / 3))
     start, _ = pca(points)

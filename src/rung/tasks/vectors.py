@@ -59,9 +59,9 @@ class VectorLearning(Task[Corpus]):
     glossary = (
         (
             "Bits per pair",
-            f"What it costs, on average, to tell a held-out word from {MEASURED_AGAINST} noise words by the words near it "
-            "(the loss of negative sampling): vectors of zeros cost 6 bits, {best} costs {bits}. It is no probability of "
-            "the text, and depends on the vocabulary: compare vectors of one.",
+            f"What it costs, on average, to tell a held-out word from {MEASURED_AGAINST} noise words by the words near "
+            "it (the loss of negative sampling): vectors of zeros cost 6 bits, {best} costs {bits}. It is no "
+            "probability of the text, and depends on the vocabulary: compare vectors of one.",
         ),
         (
             "Told from noise",
@@ -103,6 +103,10 @@ class VectorLearning(Task[Corpus]):
 
     def examples(self, dataset: Corpus, model_class: Any) -> TokenStream:
         return words_alone(dataset.train, dataset.tokenizer)
+
+    def epoch_targets(self, dataset: Corpus) -> float:
+        """About as many as words; each has up to twice the window's."""
+        return max(1, dataset.train.n_tokens - dataset.train.n_documents)
 
     def scores(self, model: WordVectors, dataset: Corpus, split: str) -> np.ndarray:
         """Of every word that has a neighbour (M, 2): log p, nats, and whether it scored above the noise, 1 or 0."""

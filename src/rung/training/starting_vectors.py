@@ -57,8 +57,8 @@ def fitted_config(vectors: Path, frozen: bool, rung: str, model_class: Any, conf
     starts = model_class.trained_by == "torch" or getattr(model_class, "starts_from_vectors", False)
     if name is None or not starts:
         raise UserError(
-            f"--vectors does not go with {rung}, which has no embedding of tokens; it goes with mlp, wavenet, rnn, lstm, "
-            "gru, gpt, bert and bag-of-ngrams"
+            f"--vectors does not go with {rung}, which has no embedding of tokens; it goes with mlp, wavenet, rnn, "
+            "lstm, gru, gpt, bert and bag-of-ngrams"
         )
     if frozen and model_class.trained_by != "torch":
         raise UserError(f"--vectors-frozen does not go with {rung}: its rows are learned; leave it out")

@@ -62,7 +62,8 @@ class Chance:
 def slow_epoch(
     skipgram: bool, vectors: np.ndarray, outputs: np.ndarray, kept: np.ndarray, alias: Alias, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Window 2, a noise word (two alike would be learned from in turn), rate 0.5 to 0.1: every word, neighbour and noise word in turn, gradients by autograd."""
+    """Every word, neighbour and noise word in turn, gradients by autograd: window 2, rate 0.5 to 0.1, a noise word (of
+    two alike the second would be learned from what the first left)."""
     draw, n_ids = Chance(seed), len(TEXT.ids)
     v, u = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (vectors, outputs))
 

@@ -22,8 +22,8 @@ from rung.models.base import CountedClassifier
 from rung.models.config_checks import check_bool, check_counts, check_field
 from rung.models.linear.bag_of_words import texts_of
 from rung.models.linear.hashed import Bags, Hashing
-from rung.models.vectors.table import WordTable
 from rung.models.temperature import best_scale, log_softmax
+from rung.models.vectors.table import WordTable
 from rung.opening import check_array, check_below, check_finite, check_rising
 from rung.text.stream import LabelledExamples, TokenStream
 
@@ -131,7 +131,7 @@ class BagOfNgrams(CountedClassifier):
         seed: int = 0,
         vectors: WordTable | None = None,
     ) -> Iterator[Event | Self]:
-        """Learn the weights, an epoch at a time; single words begin with their `vectors`, scaled to the others' spread."""
+        """Learn the weights, an epoch at a time; words begin with their `vectors`, scaled to the others' spread."""
         from rung.models.linear.sgd_kernels import sgd_epoch
 
         starts, hashed = config.hashing().bags(texts_of(examples.train.stream, delimiter))

@@ -85,16 +85,15 @@ def write_vectors(path: Path, words: list[str], vectors: np.ndarray) -> None:
     Words must not hold white space. Numbers are written so that they are read as the same float32.
     """
     plain = path.with_suffix("") if path.suffix == ".gz" else path
-    with atomic_path(path) as temporary:
-        with gzip.open(temporary, "wb") if path.suffix == ".gz" else temporary.open("wb") as file:
-            file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
-            for word, vector in zip(words, vectors, strict=True):
-                spelled = word.encode("utf-8", "replace")
-                if plain.suffix == ".bin":
-                    file.write(spelled + b" " + vector.astype("<f4").tobytes() + b"\n")
-                else:
-                    numbers = " ".join([f"{number:.9g}" for number in vector.tolist()])
-                    file.write(spelled + b" " + numbers.encode() + b"\n")
+    opened = gzip.open if path.suffix == ".gz" else open
+    with atomic_path(path) as temporary, opened(temporary, "wb") as file:
+        file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
+        for word, vector in zip(words, vectors, strict=True):
+            if plain.suffix == ".bin":
+                numbers = vector.astype("<f4").tobytes()
+            else:
+                numbers = " ".join([f"{number:.9g}" for number in vector.tolist()]).encode()
+            file.write(word.encode("utf-8", "replace") + b" " + numbers + b"\n")
 
 
 def _gathered(

@@ -1,7 +1,7 @@
 """Which words are noise, and which are left out because they occur all the time.
 
     noise      P(w) = C(w)^0.75 / sum of them all        (Mikolov et al. 2013, arXiv:1310.4546, section 2.2)
-    kept       min(1, sqrt(t / f) + t / f)               f = C(w) / N, as word2vec's code has it (the paper: sqrt(t / f))
+    kept       min(1, sqrt(t / f) + t / f)               f = C(w) / N, as in word2vec's code (the paper: sqrt(t / f))
 
 Noise is drawn by the alias method (Walker 1977; Vose 1991): one column of V with equal chance, then that column's word
 or its alias. word2vec has a table of a hundred million places for it, in which rare words are rounded away.

@@ -2,7 +2,8 @@
 
     cosine(a, b) = a . b / (|a| |b|)
 
-A word is found as it is spelled or, failing that, whatever its case: the first such row. A row of zeros has a cosine of 0 with all.
+A word is found as it is spelled or, failing that, whatever its case: the first such row. A row of zeros has a cosine
+of 0 with all.
 
 Shapes: R rows, E numbers a word, Q questions at once.
 """

@@ -54,8 +54,8 @@ from rung.text.tokenizers.words import WordTokenizer
 __all__ = [
     "KINDS",
     "UTF8_BYTES",
-    "BareWordTokenizer",
     "BPETokenizer",
+    "BareWordTokenizer",
     "BertTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
