@@ -88,11 +88,12 @@ def _joint(points: np.ndarray, perplexity: float) -> np.ndarray:
     own = np.eye(len(points), dtype=bool)
     distances = np.where(own, np.inf, distances)
     nearest = distances.min(axis=1, keepdims=True)
+    beyond = np.where(own, 0, distances - nearest)
+    weights = total = np.ones(0)
     for _ in range(64):
         weights = np.exp(-(distances - nearest) * precision[:, None])
         total = weights.sum(axis=1)
-        mean = np.where(own, 0, distances - nearest)
-        entropy = np.log(total) + precision * (weights * mean).sum(axis=1) / total
+        entropy = np.log(total) + precision * (weights * beyond).sum(axis=1) / total
         wide = entropy > wanted
         low, high = np.where(wide, precision, low), np.where(wide, high, precision)
         precision = np.where(np.isinf(high), precision * 2, (low + high) / 2)

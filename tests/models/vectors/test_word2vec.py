@@ -103,7 +103,7 @@ def test_the_way_through_a_text_is_that_of_a_slow_one(epoch: Callable[..., Any])
     for seed in range(5):
         slow = slow_epoch(epoch is kernels.skipgram_epoch, vectors, outputs, kept, alias, seed)
         fast = vectors.copy(), outputs.copy()
-        ids, starts = TEXT.ids.astype(np.int64), TEXT.starts
+        ids, starts = TEXT.ids.astype(np.int32), TEXT.starts
         epoch(ids, starts, kept, *alias, *fast, 2, 1, 0.5, 0.1, seed)
         for ours, theirs in zip(fast, slow, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -15,7 +15,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def read_vectors(path: Path, most: int | None = None) -> VectorFile:
         raise UserError(f"there is no file {path}")
     if path.is_dir():
         raise UserError(f"{path} is a folder and no run; give a file of vectors, or a run")
-    with opening(path), gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+    with opening(path), _opened(path) as file:
         first = file.readline(LONGEST_LINE)
         if first.startswith(FASTTEXT_MODEL):
             raise damaged(path, "it is a whole fastText model (.bin); its vectors are in the .vec beside it")
@@ -94,6 +94,10 @@ def write_vectors(path: Path, words: list[str], vectors: np.ndarray) -> None:
             else:
                 numbers = " ".join([f"{number:.9g}" for number in vector.tolist()]).encode()
             file.write(word.encode("utf-8", "replace") + b" " + numbers + b"\n")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _gathered(

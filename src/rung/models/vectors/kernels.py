@@ -67,7 +67,7 @@ def chance(state: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 
 @compiled
-def draw(bits: np.uint64, stay: np.ndarray, other: np.ndarray) -> int:
+def draw(bits: np.uint64, stay: np.ndarray, other: np.ndarray) -> np.int64:
     """A word by the alias method (`noise.Alias`): the upper half of the bits says which column, the lower the rest."""
     column = np.int64(((bits >> np.uint64(32)) * np.uint64(len(stay))) >> np.uint64(32))
     share = np.float64(np.int64(bits & np.uint64(0xFFFFFFFF))) / 4294967296.0

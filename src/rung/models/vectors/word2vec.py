@@ -9,9 +9,10 @@ that falls linearly.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -66,8 +67,11 @@ class Word2Vec(WordVectors):
 
     config_class = SkipGramConfig
     seeded = True
-    epoch: ClassVar[str]
-    """What goes through the text once, of `kernels`."""
+
+    @staticmethod
+    @abstractmethod
+    def epoch() -> Any:
+        """What goes through the text once, of `kernels`."""
 
     @property
     def window(self) -> int:
@@ -75,12 +79,11 @@ class Word2Vec(WordVectors):
 
     @classmethod
     def warm_up(cls) -> None:
-        from rung.models.vectors import kernels
-
         words = TokenStream.of([np.array([0, 1])], 2)
-        model = cls(cls.config_class(width=2), 3, 2, *np.zeros((2, 3, 2), np.float32), np.array([1, 1, 0]))
+        vectors, outputs = np.zeros((2, 3, 2), np.float32)
+        model = cls(cls.config_class(width=2), 3, 2, vectors, outputs, np.array([1, 1, 0]))
         model.word_costs(words)
-        _through(getattr(kernels, cls.epoch), model, words, np.ones(3), Alias.of(np.ones(3) / 3), (0, 0), 0)
+        _through(cls.epoch(), model, words, np.ones(3), Alias.of(np.ones(3) / 3), (0, 0), 0)
 
     @classmethod
     def fit(
@@ -90,8 +93,6 @@ class Word2Vec(WordVectors):
 
         Raises UserError where there are no two different words, and where a rate was too large.
         """
-        from rung.models.vectors import kernels
-
         counts = np.bincount(stream.ids, minlength=vocab_size).astype(np.int64)
         counts[end] = 0
         if np.count_nonzero(counts) < 2:
@@ -104,17 +105,18 @@ class Word2Vec(WordVectors):
             np.float32
         )
         vectors[counts == 0] = 0
-        model = cls(config, vocab_size, end, vectors, np.zeros_like(vectors), counts)
+        outputs = np.zeros_like(vectors)
+        model = cls(config, vocab_size, end, vectors, outputs, counts)
         kept, alias = kept_of(counts, config.subsample), Alias.of(noise_of(counts))
-        words = TokenStream(np.asarray(stream.ids).astype(np.int64), np.asarray(stream.starts, np.int64))
+        words = TokenStream(np.asarray(stream.ids).astype(np.int32), np.asarray(stream.starts, np.int64))
         for epoch in range(config.epochs):
             rates = tuple(
                 config.rate * (1 - (1 - LAST_RATE) * at / config.epochs) for at in (epoch, epoch + 1)
             )
             chance = int(rng.integers(1 << 62))
-            loss, pairs = _through(getattr(kernels, cls.epoch), model, words, kept, alias, rates, chance)
+            loss, pairs = _through(cls.epoch(), model, words, kept, alias, rates, chance)
             yield Phase(f"epoch {epoch + 1} of {config.epochs}: {loss / max(pairs, 1):.3f} nats per pair")
-            if not (np.isfinite(vectors).all() and np.isfinite(model.outputs).all()):
+            if not (np.isfinite(vectors).all() and np.isfinite(outputs).all()):
                 raise UserError(f"{cls.rung} diverged at --rate {config.rate:g}: give a smaller one")
         yield model
 
@@ -123,7 +125,12 @@ class SkipGram(Word2Vec):
     """A word is told by each of its neighbours by itself."""
 
     rung = "skipgram"
-    epoch = "skipgram_epoch"
+
+    @staticmethod
+    def epoch() -> Any:
+        from rung.models.vectors.kernels import skipgram_epoch
+
+        return skipgram_epoch
 
 
 class CBOW(Word2Vec):
@@ -132,7 +139,12 @@ class CBOW(Word2Vec):
     rung = "cbow"
     config_class = CBOWConfig
     by_pairs = False
-    epoch = "cbow_epoch"
+
+    @staticmethod
+    def epoch() -> Any:
+        from rung.models.vectors.kernels import cbow_epoch
+
+        return cbow_epoch
 
 
 def _through(
@@ -147,7 +159,7 @@ def _through(
     config: Any = model.config
     first, last = map(float, rates)
     return epoch(
-        words.ids,
+        words.ids.astype(np.int32, copy=False),
         words.starts,
         kept,
         *alias,
