@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         train_again,
         train_best,
         train_recipe,
+        vectors,
     )
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "train_again",
     "train_best",
     "train_recipe",
+    "vectors",
 ]
 
 

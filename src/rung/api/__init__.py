@@ -21,6 +21,7 @@ from rung.api.using import (
     predict,
     score,
     tokenize,
+    vectors,
 )
 from rung.runs import Run, load
 
@@ -43,4 +44,5 @@ __all__ = [
     "train_again",
     "train_best",
     "train_recipe",
+    "vectors",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.embeddings import open_vectors, vectors_of
 from rung.evaluation.comparison import Comparison
 from rung.evaluation.comparison import compare as _compare
 from rung.evaluation.evaluate import evaluate as _evaluate
@@ -20,6 +21,7 @@ from rung.generation.prompts import generate_each
 from rung.generation.sampling import Sample, Sampling
 from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
+from rung.models.vectors.table import WordTable
 from rung.process_group import launched
 from rung.runs import Run, load, load_filler, load_language_model
 from rung.signatures import takes
@@ -163,6 +165,14 @@ def tokenize(
     from rung.inspection.tokenization import tokenize as cut
 
     return cut(run, data, text=text, **how)
+
+
+def vectors(source: Run | str | Path) -> WordTable:
+    """The word vectors of a run (of a network its embedding), or of a file: `.neighbours(word)`, `.analogies(words)`.
+
+    Raises UserError where there are none.
+    """
+    return vectors_of(source) if isinstance(source, Run) else open_vectors(source)
 
 
 def _opened(run: Run | str | Path) -> Run:
