@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rung.errors import UserError
 from rung.text.tokenizers import (
     KINDS,
+    BareWordTokenizer,
     NotInVocabularyError,
     TextDecoder,
     Tokenizer,
@@ -356,3 +357,14 @@ def test_training_twice_gives_the_same(kind: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, kind, *map(str, paths[:2])], check=True, env=environment)
     train_tokenizer(kind, TRAINING, 700).save(paths[2])
     assert paths[1].read_bytes() == paths[2].read_bytes()
+
+
+def test_bare_words_are_lower_cased_and_alone():
+    tokenizer = BareWordTokenizer.train(
+        ["The cows' GRASS, the hay; don’t 27x 草地"], None, unknown=True, min_count=1
+    )
+    words = [tokenizer.words[i] for i in tokenizer.encode("Don't! (the) HAY-grass_cows 草 Pferde")]
+    assert words == ["don't", "the", "hay", "grass", "cows", "草", "<unk>"]
+    assert tokenizer.unknown is not None
+    again = BareWordTokenizer.from_json(tokenizer.to_json())
+    assert again.encode("the 27x").tolist() == tokenizer.encode("the 27x").tolist()
