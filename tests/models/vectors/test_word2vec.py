@@ -148,6 +148,8 @@ def test_zeros_tell_nothing_apart():
 def test_there_have_to_be_two_words():
     with pytest.raises(UserError, match="two different words"):
         fitted(SkipGram.fit(SkipGramConfig(), TokenStream.of([np.array([0, 0])], 1), 2, 1))
+    with pytest.raises(UserError, match="no word has a neighbour"):
+        fitted(SkipGram.fit(SkipGramConfig(), TokenStream.of([np.array([0]), np.array([1])], 2), 3, 2))
 
 
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"subsample": 1.0}, {"rate": 0.0}, {"negative": 2.5}])

@@ -91,7 +91,7 @@ class Word2Vec(WordVectors):
     ) -> Iterator[Event | Self]:
         """Learn the vectors, an epoch at a time. `stream` holds nothing but words and closing marks.
 
-        Raises UserError where there are no two different words, and where a rate was too large.
+        Raises UserError where no two words stand in one document, and where the rate was too large.
         """
         counts = np.bincount(stream.ids, minlength=vocab_size).astype(np.int64)
         counts[end] = 0
@@ -99,6 +99,10 @@ class Word2Vec(WordVectors):
             raise UserError(
                 "there are no two different words to learn from that occur often enough: lower --min-count, or give "
                 "more text"
+            )
+        if not (np.diff(stream.starts) > 2).any():
+            raise UserError(
+                "no word has a neighbour: every document has but one word that occurs often enough"
             )
         rng = np.random.default_rng(seed)
         vectors = ((rng.random((vocab_size, config.width), np.float32) - 0.5) / config.width).astype(
