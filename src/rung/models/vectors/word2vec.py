@@ -58,8 +58,8 @@ class SkipGramConfig:
 class CBOWConfig(SkipGramConfig):
     """The shape, and how it is learned."""
 
-    rate: float = 0.05
-    """The first learning rate; it falls linearly to nearly 0."""
+    rate: float = 0.1
+    """The first learning rate; it falls linearly to nearly 0. (A neighbour gets its share of the mean's slope alone.)"""
 
 
 class Word2Vec(WordVectors):
