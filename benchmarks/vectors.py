@@ -90,14 +90,10 @@ def main(text: str, questions: str, peer: str = sys.executable, seeds: str = "2"
                     found = read_vectors(saved)
                     judge((name, f"gensim, {workers} worker"), found.words, found.vectors, float(told.stdout))
     for key in rates:
-        speed, ratio = (
-            statistics.mean(rates[key]),
-            statistics.mean(rates[key]) / statistics.mean(rates[key[0], "rung"]),
-        )
-        right = [f"{share:.3f}" for share in shares[key]]
-        print(
-            f"{key[0]:<9} {key[1]:<17} {speed:>11,.0f} words/s ({ratio:.2f} of ours)  right {', '.join(right)}"
-        )
+        speed = statistics.mean(rates[key])
+        ratio = statistics.mean(rates[key[0], "rung"]) / speed
+        right = ", ".join(f"{share:.3f}" for share in shares[key])
+        print(f"{key[0]:<9} {key[1]:<17} {speed:>11,.0f} words/s (ours: {ratio:.2f} times it)  right {right}")
 
 
 if __name__ == "__main__":

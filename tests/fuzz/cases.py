@@ -22,6 +22,7 @@ ON_RUN: tuple[tuple[str, ...], ...] = (
     ("count", "v", "cows"),
     ("trace", "v", "t.txt"),
     ("fill", "v", "the [MASK]"),
+    ("vectors", "neighbours", "v", "cows"),
     ("export", "v", "--format", "arpa", "--out", "o"),
     ("export", "v", "--format", "hf", "--out", "o"),
     ("train", "mix", "t.txt", "--runs", "v", "bigram", "--out", "o", "--quiet"),

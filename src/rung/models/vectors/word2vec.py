@@ -59,7 +59,7 @@ class CBOWConfig(SkipGramConfig):
     """The shape, and how it is learned."""
 
     rate: float = 0.1
-    """The first learning rate; it falls linearly to nearly 0. (A neighbour gets its share of the mean's slope alone.)"""
+    """The first learning rate; it falls linearly to nearly 0. (Neighbours share the slope of their mean.)"""
 
 
 class Word2Vec(WordVectors):
