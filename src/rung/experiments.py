@@ -166,8 +166,12 @@ def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
     parent = parents.open_parent(experiment.start, experiment.rung, experiment.task)
     if parent is None:
         return experiment, None
-    config = parents.inherited(parent, experiment.config)
-    return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
+    start = experiment.start
+    config = parents.inherited(parent, experiment.config, start.keep_layers)
+    training = parents.with_rate(
+        parent, experiment.training, experiment.model_class, experiment.task, start.learn
+    )
+    return replace(experiment, config=config, training=training), parent
 
 
 def write_page(run: Run) -> None:
@@ -177,7 +181,7 @@ def write_page(run: Run) -> None:
 def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
     """The experiment's data, read into `folder`."""
     if parent is not None:
-        return parents.prepare(parent, experiment.data, folder, experiment.options)
+        return parents.prepare(parent, experiment.data, folder, experiment.options, task_of(experiment.task))
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     task = task_of(experiment.task)

@@ -247,7 +247,7 @@ def climb(
     task = task_of(settings.pop("task", None) or task_from(names or (), settings, [data]))
     training, options, where = split_settings(settings, TrainingConfig, task.options_class, RunOptions)
     how = TrainingConfig(**training)
-    if how.steps is None and how.tokens is None and how.minutes is None:
+    if not how.has_budget:
         how = replace(how, minutes=DEFAULT_MINUTES)
     run = RunOptions(**where)
     return _climb(

@@ -42,6 +42,7 @@ class TrainingConfig:
     Attributes:
         steps: budget in optimiser steps.
         tokens: budget in training tokens.
+        epochs: budget in readings of all the training data.
         minutes: budget in minutes of wall time, evaluations included. Several budgets: the first spent ends it.
         batch_size: rows in a batch, of all processes together.
         window: most tokens in a row; by default the context of a gpt, 64 for the others.
@@ -78,6 +79,7 @@ class TrainingConfig:
 
     steps: int | None = None
     tokens: int | None = None
+    epochs: float | None = None
     minutes: float | None = None
     batch_size: int | None = None
     window: int | None = None
@@ -123,7 +125,7 @@ class TrainingConfig:
             "checkpoint_every",
         ):
             _check(self, name, lambda value: value >= 1, "a whole number from 1 up")
-        for name in ("minutes", "lr", "eps", "restart_noise"):
+        for name in ("epochs", "minutes", "lr", "eps", "restart_noise"):
             _check(self, name, lambda value: 0 < value <= LARGEST, f"a number above 0, at most {LARGEST:g}")
         for name in ("weight_decay", "l1", "l2", "clip"):
             _check(self, name, lambda value: 0 <= value <= LARGEST, f"from 0 to {LARGEST:g}")
@@ -153,6 +155,11 @@ class TrainingConfig:
                 "--weight-decay does not go with adam: take --optimizer adamw, or give --l2 instead"
             )
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether one was given."""
+        return (self.steps, self.tokens, self.epochs, self.minutes) != (None,) * 4
+
     def of_one_batch(self, *, reads_blocks: bool) -> TrainingConfig:
         """The same, where one batch is to be learned by heart: rows of it are as many as it has examples, and one
         target long where each is a block and a target."""
@@ -173,7 +180,7 @@ class TrainingConfig:
             "weight_decay": 0.0 if self.optimizer == "adam" else choices["weight_decay"] / factor,
         }
         filled = {name: value for name, value in choices.items() if getattr(self, name) is None}
-        if self.steps is None and self.tokens is None and self.minutes is None:
+        if not self.has_budget:
             filled.setdefault("steps", DEFAULT_STEPS)
         return replace(self, **filled)
 
@@ -185,15 +192,17 @@ class Budget:
     Attributes:
         steps: counting takes one pass, whatever is given here.
         tokens: counting takes one pass, whatever is given here.
+        epochs: counting takes one pass, whatever is given here.
         minutes: counting takes one pass, whatever is given here.
     """
 
     steps: int | None = None
     tokens: int | None = None
+    epochs: float | None = None
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tokens", "minutes"):
+        for name in ("steps", "tokens", "epochs", "minutes"):
             _check(self, name, lambda value: value > 0, "a number above 0")
 
 

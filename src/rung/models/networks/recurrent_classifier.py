@@ -56,6 +56,9 @@ class RecurrentClassifierConfig:
 class RecurrentClassifierNetwork(ClassifierNetwork):
     """Embedding table (its last row the mark before a text), one of torch's recurrent cores, head."""
 
+    heads = ("head.",)
+    tables = ("embedding",)
+
     def __init__(
         self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float
     ):

@@ -24,12 +24,20 @@ class TrainableModule(nn.Module, ABC):
     Attributes:
         carried: what it keeps of one batch for the next, a tensor (S, L, B, ...) with the rows of the batch third; None
             = nothing, as it is unless training has called `start_carrying` and the network has something to keep.
+        heads: how the names begin of what turns states into answers, the last of them what gives the answers' logits.
+        above: how those begin that stand between the blocks and the heads.
+        tables: tensors with a row for each token.
+        frozen: parts that stay in evaluation mode, whatever mode the network is in.
     """
 
     carried: Tensor | None
+    heads: ClassVar[tuple[str, ...]] = ()
+    above: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
+        self.frozen: tuple[nn.Module, ...] = ()
         # A buffer, so that a checkpoint holds it, but no part of the model.
         self.register_buffer("carried", None, persistent=False)
 
@@ -41,6 +49,16 @@ class TrainableModule(nn.Module, ABC):
 
     def set_epochs(self, epochs: float) -> None:
         """Called before each step of training: how many times over the training data was read."""
+
+    def blocks_of(self) -> tuple[str, int]:
+        """How the names of its blocks begin, up to their number, and how many there are, from the bottom up."""
+        return "", 0
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self.frozen:
+            part.train(False)
+        return self
 
     @abstractmethod
     def init_weights(self, generator: torch.Generator) -> None:

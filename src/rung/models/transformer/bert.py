@@ -71,6 +71,8 @@ class TokenHead(nn.Module):
 class MaskedNetwork(TrainableModule):
     """Encoder and heads. A head may be missing in what comes from elsewhere."""
 
+    heads = ("pooler.", "follows.", "tagger.", "head.")
+
     def __init__(
         self,
         body: Encoder,
@@ -109,6 +111,9 @@ class MaskedNetwork(TrainableModule):
     def _logits(self, states: Tensor, places: Tensor) -> Tensor:
         assert self.head is not None
         return self.head(states[:, 1:-1][places], self.body.embedding.tokens)
+
+    def blocks_of(self) -> tuple[str, int]:
+        return "body.blocks.", len(self.body.blocks)
 
     def init_weights(self, generator: torch.Generator) -> None:
         init_like_bert(self, generator)

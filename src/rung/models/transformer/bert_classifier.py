@@ -31,6 +31,8 @@ from rung.text.masking import PADDING
 class EncoderClassifier(ClassifierNetwork):
     """Encoder, pooler, and a linear head."""
 
+    heads = ("pooler.", "classify.")
+
     def __init__(self, body: Encoder, n_embd: int, n_labels: int, dropout: float) -> None:
         super().__init__()
         self.body = body
@@ -50,6 +52,9 @@ class EncoderClassifier(ClassifierNetwork):
         rows = [_cut_text(row[row != PADDING], room, self.body.end + 1) for row in tokens]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PADDING)
 
+    def blocks_of(self) -> tuple[str, int]:
+        return "body.blocks.", len(self.body.blocks)
+
     def init_weights(self, generator: torch.Generator) -> None:
         init_like_bert(self, generator)
 
@@ -61,6 +66,7 @@ class BertClassifier(NeuralClassifier[EncoderClassifier]):
     config_class = EncoderConfig
     tokenizer: ClassVar[str | None] = "wordpiece"
     training_defaults: ClassVar = {"lr": 1e-3, "weight_decay": 0.01, "batch_size": 32}
+    fine_tuning_lr: ClassVar[float] = 5e-5  # the largest of the published (appendix A.3)
 
     @classmethod
     def resolve_config(

@@ -53,6 +53,10 @@ class GPTClassifierConfig(GPTConfig):
 class TransformerClassifier(ClassifierNetwork):
     """A transformer over V + 2 tokens, and a linear head over its state at the last of a text."""
 
+    heads = ("classify.",)
+    above = ("body.norm.",)
+    tables = ("body.embedding.tokens", "body.free_head")
+
     def __init__(
         self, body: Transformer, vocab_size: int, n_labels: int, text_loss: float, dropout: float
     ) -> None:
@@ -96,6 +100,9 @@ class TransformerClassifier(ClassifierNetwork):
     def _logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         rows = torch.arange(len(hidden), device=hidden.device)
         return self.classify(self.dropout(hidden[rows, last]))
+
+    def blocks_of(self) -> tuple[str, int]:
+        return "body.blocks.", len(self.body.blocks)
 
     def set_epochs(self, epochs: float) -> None:
         self.body.set_epochs(epochs)
