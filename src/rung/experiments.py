@@ -167,7 +167,7 @@ def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
     if parent is None:
         return experiment, None
     start = experiment.start
-    config = parents.inherited(parent, experiment.config, start.keep_layers)
+    config = parents.inherited(parent, experiment.config, start.keep_layers, start.learn)
     training = parents.with_rate(
         parent, experiment.training, experiment.model_class, experiment.task, start.learn
     )

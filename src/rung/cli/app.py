@@ -93,7 +93,12 @@ def app_for(arguments: list[str]) -> App:
         for typed, verb in ((["climb"], climb), (["train", "best"], train_best)):
             if arguments[: len(typed)] == typed:
                 options = task_typed(arguments).options_class
-                flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
+                kinds: dict[str, Any] = {"training": TrainingConfig, "options": options, "run": RunOptions}
+                if verb is climb:
+                    from rung.evaluation.ways import WaysOptions
+
+                    kinds["start"] = WaysOptions
+                flatten(verb, **kinds)
     if arguments[:1] in (["evaluate"], ["compare"]):
         from rung.text.options import ReadOptions
 

@@ -142,7 +142,7 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
     return run
 
 
-def inherited(parent: Run, given: Any, keep_layers: int | None = None) -> Any:
+def inherited(parent: Run, given: Any, keep_layers: int | None = None, learn: str = "all") -> Any:
     """The configuration of what learns on from `parent`, where `given` was asked for.
 
     Raises UserError for a setting that the parent's weights contradict.
@@ -163,6 +163,8 @@ def inherited(parent: Run, given: Any, keep_layers: int | None = None) -> Any:
             )
         else:
             settings[field.name] = value if asked else has
+    if learn == "head" and "text_loss" in settings and given.text_loss == type(given).text_loss:
+        settings["text_loss"] = 0.0  # a head of labels has no part in it
     if keep_layers is not None:
         n_layer = settings.get("n_layer")
         if n_layer is None:

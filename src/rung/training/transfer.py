@@ -124,7 +124,9 @@ def adapter(network: TrainableModule) -> dict[str, np.ndarray]:
 
 def _learned(network: TrainableModule, learn: Learn) -> tuple[str, ...]:
     """How the names begin of all that is learned as a whole."""
-    if learn.kind != "last":
+    if learn.kind == "lora":  # a table of tokens stays (peft #2018: an adapted one is lost where it is tied)
+        return tuple(name for name in network.heads if name not in network.tables)
+    if learn.kind == "head":
         return network.heads
     begin, n_blocks = network.blocks_of()
     if not n_blocks:

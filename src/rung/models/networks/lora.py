@@ -3,7 +3,8 @@
     W' = W + (alpha / r) B A        W (out, in) stays;  A (r, in), B (out, r) are learned
 
 A begins uniform within 1 / sqrt(in), B at zero, so that an adapted network begins as what it was. Hu et al. 2021,
-"LoRA: low-rank adaptation of large language models" (arXiv:2106.09685), section 4.1; first values as PEFT has them. `merge` puts W' in the place of W: not a bit of what the network answers changes.
+"LoRA: low-rank adaptation of large language models" (arXiv:2106.09685), section 4.1; first values as PEFT has them.
+`merge` puts W' in the place of W: not a bit of what the network answers changes.
 """
 
 from __future__ import annotations

@@ -107,6 +107,12 @@ class Pooler(nn.Module):
         return torch.tanh(self.dense(states[:, 0]))
 
 
+def mean_of_text(states: Tensor, texts: Tensor) -> Tensor:
+    """The mean (B, C) of the states (B, S, C) that are of texts (B, T) and their marks, by their lengths."""
+    there = torch.arange(states.shape[1], device=states.device) < (texts != PADDING).sum(1)[:, None] + MARKS
+    return (states * there[..., None]).sum(1) / there.sum(1)[:, None]
+
+
 def init_like_bert(network: nn.Module, generator: torch.Generator) -> None:
     """Matrices and tables N(0, 0.02), biases 0, norms the identity: as published (arXiv:1810.04805, their code)."""
     for name, weight in network.named_parameters():

@@ -29,7 +29,8 @@ from rung.models.transformer.hashed_ngrams import NgramEmbedding
 class Transformer(Network):
     """Embedding, blocks, a norm, and a head: the token embedding again, unless it has weights of its own."""
 
-    heads = ("norm.", "free_head")
+    heads = ("free_head",)
+    above = ("norm.",)
     tables = ("embedding.tokens", "free_head")
 
     def __init__(
