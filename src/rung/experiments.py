@@ -50,7 +50,7 @@ def run_experiment(
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
         asked = {"command": experiment.command, "asked": experiment.asked}
         experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
+        corpus, experiment = _prepared(experiment, place / DATA, parent)
         check(corpus)
         events = restarts.start(
             experiment.rung,
@@ -77,7 +77,7 @@ def _tested(experiment: Experiment, on_event: Watch | None, stop: Stop) -> Run:
     with tempfile.TemporaryDirectory(prefix="rung-") as name:
         place = Place(Path(name) / "run")
         experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
+        corpus, experiment = _prepared(experiment, place / DATA, parent)
         events = restarts.start(
             experiment.rung,
             corpus,
@@ -123,7 +123,7 @@ def find_lr_of(
         )
     with beside_run(folder) as place:
         experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
+        corpus, experiment = _prepared(experiment, place / DATA, parent)
         recipe, _ = session.describe(
             experiment.rung,
             corpus,
@@ -178,10 +178,12 @@ def write_page(run: Run) -> None:
     write_run_page(run, run.folder / PAGE, sampler(run.task.name, prompt_of(run)))
 
 
-def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
-    """The experiment's data, read into `folder`."""
+def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> tuple[Any, Experiment]:
+    """The experiment's data, read into `folder`, and the experiment with what depends on how many there are."""
     if parent is not None:
-        return parents.prepare(parent, experiment.data, folder, experiment.options, task_of(experiment.task))
+        task = task_of(experiment.task)
+        dataset = parents.prepare(parent, experiment.data, folder, experiment.options, task)
+        return dataset, replace(experiment, training=parents.with_budget(experiment.training, task, dataset))
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     task = task_of(experiment.task)
@@ -191,7 +193,7 @@ def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
             f"--tokenizer {experiment.options.tokenizer} does not go with {experiment.name}, which cuts texts itself; "
             "leave it out"
         )
-    return task.prepare(experiment.data, folder, options, tokenizer)
+    return task.prepare(experiment.data, folder, options, tokenizer), experiment
 
 
 def notes_of(dataset: Any) -> list[Note]:

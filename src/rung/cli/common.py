@@ -81,7 +81,7 @@ HEADINGS = {
     title: Group(title, sort_key=place)
     for place, title in enumerate(dict.fromkeys(("Shape", "Budget", "Optimiser", *TITLES.values())))
 }
-BUDGET = ("steps", "tokens", "epochs", "minutes")
+BUDGET = ("steps", "tokens", "minutes")
 OPTIMISER = (
     *("lr", "optimizer", "schedule", "warmup", "min_lr", "weight_decay", "l1", "l2"),
     *("momentum", "beta1", "beta2", "eps", "clip", "average"),

@@ -335,7 +335,6 @@ def _budget(training: TrainingConfig) -> str:
         for name, value in (
             ("steps", training.steps),
             ("tokens", training.tokens),
-            ("epochs", training.epochs),
             ("minutes", training.minutes),
         )
         if value is not None

@@ -24,7 +24,7 @@ CHEAP = 2e10
 CHEAP_COUNTED = 1e6
 """Tokens that what counts scores in a second or two."""
 
-BUDGET = ("steps", "tokens", "epochs", "minutes")
+BUDGET = ("steps", "tokens", "minutes")
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -42,7 +42,6 @@ class TrainingConfig:
     Attributes:
         steps: budget in optimiser steps.
         tokens: budget in training tokens.
-        epochs: budget in readings of all the training data.
         minutes: budget in minutes of wall time, evaluations included. Several budgets: the first spent ends it.
         batch_size: rows in a batch, of all processes together.
         window: most tokens in a row; by default the context of a gpt, 64 for the others.
@@ -79,7 +78,6 @@ class TrainingConfig:
 
     steps: int | None = None
     tokens: int | None = None
-    epochs: float | None = None
     minutes: float | None = None
     batch_size: int | None = None
     window: int | None = None
@@ -125,7 +123,7 @@ class TrainingConfig:
             "checkpoint_every",
         ):
             _check(self, name, lambda value: value >= 1, "a whole number from 1 up")
-        for name in ("epochs", "minutes", "lr", "eps", "restart_noise"):
+        for name in ("minutes", "lr", "eps", "restart_noise"):
             _check(self, name, lambda value: 0 < value <= LARGEST, f"a number above 0, at most {LARGEST:g}")
         for name in ("weight_decay", "l1", "l2", "clip"):
             _check(self, name, lambda value: 0 <= value <= LARGEST, f"from 0 to {LARGEST:g}")
@@ -158,7 +156,7 @@ class TrainingConfig:
     @property
     def has_budget(self) -> bool:
         """Whether one was given."""
-        return (self.steps, self.tokens, self.epochs, self.minutes) != (None,) * 4
+        return (self.steps, self.tokens, self.minutes) != (None,) * 3
 
     def of_one_batch(self, *, reads_blocks: bool) -> TrainingConfig:
         """The same, where one batch is to be learned by heart: rows of it are as many as it has examples, and one
@@ -192,17 +190,15 @@ class Budget:
     Attributes:
         steps: counting takes one pass, whatever is given here.
         tokens: counting takes one pass, whatever is given here.
-        epochs: counting takes one pass, whatever is given here.
         minutes: counting takes one pass, whatever is given here.
     """
 
     steps: int | None = None
     tokens: int | None = None
-    epochs: float | None = None
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tokens", "epochs", "minutes"):
+        for name in ("steps", "tokens", "minutes"):
             _check(self, name, lambda value: value > 0, "a number above 0")
 
 

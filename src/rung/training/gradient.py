@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -42,9 +41,6 @@ class TorchTrainer(Trainer):
         training: TrainingConfig,
         device: str,
     ) -> tuple[Any, TrainingConfig, str | None]:
-        if training.epochs is not None:
-            tokens = max(1, math.ceil(training.epochs * task.epoch_targets(dataset)))
-            training = replace(training, epochs=None, tokens=min(tokens, training.tokens or tokens))
         config = model_class.resolve_config(config, **task.sizes(dataset))
         published = model_class.published_training(config)
         defaults = {**model_class.training_defaults, **published}

@@ -12,6 +12,7 @@ both. `run.json` names the run, with the SHA-256 of its weights, under "parent".
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -182,14 +183,9 @@ def inherited(parent: Run, given: Any, keep_layers: int | None = None, learn: st
 def with_rate(
     parent: Run, training: TrainingConfig, model_class: Any, task: str, learn: str
 ) -> TrainingConfig:
-    """`training` with a learning rate for what has learned already, where none was given.
-
-    One that learns labels reads its examples FINE_TUNING_EPOCHS times unless told.
-    """
+    """`training` with a learning rate for what has learned already, where none was given."""
     if not trainer_of(parent.model_class).by_gradient:
         return training
-    if task == "classification" and not training.has_budget:
-        training = replace(training, epochs=FINE_TUNING_EPOCHS)
     if training.lr is not None:
         return training
     before = parent.recipe.get("training", {})
@@ -204,6 +200,13 @@ def with_rate(
     if isinstance(known[0], float) and known[1] is not None:
         lr = known[0] / known[1]
     return replace(training, lr=float(f"{share * lr * factor:.3g}"))
+
+
+def with_budget(training: TrainingConfig, task: Task[Any], dataset: Dataset) -> TrainingConfig:
+    """`training` of a network that has learned already: labels are read FINE_TUNING_EPOCHS times, unless told."""
+    if task.name != "classification" or training.has_budget:
+        return training
+    return replace(training, tokens=math.ceil(FINE_TUNING_EPOCHS * task.epoch_targets(dataset)))
 
 
 def prepare(parent: Run, data: str | Path, folder: Path, options: Any, task: Task[Any]) -> Any:

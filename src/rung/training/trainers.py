@@ -132,6 +132,6 @@ def check_settings(rung: str, model_class: Any, given: Any) -> None:
 
     A budget never hurts, so that one call serves every rung.
     """
-    wrong = [name for name in given if name not in ("steps", "tokens", "epochs", "minutes")]
+    wrong = [name for name in given if name not in ("steps", "tokens", "minutes")]
     if wrong and not trainer_of(model_class).by_gradient:
         raise UserError(f"{rung} is not trained by gradient descent: it has no setting {wrong[0]!r}")
