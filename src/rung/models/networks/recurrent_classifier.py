@@ -17,12 +17,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rung.errors import UserError, nearest
 from rung.models.config_checks import check_bool, check_counts, check_fraction
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier
 from rung.models.networks.recurrent import HEAD_SCALE
+from rung.models.networks.states import HasStates, States, to_the_left
 
 POOLS = ("mean", "max", "last")
 
@@ -66,25 +67,31 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
         self.dropout = nn.Dropout(dropout)
         self.pool = pool
 
+    first_knows = False
+    room = None
+
+    @property
+    def with_states(self) -> HasStates:
+        return self
+
     def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens)
+        if self.pool == "max":
+            vectors = states.values.masked_fill(~states.there[..., None], -torch.inf).amax(1)
+        else:
+            vectors = states.pooled(self.pool)
+        return self.head(self.dropout(vectors))
+
+    def states(self, texts: Tensor, mark: int | None = None) -> States:
+        """(B, 1 + T, D H): of the mark before a text, which is its own, and of each token; of D directions."""
+        tokens = to_the_left(texts)
         lengths = (tokens >= 0).sum(1) + 1  # (B,), the mark included
         marked = F.pad(tokens.clamp(min=0), (1, 0), value=len(self.embedding) - 1)  # (B, 1 + T)
         x = self.dropout(F.embedding(marked, self.embedding))
         packed, _ = self.core(pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False))
-        return self.head(self.dropout(self._pooled(packed, lengths)))
-
-    def _pooled(self, packed: PackedSequence, lengths: Tensor) -> Tensor:
-        states, _ = pad_packed_sequence(packed, batch_first=True)  # (B, 1 + T, D H), 0 beyond a text's end
-        if self.pool == "mean":
-            return states.sum(1) / lengths[:, None]
-        if self.pool == "max":
-            there = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
-            return states.masked_fill(~there[..., None], -torch.inf).amax(1)
-        last = states[torch.arange(len(states), device=states.device), lengths - 1]
-        if not self.core.bidirectional:
-            return last
-        width = self.core.hidden_size
-        return torch.cat([last[:, :width], states[:, 0, width:]], dim=1)
+        values, _ = pad_packed_sequence(packed, batch_first=True)  # 0 beyond a text's end
+        there = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+        return States(values, there, self.core.hidden_size if self.core.bidirectional else 0)
 
     def init_weights(self, generator: torch.Generator) -> None:
         """As of the language models (`recurrent`); the first loss is near ln L."""

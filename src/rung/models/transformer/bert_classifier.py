@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier
+from rung.models.networks.states import HasStates
 from rung.models.transformer.bert_config import LONGEST_CONTEXT, EncoderConfig
 from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert
 from rung.text.masking import PADDING
@@ -37,6 +38,10 @@ class EncoderClassifier(ClassifierNetwork):
         self.pooler = Pooler(n_embd)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(n_embd, n_labels)
+
+    @property
+    def with_states(self) -> HasStates:
+        return self.body
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The delimiter is `body.end` + 1 here, which no text has otherwise."""
