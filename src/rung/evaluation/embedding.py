@@ -72,8 +72,8 @@ class Embedder:
         network = model.network.with_states if run.model_class.trained_by == "torch" else None
         if network is None:
             raise UserError(
-                f"{run.folder} is a {run.rung}, which makes no vectors of texts: name a run of gpt, bert, lstm, gru, rnn, "
-                "mlp or wavenet"
+                f"{run.folder} is a {run.rung}, which makes no vectors of texts: name a run of gpt, bert, lstm, gru, "
+                "rnn, mlp or wavenet"
             )
         from rung.models.networks.states import check_pooling, pooled_vectors
 
@@ -116,8 +116,8 @@ def embed_texts(
 class Embedded(NamedTuple):
     """Some records of a file, one after another.
 
-    texts: (M,), "" of a bad one; vectors: (M, C) float32, NaN of a bad one; errors: what is wrong with the bad ones, and
-    where, by their place; position: how many bytes of the file have been read so far.
+    texts: (M,), "" of a bad one; vectors: (M, C) float32, NaN of a bad one; errors: what is wrong with the bad ones,
+    and where, by their place; position: how many bytes of the file have been read so far.
     """
 
     texts: list[str]

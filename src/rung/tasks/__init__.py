@@ -19,6 +19,7 @@ TASKS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("label", "second", "group", "class_weights"),
         "rung.text.examples:is_labelled",
     ),
+    "contrastive": ("rung.tasks.contrastive:ContrastiveLearning", ("views",), ""),
 }
 """Name -> where the class lives, the settings by which it is asked for (flags that only it has), and what tells data of
 its own kind by a look at them."""

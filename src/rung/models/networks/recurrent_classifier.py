@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ class RecurrentClassifierConfig:
 
 
 class RecurrentClassifierNetwork(ClassifierNetwork):
-    """Embedding table (its last row the mark before a text), one of torch's recurrent cores, head."""
+    """Embedding table (its last row the mark before a text), one of torch's recurrent cores; a head, if it has labels."""
 
     def __init__(
         self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float
@@ -63,7 +63,8 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size + 1, core.input_size))
         self.core = core
-        self.head = nn.Linear(core.hidden_size * (2 if core.bidirectional else 1), n_labels)
+        width = core.hidden_size * (2 if core.bidirectional else 1)
+        self.head = nn.Linear(width, n_labels) if n_labels else None
         self.dropout = nn.Dropout(dropout)
         self.pool = pool
 
@@ -80,6 +81,7 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
             vectors = states.values.masked_fill(~states.there[..., None], -torch.inf).amax(1)
         else:
             vectors = states.pooled(self.pool)
+        assert self.head is not None
         return self.head(self.dropout(vectors))
 
     def states(self, texts: Tensor, mark: int | None = None) -> States:
@@ -107,8 +109,21 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
                 weight.zero_()
                 if isinstance(self.core, nn.LSTM) and name.startswith("bias_ih"):
                     weight[width : 2 * width] = 1
-        self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
-        self.head.bias.zero_()
+        if self.head is not None:
+            self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
+            self.head.bias.zero_()
+
+
+def build_core(cell: type[nn.RNN | nn.LSTM | nn.GRU], config: Any) -> nn.RNN | nn.LSTM | nn.GRU:
+    """One of torch's, of a configuration with the sizes of one."""
+    return cell(
+        config.n_embd,
+        config.n_hidden,
+        config.n_layer,
+        batch_first=True,
+        bidirectional=config.bidirectional,
+        dropout=config.dropout if config.n_layer > 1 else 0.0,
+    )
 
 
 class RecurrentClassifier(NeuralClassifier[RecurrentClassifierNetwork]):
@@ -122,14 +137,7 @@ class RecurrentClassifier(NeuralClassifier[RecurrentClassifierNetwork]):
     def build(
         cls, config: RecurrentClassifierConfig, vocab_size: int, n_labels: int
     ) -> RecurrentClassifierNetwork:
-        core = cls.cell(
-            config.n_embd,
-            config.n_hidden,
-            config.n_layer,
-            batch_first=True,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.n_layer > 1 else 0.0,
-        )
+        core = build_core(cls.cell, config)
         return RecurrentClassifierNetwork(vocab_size, core, n_labels, config.pool, config.dropout)
 
 

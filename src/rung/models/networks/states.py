@@ -3,13 +3,14 @@
     states    (B, S, C) of B texts: a vector a place, of the tokens and of what marks the network puts around them
     pooled    (B, C): their mean; the first, of what stands before a text; or the last
 
-How far a text reaches is told by its length, never by an id: what fills up a batch has no part in it, on whichever side
-it stands, and neither have the texts beside it. A text longer than a network reads at once is read in pieces of equal
-length, and the mean is that of all their states; its first state is the first piece's, its last that of its last tokens.
+How far a text reaches is told by its length, never by an id: what fills up a batch has no part in it, on whichever
+side it stands, and neither have the texts beside it. A text longer than a network reads at once is read in pieces of
+equal length, and the mean is that of all their states; its first state is the first piece's, its last that of its last
+tokens.
 
-With the weights of transformers' BertModel the means are those of its `last_hidden_state` under the attention mask, [CLS]
-and [SEP] among them, as Reimers and Gurevych 2019 (arXiv:1908.10084) have them. In a network that reads from left to
-right the mark before a text, which has seen nothing of it, counts only where the text is empty.
+With the weights of transformers' BertModel the means are those of its `last_hidden_state` under the attention mask,
+[CLS] and [SEP] among them, as Reimers and Gurevych 2019 (arXiv:1908.10084) have them. In a network that reads from left
+to right the mark before a text, which has seen nothing of it, counts only where the text is empty.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ def check_pooling(pooling: str, network: HasStates | None = None) -> str:
         raise UserError(f"--pooling {pooling!r} is unknown{near} (known: {', '.join(POOLINGS)})")
     if pooling == "first" and network is not None and not network.first_knows:
         raise UserError(
-            "--pooling first does not go with a network that reads from left to right: its first state has seen nothing "
-            "of the text; give mean or last"
+            "--pooling first does not go with a network that reads from left to right: its first state has seen "
+            "nothing of the text; give mean or last"
         )
     return pooling
 

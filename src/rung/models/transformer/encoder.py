@@ -82,6 +82,10 @@ class Encoder(nn.Module):
             x = block(x, seen)
         return States(x, there)
 
+    def init_weights(self, generator: torch.Generator) -> None:
+        """As published, where it stands alone."""
+        init_like_bert(self, generator)
+
     def marked(self, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens, their types and which are there, (B, S) each, of texts (B, T), to the left, between their marks."""
         texts = to_the_left(texts)
