@@ -145,7 +145,7 @@ class Embedding:
         self._embedder, self._records = embedder, open_records(file, field)
         self.size = self._records.size
 
-    def blocks(self) -> Iterator[Embedded]:
+    def blocks(self) -> Generator[Embedded]:
         """Its records, some at a time."""
         n_read = 0
         for batch in self._records.batches(NEURAL_BATCH_BYTES):

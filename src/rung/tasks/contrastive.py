@@ -3,8 +3,8 @@
     bits per example = total nats / (ln 2 x examples)
 
 of choosing the right partner of a held-out text among 64, by the cosines of vectors (`rung.models.partners`). Partners
-are the two texts of a row, or the two halves of a text: those too where a network learned from one text read twice,
-which anything can tell from others. An even guess among 64 costs 6 bits. A measure among so many others: that of all
+are the two texts of a row, or the two halves of a text: those too where a network learned from a text read twice
+(SimCSE), as even an untrained one tells that from others. An even guess among 64 costs 6 bits. A measure among so many others: that of all
 parts of a split is not the sum of theirs.
 """
 
@@ -43,18 +43,15 @@ SECOND = "text_2"
 
 @dataclass(frozen=True)
 class ContrastiveOptions(DataOptions):
-    """Settings of reading and tokenising, and of what belongs together.
-
-    Attributes:
-        views: what is to have like vectors: dropout (a text read twice, other activations dropped), halves (of a text),
-            or pairs (the text of a row and the one in --second).
-        second: with --views pairs: which column holds the second text; by default text_2.
-    """
+    """Settings of reading and tokenising, and of what belongs together."""
 
     tokenizer: str = "wordpiece"
     """char, byte, word, bpe, wordpiece or unigram."""
-    views: str = "dropout"
+    views: str = "halves"
+    """What is to have like vectors: halves (of a text), dropout (a text read twice, other activations dropped), or pairs
+    (the text of a row and the one in --second)."""
     second: str | None = None
+    """With --views pairs: which column holds the second text; by default text_2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -182,7 +179,8 @@ class ContrastiveLearning(Task[Corpus | PairCorpus]):
         return dataset.train.n_documents
 
     def n_classes(self, model: Any) -> int:
-        return CANDIDATES
+        """As many as make an even guess cost what cosines can cost at most: no training diverges that is below."""
+        return int(CANDIDATES * math.exp(min(2 / model.temperature, 500)))
 
     def even_guess(self, model: Any) -> float:
         """None is to be expected: what is near before anything is learned depends on the texts."""

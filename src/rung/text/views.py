@@ -1,7 +1,7 @@
 """Two views of each text: what learning by contrast takes for belonging together.
 
-    dropout   the same text twice; the network, which drops other activations each time, makes them differ
     halves    the text cut in two, at the beginning of a word, near its middle
+    dropout   the same text twice; the network, which drops other activations each time, makes them differ
     pairs     the two texts of a row
 
 Whoever is asked which view belongs to which is never asked to tell equal texts apart: `alike` says which are.
@@ -17,7 +17,7 @@ from rung.text.masking import Masking
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import Tokenizer
 
-VIEWS = ("dropout", "halves", "pairs")
+VIEWS = ("halves", "dropout", "pairs")
 
 
 class Views(NamedTuple):

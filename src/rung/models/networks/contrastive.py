@@ -93,6 +93,7 @@ class ContrastiveModel(TorchModel[ContrastiveNetwork], TextEncoder):
     One process trains it: what a text is told from are the others of its batch, all of them.
     """
 
+    config: Any
     distributed = False
     training_defaults: ClassVar = {"lr": 1e-3, "weight_decay": 0.01, "batch_size": 64}
 

@@ -55,7 +55,7 @@ class RecurrentClassifierConfig:
 
 
 class RecurrentClassifierNetwork(ClassifierNetwork):
-    """Embedding table (its last row the mark before a text), one of torch's recurrent cores; a head, if it has labels."""
+    """Embedding table (its last row the mark before a text), one of torch's recurrent cores, head if it has labels."""
 
     def __init__(
         self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float

@@ -1,4 +1,4 @@
-"""Recurrent networks that make vectors of texts, learned by contrast (`contrastive`): a classifier's, without its head."""
+"""Recurrent networks that make vectors of texts, learned by contrast: classifiers without a head."""
 
 from __future__ import annotations
 
