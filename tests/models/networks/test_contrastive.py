@@ -145,7 +145,7 @@ def _within(stream: TokenStream) -> TokenStream:
 
 
 def test_halves_are_cut_between_words() -> None:
-    tokenizer = train_tokenizer("char", ["the cows eat grass, or hay"])
+    tokenizer = train_tokenizer("char", ["the cows eat grass, or hay"] * 9)
     stream = tokenizer.encode_many(["the cows eat grass", "hay", "", "e"])
     first, second, alike = halves(stream, tokenizer)
     said = [

@@ -53,6 +53,10 @@ MODELS = {
 }
 
 
+def of(model: Any, texts: list[np.ndarray], pooling: str) -> np.ndarray:
+    return pooled_vectors(model, model.network.with_states, TokenStream.of(texts, END), pooling)
+
+
 def poolings(model: Any) -> list[str]:
     return ["mean", "last", *(["first"] if model.network.with_states.first_knows else [])]
 
@@ -64,14 +68,13 @@ def test_a_vector_is_its_texts_alone(name: str) -> None:
     rng = np.random.default_rng(0)
     texts = [rng.integers(0, END, n) for n in (0, 1, 9, 35, 4, 10, 11, 0)]
     for pooling in poolings(model):
-        of = lambda some, p=pooling: pooled_vectors(
-            model, model.network.with_states, TokenStream.of(some, END), p
-        )
-        together = of(texts)
+        together = of(model, texts, pooling)
         assert together.dtype == np.float32
-        np.testing.assert_allclose(together, np.concatenate([of([text]) for text in texts]), atol=2e-5)
-        np.testing.assert_allclose(of(texts[::-1])[::-1], together, atol=2e-5)
-        assert of([]).shape == (0, together.shape[1])
+        np.testing.assert_allclose(
+            together, np.concatenate([of(model, [text], pooling) for text in texts]), atol=2e-5
+        )
+        np.testing.assert_allclose(of(model, texts[::-1], pooling)[::-1], together, atol=2e-5)
+        assert of(model, [], pooling).shape == (0, together.shape[1])
 
 
 @pytest.mark.parametrize("name", MODELS)
