@@ -4,8 +4,8 @@
 
 of choosing the right partner of a held-out text among 64, by the cosines of vectors (`rung.models.partners`). Partners
 are the two texts of a row, or the two halves of a text: those too where a network learned from a text read twice
-(SimCSE), as even an untrained one tells that from others. An even guess among 64 costs 6 bits. A measure among so many others: that of all
-parts of a split is not the sum of theirs.
+(SimCSE), as even an untrained one tells that from others. An even guess among 64 costs 6 bits. As each is asked for
+among others of its part, the measures of parts don't add up to that of the whole.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from rung.text.tokenizers import Tokenizer
 from rung.text.views import VIEWS, Views, halves
 from rung.text.windows import padded_documents
 
+LONGEST = 512
+"""The most tokens of a text that are learned from, where a network could read any number and nobody says."""
 SECOND = "text_2"
 """The column of the second text, unless told."""
 
@@ -48,8 +50,7 @@ class ContrastiveOptions(DataOptions):
     tokenizer: str = "wordpiece"
     """char, byte, word, bpe, wordpiece or unigram."""
     views: str = "halves"
-    """What is to have like vectors: halves (of a text), dropout (a text read twice, other activations dropped), or pairs
-    (the text of a row and the one in --second)."""
+    """What belongs together: halves (of a text), dropout (a text read twice, SimCSE), or pairs (a row's two texts)."""
     second: str | None = None
     """With --views pairs: which column holds the second text; by default text_2."""
 
@@ -159,6 +160,7 @@ class ContrastiveLearning(Task[Corpus | PairCorpus]):
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
         views, room = dataset.facts["views"], model.network.body.room
+        longest = LONGEST if room is None else room
         if window is not None and room is not None and window > room:
             raise UserError(
                 f"--window {window} is more than the {room} tokens of a text that fit the context"
@@ -173,7 +175,7 @@ class ContrastiveLearning(Task[Corpus | PairCorpus]):
             raise UserError("--batch-size 1 leaves nothing that a text is told from: give 2 or more")
         train = dataset.train
         examples = Views.of(train, train) if views == "dropout" else _partners(dataset, "train")
-        return ViewBatches(examples, room if window is None else window, rows, seed, group.shard(rows))
+        return ViewBatches(examples, longest if window is None else window, rows, seed, group.shard(rows))
 
     def epoch_targets(self, dataset: Corpus | PairCorpus) -> float:
         return dataset.train.n_documents
