@@ -221,5 +221,5 @@ def _parquet(embedder: Embedder, path: Path) -> Iterator[Callable[[Embedded], ob
         column: Any = pa.FixedSizeListArray.from_arrays(values, type=vector, mask=pa.array(bad))
         writer.write_table(pa.table([pa.array(block.texts, pa.string()), column], schema=schema))
 
-    with parquet.ParquetWriter(path, schema) as writer:
+    with parquet.ParquetWriter(path, schema, use_dictionary=False) as writer:
         yield write

@@ -125,13 +125,20 @@ def nearest(
 
 
 def _npy_blocks(path: Path, width: int) -> Iterator[np.ndarray]:
-    with opening(path), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        check_array("it", array, "f2 f4 f8", [None, None])
-    _check_width(path, array.shape[1], width)
-    for begin in range(0, len(array), ROWS):
-        yield np.asarray(array[begin : begin + ROWS])
+    """Read, not mapped: of a mapped file all that was looked at stays in memory."""
+    with opening(path), path.open("rb") as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            check_array("it", array, "f2 f4 f8", [None, None])
+        if not array.flags.c_contiguous:
+            raise ValueError("its numbers lie column by column")
+        _check_width(path, array.shape[1], width)
+        n, dtype = len(array), array.dtype
+        file.seek(getattr(array, "offset", 0))
+        for begin in range(0, n, ROWS):
+            rows = min(ROWS, n - begin)
+            yield np.fromfile(file, dtype, rows * width).reshape(rows, width)
 
 
 def _parquet_blocks(path: Path, width: int) -> Iterator[tuple[list[str], np.ndarray]]:
