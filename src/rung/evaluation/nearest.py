@@ -21,7 +21,7 @@ from rung.errors import UserError
 from rung.evaluation.embedding import MADE_BY, Embedder, Embedding, Making, normalized
 from rung.opening import check_array, opening
 from rung.runs import Run
-from rung.text.formats import File
+from rung.text.formats import File, reading
 from rung.text.records import open_parquet
 
 ROWS = 1 << 13
@@ -144,7 +144,8 @@ def _npy_blocks(path: Path, width: int) -> Iterator[np.ndarray]:
 def _parquet_blocks(path: Path, width: int) -> Iterator[tuple[list[str], np.ndarray]]:
     import pyarrow as pa
 
-    with open_parquet(_parquet_file(path)) as table:
+    file = File(str(path), path, "parquet", "")
+    with reading(file), open_parquet(file) as table:
         for batch in table.iter_batches(batch_size=ROWS, columns=["text", "vector"]):
             column: Any = batch.column("vector")
             if not pa.types.is_fixed_size_list(column.type):
@@ -165,16 +166,13 @@ def _check_width(path: Path, width: int, wanted: int) -> None:
         )
 
 
-def _parquet_file(path: Path) -> File:
-    return File(str(path), path, "parquet", "")
-
-
 def _made_by(file: str) -> Making | None:
     """What made the vectors of a Parquet file; None of any other file."""
     path = Path(file)
     if path.suffix != ".parquet" or not path.is_file():
         return None
-    with open_parquet(_parquet_file(path)) as table:
+    parquet = File(file, path, "parquet", "")
+    with reading(parquet), open_parquet(parquet) as table:
         said = (table.schema_arrow.metadata or {}).get(MADE_BY)
         if said is None or not {"text", "vector"} <= set(table.schema_arrow.names):
             return None

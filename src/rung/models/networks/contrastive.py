@@ -64,6 +64,11 @@ class ContrastiveNetwork(TrainableModule):
     def with_states(self) -> HasStates:
         return self.body
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Tensors with a row for each token: the body's."""
+        return tuple(f"body.{name}" for name in getattr(self.body, "tables", ()))
+
     def forward(self, texts: Tensor) -> Tensor:
         """Texts (B, T), filled up with PADDING on either side -> vectors of length 1 (B, C)."""
         pooled = self.body.states(texts, self.mark).pooled(self.pooling)
