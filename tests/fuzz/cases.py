@@ -126,7 +126,11 @@ def _encoder(rng: random.Random) -> Case:
 
 def _vectors(rng: random.Random) -> Case:
     shutil.copyfile("t-vectors.parquet", "v.parquet")
-    return f"vectors: {mutate(Path('v.parquet'), rng)}", ("nearest", "tf-idf", "the cows", "--in", "v.parquet"), "v"
+    return (
+        f"vectors: {mutate(Path('v.parquet'), rng)}",
+        ("nearest", "tf-idf", "the cows", "--in", "v.parquet"),
+        "v",
+    )
 
 
 def _stopped(rng: random.Random) -> Case:

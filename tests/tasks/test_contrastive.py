@@ -130,7 +130,7 @@ def test_bad_input(pairs: Path, tmp_path: Path) -> None:
     one = tmp_path / "one.txt"
     one.write_text("one text, and no other\n")
     settings: dict[str, Any] = {"out": tmp_path / "run", "steps": 1, "task": "contrastive"}
-    for data, more, said in (
+    cases: list[tuple[Path, dict[str, Any], str]] = [
         (half, {"views": "pairs"}, "record 2 has no text in 'text_2'"),
         (pairs, {"views": "pairs"}, "no field 'text'"),
         (pairs, {"views": "pairs", "field": "ask"}, "no field 'text_2'"),
@@ -141,7 +141,8 @@ def test_bad_input(pairs: Path, tmp_path: Path) -> None:
         (pairs, {"views": "dropout", "field": "ask", "dropout": 0.0}, "--dropout 0 makes the two views"),
         (pairs, {"field": "ask", "batch_size": 1}, "--batch-size 1 leaves nothing"),
         (pairs, {"views": "thirds"}, "--views thirds is unknown"),
-    ):
+    ]
+    for data, more, said in cases:
         with pytest.raises(UserError, match=said):
             rung.train("gru", data, **settings, **more)
         assert not (tmp_path / "run").exists()

@@ -109,7 +109,8 @@ def test_weights_of_tokens_are_scikit_learns() -> None:
     texts = texts_of(5, 9, 1, 30, 12)
     model = counted(Views.of(texts, texts))
     words = [" ".join(f"w{i:02}" for i in texts.document(j)[:-1]) for j in range(5)]
-    vectorizer = TfidfVectorizer(sublinear_tf=True, norm=None, vocabulary=[f"w{i:02}" for i in range(END)])
+    settings: dict[str, Any] = {"norm": None, "vocabulary": [f"w{i:02}" for i in range(END)]}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **settings)
     vectorizer.fit([*words, *words])
     expected = vectorizer.transform(words).toarray()
     np.testing.assert_allclose(model.vectors(texts)[:, :END], expected, rtol=1e-5)
