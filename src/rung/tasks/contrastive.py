@@ -201,7 +201,9 @@ class ContrastiveLearning(Task[Corpus | PairCorpus]):
 
     def _measure(self, scores: np.ndarray, split: str) -> Measure:
         if len(scores) < 2:
-            raise UserError(f"{split}: {len(scores)} texts are too few to tell one from another; give more")
+            raise UserError(
+                f"{split}: one text alone is told from no other; give more, or cut it: --documents lines or paragraphs"
+            )
         figures = {"accuracy": float(scores[:, 1].mean())}
         counts = {"candidates": min(CANDIDATES, len(scores))}
         return self.measure_from(-float(scores[:, 0].sum()), len(scores), len(scores), split, figures, counts)

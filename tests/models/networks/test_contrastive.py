@@ -95,6 +95,18 @@ def test_simcse_by_arithmetic() -> None:
     assert loss.item() == pytest.approx(2 * math.log(1 + math.exp(-8)), rel=1e-4)
 
 
+def test_cosines_are_made_in_whole_precision() -> None:
+    """Vectors of float32 in a loss in bfloat16: of logits up to 1 / t, eight bits would leave tenths of a nat."""
+    network = model_of("bert", temperature=0.01).network
+    vectors = F.normalize(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    network.forward = lambda rows: vectors
+    rows, alike = torch.zeros(8, 3, dtype=torch.int64), torch.arange(8)[:, None].expand(8, 2)
+    expected = network.loss(rows, rows, alike)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network.loss(rows, rows, alike)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+
+
 def test_one_text_read_twice_differs_in_training_alone() -> None:
     network = model_of("bert", dropout=0.3).network
     rows = torch.from_numpy(np.random.default_rng(0).integers(0, END, (4, 6)))

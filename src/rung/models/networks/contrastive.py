@@ -79,7 +79,9 @@ class ContrastiveNetwork(TrainableModule):
 
         alike: (B, 2), which text each of the two is: rows that share one are not told from each other.
         """
-        logits = self(texts) @ self(partners).T / self.temperature  # (B, B)
+        h, others = self(texts), self(partners)
+        with torch.autocast(h.device.type, enabled=False):  # half a cosine's digits, over t, are no logit's
+            logits = h @ others.T / self.temperature  # (B, B)
         same = (alike[:, None] == alike[None]).any(-1).fill_diagonal_(False)
         right = torch.arange(len(logits), device=logits.device)
         return F.cross_entropy(logits.masked_fill(same, -torch.inf), right, reduction="sum")
