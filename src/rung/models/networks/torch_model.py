@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError
 from rung.models.base import GradientModel, check_size, check_tensors
+from rung.models.networks.states import HasStates
 
 
 class TrainableModule(nn.Module, ABC):
@@ -43,6 +44,11 @@ class TrainableModule(nn.Module, ABC):
 
     loss: Callable[..., Tensor]
     """The sum, in nats, of -log p over the targets of a batch, whose arrays come in the order of its `Batches`."""
+
+    @property
+    def with_states(self) -> HasStates | None:
+        """The part of it whose states are vectors of a text's tokens; None = there is none."""
+        return None
 
     def start_carrying(self, batch: int) -> None:
         """From now on `loss` may go on from one batch of this many rows to the next."""

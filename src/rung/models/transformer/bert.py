@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from rung.errors import UserError
 from rung.models.config_checks import check_bool
 from rung.models.masked_model import MaskedLanguageModel
+from rung.models.networks.states import HasStates, to_the_left
 from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
 from rung.models.transformer.bert_config import TRAINING, EncoderConfig
 from rung.models.transformer.blocks import ACTIVATIONS, build_norm
 from rung.models.transformer.config import Shape
-from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert, to_the_left
+from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert
 from rung.text.masking import HIDDEN, PADDING
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
@@ -87,6 +88,10 @@ class MaskedNetwork(TrainableModule):
         self.pooler = pooler
         self.follows = follows
         self.tagger = tagger
+
+    @property
+    def with_states(self) -> HasStates:
+        return self.body
 
     def logits(self, texts: Tensor) -> Tensor:
         """Of texts (B, T) the logits (M, rows) of what is HIDDEN, row by row."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError, nearest
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier
+from rung.models.networks.states import HasStates
 from rung.models.transformer.bert_config import LONGEST_CONTEXT, EncoderConfig
 from rung.models.transformer.encoder import (
     MARKS,
@@ -65,6 +66,10 @@ class EncoderClassifier(ClassifierNetwork):
         self.pooler = Pooler(n_embd) if pool == "first" else None
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(n_embd, n_labels)
+
+    @property
+    def with_states(self) -> HasStates:
+        return self.body
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The delimiter is `body.end` + 1 here, which no text has otherwise."""

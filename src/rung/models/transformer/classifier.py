@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier, label_loss
+from rung.models.networks.states import HasStates, States, to_the_left
 from rung.models.networks.torch_model import upcast
 from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
@@ -66,6 +67,23 @@ class TransformerClassifier(ClassifierNetwork):
         self.classify = nn.Linear(body.head.shape[1], n_labels)
         self.start, self.end = vocab_size, vocab_size + 1
         self.text_loss = text_loss
+
+    first_knows = False
+
+    @property
+    def with_states(self) -> HasStates:
+        return self
+
+    @property
+    def room(self) -> int:
+        """The most tokens of a text, without its marks."""
+        return self.body.context - MARKS
+
+    def states(self, texts: Tensor, mark: int | None = None) -> States:
+        """(B, T + 1, C): of the tokens and the classify token; it has marks of its own."""
+        marked, last = self.marked(to_the_left(texts))
+        values = self.body.hidden(marked)[:, 1:]
+        return States(values, torch.arange(values.shape[1], device=values.device) < last[:, None])
 
     def forward(self, tokens: Tensor) -> Tensor:
         marked, last = self.marked(tokens)
