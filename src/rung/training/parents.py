@@ -192,9 +192,10 @@ def with_rate(
     factor = LR_FACTORS[training.optimizer]
     if Learn.of(learn).kind in ("head", "lora"):  # what is learned has learned nothing yet
         return replace(training, lr=float(f"{model_class.training_defaults['lr'] * factor:.3g}"))
-    share = FINE_TUNING_SHARE if task == "classification" else LR_SHARE
+    anew = task == "classification" or task != parent.task.name
+    share = FINE_TUNING_SHARE if anew else LR_SHARE
     lr = parent.model_class.training_defaults["lr"]
-    if task == "classification" and not before:  # it came from elsewhere
+    if anew and not before:  # it came from elsewhere
         lr = model_class.fine_tuning_lr / share
     known = before.get("lr"), LR_FACTORS.get(str(before.get("optimizer")))
     if isinstance(known[0], float) and known[1] is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -41,13 +41,7 @@ N = TypeVar("N", bound=ClassifierNetwork)
 
 
 class NeuralClassifier(TorchModel[N], Classifier, Generic[N]):
-    """A classifier whose weights are learned by gradient descent, in torch.
-
-    Attributes:
-        fine_tuning_lr: the peak rate at which weights from elsewhere learn labels, nothing else being known of them.
-    """
-
-    fine_tuning_lr: ClassVar[float] = 6.25e-5
+    """A classifier whose weights are learned by gradient descent, in torch."""
 
     def __init__(
         self,

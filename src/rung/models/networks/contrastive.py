@@ -57,17 +57,13 @@ class ContrastiveNetwork(TrainableModule):
     def __init__(self, body: Any, mark: int, config: Contrast) -> None:
         super().__init__()
         self.body = body
+        self.tables = tuple(f"body.{name}" for name in getattr(body, "tables", ()))
         self.mark, self.pooling, self.temperature = mark, config.pooling, config.temperature
         check_pooling(config.pooling, body)
 
     @property
     def with_states(self) -> HasStates:
         return self.body
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Tensors with a row for each token: the body's."""
-        return tuple(f"body.{name}" for name in getattr(self.body, "tables", ()))
 
     def forward(self, texts: Tensor) -> Tensor:
         """Texts (B, T), filled up with PADDING on either side -> vectors of length 1 (B, C)."""

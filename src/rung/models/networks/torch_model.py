@@ -34,7 +34,7 @@ class TrainableModule(nn.Module, ABC):
     carried: Tensor | None
     heads: ClassVar[tuple[str, ...]] = ()
     above: ClassVar[tuple[str, ...]] = ()
-    tables: ClassVar[tuple[str, ...]] = ()
+    tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
