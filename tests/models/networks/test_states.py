@@ -16,8 +16,7 @@ from rung.models.networks.recurrent_classifier import GRUClassifier, RecurrentCl
 from rung.models.networks.states import check_pooling, pooled_vectors
 from rung.models.networks.wavenet import WaveNet, WaveNetConfig
 from rung.models.transformer.bert import Bert, BertConfig
-from rung.models.transformer.bert_classifier import BertClassifier
-from rung.models.transformer.bert_config import EncoderConfig
+from rung.models.transformer.bert_classifier import BertClassifier, BertClassifierConfig
 from rung.models.transformer.classifier import GPTClassifier, GPTClassifierConfig
 from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
@@ -48,7 +47,7 @@ MODELS = {
     "mlp": lambda: speaking(MLP, MLPConfig(context=3, n_embd=4, n_hidden=8)),
     "wavenet": lambda: speaking(WaveNet, WaveNetConfig(context=4, n_embd=4, n_hidden=8)),
     "gpt of labels": lambda: labelling(GPTClassifier, GPTClassifierConfig(**BODY)),
-    "bert of labels": lambda: labelling(BertClassifier, EncoderConfig(**ENCODER)),
+    "bert of labels": lambda: labelling(BertClassifier, BertClassifierConfig(**ENCODER)),
     "gru of labels": lambda: labelling(GRUClassifier, RecurrentClassifierConfig(4, 5)),
 }
 
