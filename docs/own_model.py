@@ -29,6 +29,7 @@ class UnigramConfig:
 class Unigram(CountedModel):
     """How often each token occurs, whatever stands before it: P(token) = (count + k) / (N + k V)."""
 
+    rung = "own-unigram"
     config_class = UnigramConfig
     context = 0  # no history matters
 

@@ -50,7 +50,7 @@ def run_experiment(
     with new_run(folder, force=experiment.run.force, inputs=experiment.inputs) as place:
         asked = {"command": experiment.command, "asked": experiment.asked}
         experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
+        corpus, experiment = _prepared(experiment, place / DATA, parent)
         check(corpus)
         events = restarts.start(
             experiment.rung,
@@ -77,7 +77,7 @@ def _tested(experiment: Experiment, on_event: Watch | None, stop: Stop) -> Run:
     with tempfile.TemporaryDirectory(prefix="rung-") as name:
         place = Place(Path(name) / "run")
         experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
+        corpus, experiment = _prepared(experiment, place / DATA, parent)
         events = restarts.start(
             experiment.rung,
             corpus,
@@ -123,7 +123,7 @@ def find_lr_of(
         )
     with beside_run(folder) as place:
         experiment, parent = _begun(experiment)
-        corpus = _prepared(experiment, place / DATA, parent)
+        corpus, experiment = _prepared(experiment, place / DATA, parent)
         recipe, _ = session.describe(
             experiment.rung,
             corpus,
@@ -172,18 +172,24 @@ def _begun(experiment: Experiment) -> tuple[Experiment, Run | None]:
         experiment = replace(experiment, config=starting_vectors.fitted_config(*how, experiment.config))
     if parent is None:
         return experiment, None
-    config = parents.inherited(parent, experiment.config)
-    return replace(experiment, config=config, training=parents.with_rate(parent, experiment.training)), parent
+    start = experiment.start
+    config = parents.inherited(parent, experiment.config, start.keep_layers, start.learn)
+    training = parents.with_rate(
+        parent, experiment.training, experiment.model_class, experiment.task, start.learn
+    )
+    return replace(experiment, config=config, training=training), parent
 
 
 def write_page(run: Run) -> None:
     write_run_page(run, run.folder / PAGE, sampler(run.task.name, prompt_of(run)))
 
 
-def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
-    """The experiment's data, read into `folder`."""
+def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> tuple[Any, Experiment]:
+    """The experiment's data, read into `folder`, and the experiment with what depends on how many there are."""
     if parent is not None:
-        return parents.prepare(parent, experiment.data, folder, experiment.options)
+        task = task_of(experiment.task)
+        dataset = parents.prepare(parent, experiment.data, folder, experiment.options, task)
+        return dataset, replace(experiment, training=parents.with_budget(experiment.training, task, dataset))
     config = experiment.config
     tokenizer = shared_tokenizer(config.runs) if isinstance(config, MixConfig) else None
     task = task_of(experiment.task)
@@ -193,7 +199,7 @@ def _prepared(experiment: Experiment, folder: Path, parent: Run | None) -> Any:
             f"--tokenizer {experiment.options.tokenizer} does not go with {experiment.name}, which cuts texts itself; "
             "leave it out"
         )
-    return task.prepare(experiment.data, folder, options, tokenizer)
+    return task.prepare(experiment.data, folder, options, tokenizer), experiment
 
 
 def notes_of(dataset: Any) -> list[Note]:

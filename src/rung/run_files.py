@@ -18,6 +18,7 @@ from pathlib import Path
 
 RECIPE = "run.json"
 MODEL = "model.safetensors"
+ADAPTER = "adapter.safetensors"
 TOKENIZER = "tokenizer.json"
 EVENTS = "events.jsonl"
 DATA = "data"
@@ -27,7 +28,7 @@ REPORT = "report.json"
 PAGE = "report.html"
 PICTURE = "lr_finder.svg"
 # In the order in which they go: the data last, by which the rest is known.
-OURS = (RECIPE, MODEL, TOKENIZER, EVENTS, CHECKPOINTS, PAGE, REPORT, "restarts", PICTURE, DATA)
+OURS = (RECIPE, MODEL, ADAPTER, TOKENIZER, EVENTS, CHECKPOINTS, PAGE, REPORT, "restarts", PICTURE, DATA)
 
 SAYING = (RECIPE, "config.json")
 NEXT = ".rung-next"

@@ -226,7 +226,11 @@ def load_language_model(run: Run | str | Path) -> Run:
     """A run, or the one in a folder, whose model gives P(text). Raises UserError for one of another task."""
     run = run if isinstance(run, Run) else load(run)
     if run.task.name != "language":
-        uses = {"masked": 'fill {} "... [MASK] ..."', "vectors": "vectors neighbours {} WORD"}
+        uses = {
+            "masked": 'fill {} "... [MASK] ..."',
+            "vectors": "vectors neighbours {} WORD",
+            "contrastive": "embed {} FILE",
+        }
         use = uses.get(run.task.name, "predict {} FILE").format(run.folder)
         raise UserError(
             f"{run.folder} is a {run.rung}, trained for {run.task.name}: that is no language model, so its text is "

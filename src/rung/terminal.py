@@ -233,6 +233,8 @@ def climb_table(report: dict[str, Any]) -> None:
         console.print(table, "")
     for step in report["steps"]:
         console.print(f"- {step['sentence']}", markup=False, soft_wrap=True)
+    if "ways" in report:
+        console.print(f"- {report['ways']}", markup=False, soft_wrap=True)
     for note in report["data"].get("notes", ()):
         console.print(f"- {note}", markup=False, soft_wrap=True)
 

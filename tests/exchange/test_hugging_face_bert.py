@@ -26,6 +26,7 @@ import rung
 from rung.errors import UserError
 from rung.exchange.hugging_face import export_hf, import_hf
 from rung.exchange.hugging_face_bert import from_transformers, to_transformers
+from rung.models.networks.states import pooled_vectors
 from rung.text.masking import HIDDEN, PADDING
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import BertTokenizer as OurTokenizer
@@ -113,6 +114,11 @@ def test_vectors_of_a_bare_encoder_are_those_of_transformers() -> None:
         with torch.no_grad():
             expected = theirs(**theirs_of(text)).last_hidden_state[0].numpy()
         np.testing.assert_allclose(own[: len(text) + 2], expected, atol=1e-5, rtol=1e-5)
+    # Pooled as sentence-transformers pools them: all that the attention mask shows.
+    with torch.no_grad():
+        means = [theirs(**theirs_of(text)).last_hidden_state[0].mean(0).numpy() for text in rows()]
+    stream = TokenStream.of(rows(), ours.end)
+    np.testing.assert_allclose(pooled_vectors(ours, ours.network.body, stream, "mean"), means, atol=1e-5)
     assert not ours.has_probabilities
     with pytest.raises(UserError, match="without a head"):
         ours.masked_log_probs(np.array([[HIDDEN]]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.children import run_apart
 from tests.fuzz.mutations import mutate
-from tests.fuzz.victims import HISTORY, INPUTS, LABELLED, OWN_MODELS, STOPPED, TRAINED
+from tests.fuzz.victims import ENCODERS, HISTORY, INPUTS, LABELLED, OWN_MODELS, STOPPED, TRAINED
 
 ON_RUN: tuple[tuple[str, ...], ...] = (
     ("evaluate", "v", "--json"),
@@ -47,6 +47,12 @@ ON_OWN = (
     ("train", "--again", "v", "--out", "o", "--quiet", "--trust"),
 )
 ON_LABELLED = (("evaluate", "v", "--json"), ("evaluate", "v", "labels.csv", "--json"))
+ON_ENCODER = (
+    ("evaluate", "v", "--json"),
+    ("embed", "v", "--text", "the cows"),
+    ("nearest", "v", "the cows", "--in", "r.csv"),
+    ("nearest", "v", "the cows", "--in", "t-vectors.parquet"),
+)
 ON_STOPPED = (("train", "--resume", "v", "--quiet"),)
 BUDGET = ("steps", "tokens", "minutes")
 """To train for longer is no fault."""
@@ -111,6 +117,21 @@ def _run(rng: random.Random) -> Case:
 
 def _labelled(rng: random.Random) -> Case:
     return damage_folder(rng.choice(list(LABELLED)), rng), rng.choice(ON_LABELLED), "v"
+
+
+def _encoder(rng: random.Random) -> Case:
+    victim, command = rng.choice(list(ENCODERS)), rng.choice(ON_ENCODER)
+    # Vectors of another run are refused without being damaged.
+    return damage_folder(victim, rng), command, None if command[-1] == "t-vectors.parquet" else "v"
+
+
+def _vectors(rng: random.Random) -> Case:
+    shutil.copyfile("t-vectors.parquet", "v.parquet")
+    return (
+        f"vectors: {mutate(Path('v.parquet'), rng)}",
+        ("nearest", "tf-idf", "the cows", "--in", "v.parquet"),
+        "v",
+    )
 
 
 def _stopped(rng: random.Random) -> Case:
@@ -179,5 +200,5 @@ def _input(rng: random.Random) -> Case:
     return f"{path}: {how}", rng.choice(commands), None
 
 
-CASES = (_run, _run, _run, _run, _labelled, _stopped, _history, _own, _arpa, _hf, _input)
+CASES = (_run, _run, _run, _run, _labelled, _encoder, _vectors, _stopped, _history, _own, _arpa, _hf, _input)
 """The kinds of cases, the likelier the oftener."""

@@ -42,6 +42,12 @@ LABELLED: dict[str, tuple[str | int, ...]] = {
 }
 """Runs of classifiers."""
 
+ENCODERS: dict[str, tuple[str | int, ...]] = {
+    "tf-idf": ("tf-idf", "r.csv", "--tokenizer", "word"),
+    "pairs": ("gru", "labels.csv", "--views", "pairs", "--second", "label", "--steps", 3, "--n-hidden", 8),
+}
+"""Runs that make vectors of texts."""
+
 HISTORY: dict[str, tuple[tuple[str | int, ...], ...]] = {
     "continued": (
         ("gpt", "t.txt", "--steps", 2, *SMALL, "--out", "continued"),
@@ -88,7 +94,7 @@ def make_victims() -> None:
     apart(lambda: _write_arrow(lines))
     for name, arguments in TRAINED.items():
         _must("train", *arguments, "--out", name, "--quiet")
-    for name, arguments in LABELLED.items():
+    for name, arguments in (LABELLED | ENCODERS).items():
         apart(lambda name=name, arguments=arguments: _must("train", *arguments, "--out", name, "--quiet"))
     shutil.copyfile(Path(__file__).parents[2] / "docs" / "own_model.py", "own_model.py")
     for name, arguments in OWN_MODELS.items():
@@ -96,6 +102,7 @@ def make_victims() -> None:
     for commands in HISTORY.values():
         for arguments in commands:
             _must("train", *arguments, "--quiet")
+    apart(lambda: _must("embed", "tf-idf", "t.txt", "--out", "t-vectors.parquet", "--quiet"))
     _must("export", "words", "--format", "arpa", "--out", "words.arpa")
     _must("export", "plain", "--format", "hf", "--out", "hf")
     _must("count", "ngram", "cows")  # which leaves an index beside the data

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.evaluation.climb import DEFAULT_MINUTES
+from rung.evaluation.climb import BESIDE_WAYS, DEFAULT_MINUTES
 from rung.evaluation.climb import climb as _climb
+from rung.evaluation.ways import WaysOptions
 from rung.events import Event
 from rung.experiments import (
     Stop,
@@ -238,23 +239,27 @@ def climb(
         on_event: called with the rung's name and each event.
         stop: asked after every step; True ends the climb with the rungs finished so far.
         command: what was typed, for the report.
-        settings: below; without a budget each rung gets a minute. With `label` classifiers are trained.
+        settings: below; without a budget each rung gets a minute. With `label` classifiers are trained; with
+            `from_` too, a run, its network is used for the labels in four ways (`rung.evaluation.ways`).
 
     Returns what `report.json` says.
     """
     settings = dict(settings)
     names = None if rungs is None else tuple(rungs)
     task = task_of(settings.pop("task", None) or task_from(names or (), settings, [data]))
-    training, options, where = split_settings(settings, TrainingConfig, task.options_class, RunOptions)
+    training, options, where, start = split_settings(
+        settings, TrainingConfig, task.options_class, RunOptions, WaysOptions
+    )
     how = TrainingConfig(**training)
-    if how.steps is None and how.tokens is None and how.minutes is None:
+    if not how.has_budget:
         how = replace(how, minutes=DEFAULT_MINUTES)
     run = RunOptions(**where)
     return _climb(
         data,
         run.folder("climb"),
         task=task,
-        rungs=task.ladder if names is None else names,
+        rungs=names if names is not None else BESIDE_WAYS if start.get("from_") else task.ladder,
+        start=WaysOptions(**start),
         options=task.options_class(**options),
         training=how,
         run=run,

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rung.embeddings import open_vectors, vectors_of
 from rung.evaluation.comparison import Comparison
 from rung.evaluation.comparison import compare as _compare
+from rung.evaluation.embedding import embed_texts
 from rung.evaluation.evaluate import evaluate as _evaluate
+from rung.evaluation.nearest import Neighbour
+from rung.evaluation.nearest import nearest as _nearest
 from rung.evaluation.predictions import Prediction, check_classifier, predict_texts
 from rung.generation.beam import BeamSettings
 from rung.generation.completion import Completion
@@ -31,6 +34,8 @@ from rung.training import torchrun
 from rung.training.experiment import split_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rung.inspection.tokenization import Tokenization
 
 
@@ -93,6 +98,46 @@ def predict(
     Raises UserError for a run without labels, and where the number of texts an example has is not that of the training.
     """
     return predict_texts(check_classifier(_opened(run)), texts, seconds)
+
+
+def embed(
+    run: Run | str | Path, texts: Iterable[str], *, pooling: str | None = None, normalize: bool = False
+) -> np.ndarray:
+    """Vectors of texts, (N, C) float32, in order.
+
+    Args:
+        run: a run of a network, or its folder.
+        texts: any texts.
+        pooling: mean of the network's states, first or last; None = as the run learned it, or mean.
+        normalize: divide each by its length.
+
+    Raises UserError for a run that makes no vectors.
+    """
+    return embed_texts(_opened(run), texts, pooling, normalize=normalize)
+
+
+def nearest(
+    run: Run | str | Path,
+    query: str,
+    file: str | Path,
+    n: int = 5,
+    *,
+    pooling: str | None = None,
+    field: str | None = None,
+) -> list[Neighbour]:
+    """The `n` texts of a file that are nearest to a query, the nearest first: `row`, `cosine`, `text`.
+
+    Args:
+        run: a run of a network, or its folder.
+        query: a text.
+        file: lines, records, or vectors that `rung embed` wrote; of any size.
+        n: how many.
+        pooling: as in `embed`.
+        field: which JSON field or column holds the text.
+
+    Raises UserError for a run that makes no vectors, and a file of other vectors than the run's.
+    """
+    return _nearest(_opened(run), query, str(file), n, pooling=pooling, field=field)
 
 
 def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:

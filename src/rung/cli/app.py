@@ -22,6 +22,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rung.cli.climbing import climb
 from rung.cli.common import flatten, flowing, read_value, worded
 from rung.cli.comparing import compare, runs, show
+from rung.cli.embedding import embed, nearest
 from rung.cli.exchange import export, import_
 from rung.cli.passages import count, trace
 from rung.cli.predicting import predict
@@ -30,7 +31,8 @@ from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
 from rung.cli.tokenizing import tokenize
 from rung.cli.training import check_resumed, train, train_best, train_command
-from rung.errors import Stopped, UserError, nearest
+from rung.errors import Stopped, UserError
+from rung.errors import nearest as near_name
 from rung.models import RUNGS, tasks_with
 from rung.version import __version__
 
@@ -57,6 +59,8 @@ VERBS: dict[str, Callable[..., int]] = {
     "runs": runs,
     "show": show,
     "predict": predict,
+    "embed": embed,
+    "nearest": nearest,
     "score": score,
     "sample": sample,
     "tokenize": tokenize,
@@ -66,7 +70,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "import": import_,
 }
 
-TEXT_VERBS = ("sample", "fill", "count", "graph")
+TEXT_VERBS = ("sample", "fill", "count", "graph", "nearest")
 """Those that take any text as an argument."""
 OPTION_CUTOFF = 0.6
 
@@ -93,7 +97,12 @@ def app_for(arguments: list[str]) -> App:
         for typed, verb in ((["climb"], climb), (["train", "best"], train_best)):
             if arguments[: len(typed)] == typed:
                 options = task_typed(arguments).options_class
-                flatten(verb, training=TrainingConfig, options=options, run=RunOptions)
+                kinds: dict[str, Any] = {"training": TrainingConfig, "options": options, "run": RunOptions}
+                if verb is climb:
+                    from rung.evaluation.ways import WaysOptions
+
+                    kinds["start"] = WaysOptions
+                flatten(verb, **kinds)
     if arguments[:1] in (["evaluate"], ["compare"]):
         from rung.text.options import ReadOptions
 
@@ -168,7 +177,7 @@ def check_options(app: App, arguments: list[str]) -> None:
     for option in typed:
         if option not in known:
             # The dashes, which all have, would make any short name near to any other.
-            near = nearest(option[2:], [name[2:] for name in known], OPTION_CUTOFF).replace("'", "'--", 1)
+            near = near_name(option[2:], [name[2:] for name in known], OPTION_CUTOFF).replace("'", "'--", 1)
             verb = " ".join(["rung", *arguments[: len(apps) - 1]])
             text = "; a text that begins so goes last, behind --" if apps[-1].name[0] in TEXT_VERBS else ""
             raise UserError(f"unknown option {option}{near} ({verb} --help lists them{text})")

@@ -21,6 +21,7 @@ def climb(
     training: Any,
     options: Any,
     run: Any,
+    start: Any,
     json: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -29,6 +30,9 @@ def climb(
     All get the same data and budget, without one a minute each; what each step up buys is said. The runs and the
     report go to OUT, by default runs/climb; SEED is of the bootstrap too.
 
+    With --label and --from RUN, a language model or a bert, its network is used for the labels in four ways: a new
+    head on it, on the lower half of it (or --keep-layers of it), all of it learned on, and all of it learned anew.
+
     Example: rung climb my.txt --minutes 2
 
     Args:
@@ -36,20 +40,21 @@ def climb(
             texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
             bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label:
-            majority,bag-of-words,ngram,bag-of-ngrams,gru,gpt.
+            majority,bag-of-words,ngram,bag-of-ngrams,gru,gpt; with --from majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """
     no_option(data)
     from rung import api, terminal
+    from rung.evaluation.climb import BESIDE_WAYS
     from rung.evaluation.report import headline
     from rung.measure import bits_of, unit_of
     from rung.tasks import task_from, task_of
 
     run = replace(run, out=run.folder("climb"))
-    settings = settings_of(training, options, run)
+    settings = settings_of(training, options, run, start)
     if rungs is None:
-        names = list(task_of(task_from((), settings, [data])).ladder)
+        names = list(BESIDE_WAYS if start.from_ else task_of(task_from((), settings, [data])).ladder)
     else:
         names = [name.strip() for name in rungs.split(",") if name.strip()]
     with interruptible() as stop, terminal.Progress(quiet=quiet or json) as progress:

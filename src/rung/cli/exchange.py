@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-NO_HEAD = "it came without a head for hidden tokens: it gives vectors, rung.load(...).model.states_of"
+NO_HEAD = "it came without a head for hidden tokens: it gives vectors, rung embed RUN FILE"
 
 
 def export(run: Path, *, format: Literal["arpa", "hf", "word2vec"], out: Path, force: bool = False) -> int:

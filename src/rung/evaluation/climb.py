@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
 from rung.evaluation.label_report import label_report
 from rung.evaluation.report import FEWEST_STEPS, barely_trained, level_with_best, render, steps
+from rung.evaluation.ways import WAYS, Contender, WaysOptions, rungs_of, verdict, ways_of
 from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
@@ -31,11 +32,15 @@ from rung.text.facts import notes, summary
 from rung.training import restarts
 from rung.training.config import TrainingConfig
 from rung.training.experiment import Experiment, RunOptions, check_names, inputs_of
+from rung.training.parents import StartOptions
 from rung.training.session import check_seed
 from rung.training.trainers import Sampler, trainer_of
 
 DEFAULT_MINUTES = 1.0
+BESIDE_WAYS = ("majority", "bag-of-words")
+"""What the ways to use a run are set beside, unless told."""
 SAMPLE_TOKENS = 300
+ALL_WAYS = tuple(f"{rung}-{way}" for rung in RUNGS["classification"] for way in WAYS)
 
 
 def climb(
@@ -47,6 +52,7 @@ def climb(
     options: Any,
     training: TrainingConfig,
     run: RunOptions,
+    start: WaysOptions | None = None,
     sample: Sampler | None = None,
     on_event: Callable[[str, Event], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -62,6 +68,7 @@ def climb(
         options: how to read the data.
         training: the budget each rung gets, and the settings of gradient training.
         run: the seed, of every run and of the bootstrap; the device; whether to overwrite the climb that is there.
+        start: a run whose network is used in four ways beside the rungs (`rung.evaluation.ways`).
         sample: writes the short texts shown during training.
         on_event: called with the rung's name and each event.
         stop: asked after every step; True ends the climb with the rungs finished so far.
@@ -69,13 +76,16 @@ def climb(
 
     Raises UserError when the input is at fault or no rung was finished.
     """
+    ways = ways_of(start, task.name, training) if start is not None else []
     _check_rungs(rungs, task)
     check_seed(run.seed)
-    parts = tuple(dict.fromkeys([*RUNGS[task.name], *map(short_name, rungs)]))
-    with new_run(folder, force=run.force, inputs=inputs_of(data, options), parts=parts) as place:
+    contenders = [*rungs_of(rungs, training), *ways]
+    parts = tuple(dict.fromkeys([*RUNGS[task.name], *ALL_WAYS, *(one.name for one in contenders)]))
+    inputs = (*inputs_of(data, options), *(way.parent.folder for way in ways if way.parent is not None))
+    with new_run(folder, force=run.force, inputs=inputs, parts=parts) as place:
         corpus = task.prepare(data, place / DATA, _options_of(rungs[0], task, options))
         return _climb(
-            data, corpus, place, task, rungs, options, training, run, sample, on_event, stop, command
+            data, corpus, place, task, contenders, options, training, run, sample, on_event, stop, command
         )
 
 
@@ -84,7 +94,7 @@ def _climb(
     corpus: Dataset,
     place: Place,
     task: Task[Any],
-    rungs: tuple[str, ...],
+    contenders: Sequence[Contender],
     options: Any,
     training: TrainingConfig,
     run: RunOptions,
@@ -96,6 +106,7 @@ def _climb(
     """`climb`, with the data read into `place`. An older climb there goes when the last of the new runs stands."""
     if "test" not in corpus.splits:
         raise UserError("the climb is measured on test text: give --test FILE, or a --split with some")
+    rungs = [one.name for one in contenders]
     if "mix" in rungs and "validation" not in corpus.splits:
         raise UserError(
             "mix learns its weights on validation text: give --val FILE, a --split with some, or --rungs without mix"
@@ -109,23 +120,25 @@ def _climb(
     kept_scores: dict[str, np.ndarray] = {}
     part_of: dict[str, Place] = {}
     trained_alone = [name for name in rungs if name != "mix"]
-    data_of = [(_options_of(rungs[0], task, options), place)]
-    for rung in sorted(rungs, key=lambda name: name == "mix"):  # it mixes the others, so it comes last
-        name = short_name(rung)
-        part = place.part(name, replaces=rung == trained_alone[-1])
+    data_of: list[tuple[Any, Place]] = [(_options_of(contenders[0].rung, task, options), place)]
+    for one in sorted(contenders, key=lambda one: one.name == "mix"):  # it mixes the others, so it comes last
+        name = one.name
+        part = place.part(name, replaces=name == trained_alone[-1])
         recorder = _Recorder()
-        config = MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else None
-        own = _own_data(rung, part, corpus, data_of, task, options)
+        config = MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else one.config
+        own = _own_data(one, part, corpus, data_of, task, options)
         for event in restarts.start(
-            rung,
+            one.rung,
             own,
             part,
             task=task.name,
             config=config,
-            training=training,
+            training=one.training,
+            parent=None if one.start is None else one.parent,
+            beginning=one.start,
             seed=run.seed,
             device=run.device,
-            asked=_asked(rung, data, task, config, training, options, run),
+            asked=_asked(one, data, task, config, options, run),
             sample=sample,
             stop=stop,
         ):
@@ -142,7 +155,7 @@ def _climb(
         nats[name] = pieces.nats(scores)
         if task.name == "classification":
             kept_scores[name], part_of[name] = scores, part
-        rows.append(_row(part.folder, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
+        rows.append(_row(name, part.folder, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
         if name == "mix":
             _count_parts(rows[-1], trained, rows[:-1])
         if stop():
@@ -150,7 +163,7 @@ def _climb(
     if not rows:
         raise Stopped(
             "stopped before any rung was finished; go on with 'rung train --resume "
-            f"{place.folder / short_name(rungs[0])}'"
+            f"{place.folder / rungs[0]}'"
         )
     best = min(rows, key=bits_of)
     if task.name == "classification":
@@ -163,6 +176,9 @@ def _climb(
         "level_with_best": level_with_best(rows, nats, pieces.units, seed=run.seed),
         "best": best["name"],
     }
+    ways = [one for one in contenders if one.parent is not None]
+    if ways and (said := verdict(ways, rows, report["level_with_best"])) is not None:
+        report["ways"] = said
     write_json(place / REPORT, report)
     with atomic_path(place / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8", errors="replace")
@@ -176,7 +192,7 @@ def _options_of(rung: str, task: Task[Any], options: Any) -> Any:
 
 
 def _own_data(
-    rung: str,
+    one: Contender,
     part: Place,
     corpus: Dataset,
     read: list[tuple[Any, Place]],
@@ -184,12 +200,14 @@ def _own_data(
     options: Any,
 ) -> Dataset:
     """The data in a rung's own tokens, in its `part`; by links where they have been `read` so before, which is kept."""
-    wanted = _options_of(rung, task, options)
+    tokenizer = None if one.parent is None else one.parent.tokenizer
+    how = _options_of(one.rung, task, options)
+    wanted = how if one.parent is None else one.parent.folder
     for earlier, place in read:
         if earlier == wanted:
             return task.open(place / DATA).link(part / DATA)
     read.append((wanted, part))
-    return task.retokenized(corpus, part / DATA, wanted)
+    return task.retokenized(corpus, part / DATA, how, tokenizer)
 
 
 def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:
@@ -206,19 +224,19 @@ def _check_rungs(rungs: tuple[str, ...], task: Task[Any]) -> None:
 
 
 def _asked(
-    name: str,
+    one: Contender,
     data: str | Path,
     task: Task[Any],
     config: Any,
-    training: TrainingConfig,
     options: Any,
     run: RunOptions,
 ) -> dict[str, Any]:
     """How one would ask for this rung alone."""
-    model_class = rung_class(name, task.name)
-    how = training if trainer_of(model_class).by_gradient else TrainingConfig()
-    config = model_class.config_class() if config is None else config
-    experiment = Experiment(name, data, task.name, config, how, options, run)
+    model_class = rung_class(one.rung, task.name)
+    how = one.training if trainer_of(model_class).by_gradient else TrainingConfig()
+    config = model_class.config_class() if config is None or one.start is not None else config
+    start = StartOptions() if one.start is None else one.start
+    experiment = Experiment(one.rung, data, task.name, config, how, options, run, start)
     return {"command": experiment.command, "asked": experiment.asked}
 
 
@@ -244,6 +262,7 @@ def _steps(
 
 
 def _row(
+    name: str,
     folder: Path,
     run: Run,
     corpus: Dataset,
@@ -263,7 +282,7 @@ def _row(
         recorder.notes.append(barely_trained(result["steps"]))
     key = next(iter(key for key in measured if key.startswith("bits_per_")))
     return {
-        "name": run.rung,
+        "name": name,
         "run": folder.as_posix(),
         key: measured[key],
         "ci95": list(interval) if interval is not None else None,

@@ -21,8 +21,7 @@ from torch import Tensor
 from rung.errors import UserError
 from rung.exchange.hugging_face_architectures import setting
 from rung.models.transformer.bert import Bert, BertConfig
-from rung.models.transformer.bert_classifier import BertClassifier
-from rung.models.transformer.bert_config import EncoderConfig
+from rung.models.transformer.bert_classifier import BertClassifier, BertClassifierConfig
 
 ARCHITECTURES = (
     "BertModel",
@@ -101,7 +100,7 @@ def from_transformers(
                 " what is read"
             )
         with torch.device("meta"):
-            wanted = BertClassifier.build(EncoderConfig(**shape), vocab_size, len(labels)).state_dict()
+            wanted = BertClassifier.build(BertClassifierConfig(**shape), vocab_size, len(labels)).state_dict()
     else:
         parts = [
             "cls.predictions.bias" in bare,
@@ -128,7 +127,7 @@ def from_transformers(
     if kind == "BertForSequenceClassification":
         delimiter = vocab_size if pairs else None
         classifier = BertClassifier.from_tensors(
-            EncoderConfig(**shape), vocab_size + pairs, end, labels, tensors, delimiter
+            BertClassifierConfig(**shape), vocab_size + pairs, end, labels, tensors, delimiter
         )
         return Imported(classifier, [])
     model = Bert.from_tensors(BertConfig(**shape), vocab_size, end, tensors)

@@ -97,11 +97,27 @@ VECTORS: Rungs = {
     ),
 }
 
+CONTRASTIVE: Rungs = {
+    "tf-idf": (
+        "rung.models.counting.tf_idf:TfIdf",
+        "which tokens a text has, the rarer the more they count",
+    ),
+    "rnn": ("rung.models.networks.recurrent_encoder:RNNEncoder", "a recurrent network, its states pooled"),
+    "lstm": ("rung.models.networks.recurrent_encoder:LSTMEncoder", "long short-term memory, pooled"),
+    "gru": ("rung.models.networks.recurrent_encoder:GRUEncoder", "gated recurrent units, pooled"),
+    "gpt": ("rung.models.transformer.text_encoders:GPTEncoder", "a transformer, its states pooled"),
+    "bert": (
+        "rung.models.transformer.text_encoders:BertEncoder",
+        "a transformer that reads from both sides, its states pooled",
+    ),
+}
+
 RUNGS: dict[str, Rungs] = {
     "language": LANGUAGE,
     "masked": MASKED,
     "classification": CLASSIFICATION,
     "vectors": VECTORS,
+    "contrastive": CONTRASTIVE,
 }
 """Task -> name -> where the class lives, and the line that help shows. Order is the order of the climb."""
 

@@ -237,9 +237,11 @@ class GradientModel(Model):
         training_defaults: fields of `TrainingConfig` that suit this rung, where the user leaves them open.
         batch_tokens: where documents are short, so many rows are put in a batch that it has about this many tokens;
             None = as many rows as for long ones.
+        fine_tuning_lr: the peak rate at which weights from elsewhere, of which nothing else is known, learn its task.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]]
+    fine_tuning_lr: ClassVar[float] = 6.25e-5
     batch_tokens: ClassVar[int | None] = None
 
     @classmethod

@@ -20,9 +20,10 @@ TASKS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("label", "second", "group", "class_weights"),
         "rung.text.examples:is_labelled",
     ),
+    "contrastive": ("rung.tasks.contrastive:ContrastiveLearning", ("views", "second"), ""),
 }
-"""Name -> where the class lives, the settings by which it is asked for (flags that only it has), and what tells data of
-its own kind by a look at them."""
+"""Name -> where the class lives, the settings by which it is asked for (flags that not every task has), and what tells
+data of its own kind by a look at them."""
 
 
 def task_of(name: str) -> Task[Any]:
@@ -33,8 +34,8 @@ def task_of(name: str) -> Task[Any]:
 
 
 def task_from(rungs: Iterable[str], settings: Container[str], data: Iterable[str | Path] = ()) -> str:
-    """The task that is meant: one that has these rungs; of several, the one whose setting is given, whose kind of data
-    one of `data` is, or the first.
+    """The task that is meant: one that has these rungs; of several, the one of whose settings most are given, whose
+    kind of data one of `data` is, or the first.
 
     Raises UserError for a rung that no task has, or that the others' task has not.
     """
@@ -44,8 +45,9 @@ def task_from(rungs: Iterable[str], settings: Container[str], data: Iterable[str
         if not set(tasks) & set(having):
             raise UserError(f"{rung} is a rung of {' and '.join(having)}, and the others are of {tasks[0]}")
         tasks = [task for task in tasks if task in having]
-    if named := [task for task in tasks if any(name in settings for name in TASKS[task][1])]:
-        return named[0]
+    given = {task: sum(name in settings for name in TASKS[task][1]) for task in tasks}
+    if any(given.values()):
+        return max(tasks, key=given.__getitem__)
     files = list(data)
     for task in tasks:
         if TASKS[task][2] and any(map(_imported(TASKS[task][2]), files)):

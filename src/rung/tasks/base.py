@@ -137,8 +137,8 @@ class Task(ABC, Generic[D]):
         """
         return options
 
-    def retokenized(self, dataset: D, folder: Path, options: Any) -> D:
-        """The same data and split, written into `folder` in the tokens that `options` ask for.
+    def retokenized(self, dataset: D, folder: Path, options: Any, tokenizer: Tokenizer | None = None) -> D:
+        """The same data and split, written into `folder` in the tokens that `options` ask for, or in `tokenizer`'s.
 
         Needed where rungs of a task read other tokens (`suited`).
         """

@@ -71,8 +71,10 @@ class Classification(LabelTask[LabelledCorpus]):
             return replace(options, tokenizer=model_class.tokenizer)
         return options
 
-    def retokenized(self, dataset: LabelledCorpus, folder: Path, options: LabelOptions) -> LabelledCorpus:
-        return retokenized(dataset, folder, options)
+    def retokenized(
+        self, dataset: LabelledCorpus, folder: Path, options: LabelOptions, tokenizer: Tokenizer | None = None
+    ) -> LabelledCorpus:
+        return retokenized(dataset, folder, options, tokenizer)
 
     def open(self, folder: Path) -> LabelledCorpus:
         return open_labelled(folder)

@@ -7,8 +7,9 @@ They raise AssertionError with the promise that is broken and the numbers that s
 """
 
 from rung.testing.classifier import check_classifier
+from rung.testing.encoder import check_encoder
 from rung.testing.language_model import check_model
 from rung.testing.masked import check_masked
 from rung.testing.vectors import check_vectors
 
-__all__ = ["check_classifier", "check_masked", "check_model", "check_vectors"]
+__all__ = ["check_classifier", "check_encoder", "check_masked", "check_model", "check_vectors"]

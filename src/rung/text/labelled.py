@@ -205,14 +205,16 @@ def prepare_labelled(
     return _write(folder, parts, facts, options, tokenizer)
 
 
-def retokenized(corpus: LabelledCorpus, folder: Path, options: LabelOptions) -> LabelledCorpus:
-    """The same examples and split in the tokens that `options` ask for."""
+def retokenized(
+    corpus: LabelledCorpus, folder: Path, options: LabelOptions, tokenizer: Tokenizer | None = None
+) -> LabelledCorpus:
+    """The same examples and split in the tokens that `options` ask for, or in those of `tokenizer`."""
     parts = {}
     for part, (stream, labels) in corpus.parts.items():
         texts, seconds = decode_examples(corpus.tokenizer, stream, corpus.delimiter)
         parts[part] = _Part(texts, seconds, np.asarray(labels))
     facts = {key: value for key, value in corpus.facts.items() if key not in ("tokenizer", "parts")}
-    return _write(folder, parts, facts, options, None)
+    return _write(folder, parts, facts, options, tokenizer)
 
 
 def label_numbers(labels: Sequence[str], names: Sequence[str], where: object) -> np.ndarray:

@@ -153,6 +153,11 @@ class TrainingConfig:
                 "--weight-decay does not go with adam: take --optimizer adamw, or give --l2 instead"
             )
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether one was given."""
+        return (self.steps, self.tokens, self.minutes) != (None,) * 3
+
     def of_one_batch(self, *, reads_blocks: bool) -> TrainingConfig:
         """The same, where one batch is to be learned by heart: rows of it are as many as it has examples, and one
         target long where each is a block and a target."""
@@ -173,7 +178,7 @@ class TrainingConfig:
             "weight_decay": 0.0 if self.optimizer == "adam" else choices["weight_decay"] / factor,
         }
         filled = {name: value for name, value in choices.items() if getattr(self, name) is None}
-        if self.steps is None and self.tokens is None and self.minutes is None:
+        if not self.has_budget:
             filled.setdefault("steps", DEFAULT_STEPS)
         return replace(self, **filled)
 

@@ -12,8 +12,10 @@ from rung.events import Event, Finished, Note
 from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.networks.torch_model import TorchModel
+from rung.run_files import ADAPTER, LAST, MODEL
 from rung.tasks.base import Dataset, Task
-from rung.training import going_on, health, lr_finder, parents
+from rung.tensors import load_tensors
+from rung.training import going_on, health, lr_finder, parents, transfer
 from rung.training.config import TrainingConfig
 from rung.training.device import pick_device
 from rung.training.loop import train_network
@@ -57,6 +59,9 @@ class TorchTrainer(Trainer):
         # What is used up by a batch that is too large may be asked for anywhere in here.
         with health.explaining_out_of_memory(training):
             model, parallel = _new_model(job)
+            learn = parents.learn_of(job.run)
+            if learn.kind != "all" and not job.resume:
+                yield Note(transfer.in_words(model.network, learn))
             batches = task.batches(model, dataset, training.window, training.batch_size, job.seed, job.group)
 
         def evaluate() -> Measure:
@@ -95,6 +100,8 @@ class TorchTrainer(Trainer):
                     if parallel.sharded:
                         model = _unsharded(job, parallel)
                 yield event
+            if learn.kind != "all" and job.group.rank == 0:
+                transfer.settle(model.network, learn, job.place / ADAPTER)
         yield model
 
 
@@ -116,19 +123,18 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     device = pick_device(job.run.recipe["device"])
     job.group.check_device(device)
     model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+    learn = parents.learn_of(job.run)
     # What a checkpoint brings is not asked of the parent, who may be gone.
-    weights = None
-    if not job.resume:
-        learned = {name for name, _ in model.network.named_parameters()}
-        weights = weights_near(job, learned) or parents.weights_of(job.run)
-    if weights is not None:
-        model = job.model_class.from_tensors(job.config, tensors=weights, **job.shape)
-        model.network.train()
+    if job.resume:
+        new_rows = 0 if learn.kind == "all" else transfer.new_rows_in(load_tensors(job.place / LAST)[0])
+    else:
+        new_rows = _begun(job, model)
     if "vectors" in job.run.recipe:
-        if not job.resume and weights is None:
+        if not job.resume and NEAR not in job.run.recipe:
             start_embedding(job.run, model.network.token_embedding, job.dataset.tokenizer)
         if job.run.recipe["vectors"]["frozen"]:
             model.network.token_embedding.requires_grad_(False)
+    transfer.restrict(model.network, learn, new_rows, job.seed)
     if not job.training.shard:
         return model.to(device), DataParallel(job.group)
     from rung.training import sharding
@@ -136,6 +142,21 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     sharding.check_shardable(model.network, job.training, job.group)
     sharding.shard(model.network, torch.device(device), job.group)
     return model, sharding.FullySharded(job.group)
+
+
+def _begun(job: Job, model: TorchModel[Any]) -> int:
+    """Put in what a new model begins with, where that is not chance; how many rows of its tables are new."""
+    near = weights_near(job, {name for name, _ in model.network.named_parameters()})
+    if near is not None:
+        model.network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in near.items()})
+        return 0
+    parent = parents.parent_of(job.run)
+    if parent is None:
+        return 0
+    of_task, labels = parent.task.name, parent.shape.get("labels")
+    same_answers = of_task == job.task.name and labels == job.shape.get("labels")
+    tensors, _ = load_tensors(parent.folder / MODEL)
+    return transfer.take_over(model.network, tensors, same_answers=same_answers, of=parent.folder)
 
 
 def _held_out(dataset: Dataset) -> float:

@@ -211,10 +211,6 @@ def train_network(
         yield Step(
             progress.step, nats / n_targets, config.lr * factor, progress.tokens, clock(), min(1.0, share)
         )
-        if share < 1 and group.any(stop()):
-            reason = "interrupted"
-            yield keep()
-            break
         if evaluate is not None and evaluation_is_due(config, progress, share, clock(), watch):
             began = clock()
             with averaged():
@@ -230,6 +226,10 @@ def train_network(
                 break
         if checkpoint_is_due(config, progress.step, clock() - saved_at):
             yield keep()
+        if share < 1 and group.any(stop()):
+            reason = "interrupted"
+            yield keep()
+            break
 
     seconds = clock()  # of training, where there is no room for the last evaluation in the budget
     if reason == "budget" and progress.evaluated_step != progress.step:

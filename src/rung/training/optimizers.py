@@ -105,7 +105,11 @@ def make_optimizer(name: str, network: nn.Module, *, lr: float, **how: float | N
     Every group has a "peak": the learning rate that a schedule's factor is to be multiplied with. `how`: the fields of
     `Settings`; None = as by default.
     """
-    tables = [part.table for part in network.modules() if isinstance(part, HashedNgrams)]
+    tables = [
+        part.table
+        for part in network.modules()
+        if isinstance(part, HashedNgrams) and part.table.requires_grad
+    ]
     settings = Settings(**{field: value for field, value in how.items() if value is not None})
     optimizer = OPTIMIZERS[name](network, lr, settings)
     if tables:

@@ -1,6 +1,6 @@
-"""Learning on: a new run that begins where another ended, on other text.
+"""Learning on: a new run that begins where another ended, on other text, or for another task.
 
-    by gradient descent   it begins with the other's weights, shape and tokeniser
+    by gradient descent   it begins with the other's weights, shape and tokeniser (`transfer`: which are learned)
     by counting           it counts the other's text and the new one, as if they were one text; a weight W makes the new
                           text count W times, or, below 1, the old one 1 / W times: W copies of a text
 
@@ -12,6 +12,7 @@ both. `run.json` names the run, with the SHA-256 of its weights, under "parent".
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,24 +23,34 @@ import numpy as np
 from rung.errors import UserError
 from rung.events import Event, Note, Phase
 from rung.measure import bits_of
+from rung.models import tasks_with
 from rung.opening import opening
 from rung.run_files import DATA, MODEL, RECIPE
 from rung.runs import Run, load
-from rung.tasks.base import Dataset
+from rung.tasks.base import Dataset, Task
 from rung.tasks.language import LanguageModeling
 from rung.tensors import load_tensors
 from rung.text.corpus import Corpus
-from rung.text.options import DataOptions
 from rung.text.stream import TokenStream
 from rung.training.config import LR_FACTORS, TrainingConfig
+from rung.training.learn import Learn
 from rung.training.starting_vectors import check_start
 from rung.training.trainers import trainer_of
 
 LR_SHARE = 0.3
 """Of the parent's learning rate, what other text is learned with: between learning and forgetting (docs/log.md)."""
 
-FREE = ("dropout", "ngram_dropout")
-"""Settings of a network that no weight depends on."""
+FINE_TUNING_EPOCHS = 3.0
+"""How often a network that learns labels reads its examples, unless told: Radford et al. 2018, section 4.1."""
+
+FINE_TUNING_SHARE = 0.25
+"""Of the rate that a network learned with before, what it learns labels with: theirs is 6.25e-5 after 2.5e-4."""
+
+FREE = ("dropout", "ngram_dropout", "text_loss", "pool", "whole_words", "next_sentence")
+"""Settings of a network that no weight of its body depends on."""
+
+ONE_WAY = {"bidirectional": False}
+"""Settings that a language model doesn't have, and what it would have there."""
 
 CHOSEN_ANEW = ("add_k",)
 """Settings of what is counted that are chosen by the counts."""
@@ -58,16 +69,24 @@ class StartOptions:
             then it is the old text that counts that often.
         vectors: begin the embedding of tokens with word vectors: of a file (GloVe, word2vec, fastText's .vec) or a run.
         vectors_frozen: with --vectors: do not learn the embedding.
+        learn: with --from, what of the network is learned: all, head (all else stays as it is), last:K (the head and
+            the last K blocks) or lora:R (the head, and a product of rank R beside each other linear layer).
+        keep_layers: with --from, cut the network behind this many of its blocks.
     """
 
     from_: Path | None = None
     weight: float | None = None
     vectors: Path | None = None
     vectors_frozen: bool = False
+    learn: str = "all"
+    keep_layers: int | None = None
 
     def __post_init__(self) -> None:
         if self.from_ is not None:
             object.__setattr__(self, "from_", Path(self.from_))
+        Learn.of(self.learn)
+        if self.keep_layers is not None and self.keep_layers < 1:
+            raise UserError(f"--keep-layers {self.keep_layers} is not possible: give 1 or more")
         if self.weight is not None:
             copies(self.weight)
         if self.vectors is not None:
@@ -90,16 +109,26 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
     if start.from_ is None:
         if start.weight is not None:
             raise UserError("--weight is that of a text beside another run's: give --from RUN")
+        if start.learn != "all" or start.keep_layers is not None:
+            flag = f"--learn {start.learn}" if start.learn != "all" else f"--keep-layers {start.keep_layers}"
+            raise UserError(f"{flag} says what of another run's network is learned or kept: give --from RUN")
         return None
     run = load(start.from_)
-    if task != "language" or run.task.name != "language":
+    if run.rung != rung or (run.task.name != task and run.model_class.trained_by != "torch"):
+        anew = f": {run.task.name} has to be trained anew, on all its examples" if run.rung == rung else ""
+        others = f": rung train {run.rung} DATA --from {run.folder}" if task in tasks_with(run.rung) else ""
         raise UserError(
-            f"--from {start.from_} does not fit: language models learn on, {run.task.name} has to be trained anew, "
-            "on all its examples"
+            f"{run.folder} is a {run.rung}, not a {rung}{others}"
+            if run.rung != rung
+            else f"--from {start.from_} does not fit{anew}"
         )
-    if run.rung != rung:
+    if task == "classification" and run.model_class.trained_by != "torch":
         raise UserError(
-            f"{run.folder} is a {run.rung}, not a {rung}: rung train {run.rung} DATA --from {run.folder}"
+            f"--from {start.from_} does not fit: a {rung} of labels has to be trained anew, on all its examples"
+        )
+    if run.model_class.trained_by != "torch" and (start.learn != "all" or start.keep_layers is not None):
+        raise UserError(
+            f"--learn and --keep-layers are for networks that torch trains: {run.folder} is a {rung}"
         )
     trainer = trainer_of(run.model_class)
     if trainer.by_gradient:
@@ -122,7 +151,7 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
     return run
 
 
-def inherited(parent: Run, given: Any) -> Any:
+def inherited(parent: Run, given: Any, keep_layers: int | None = None, learn: str = "all") -> Any:
     """The configuration of what learns on from `parent`, where `given` was asked for.
 
     Raises UserError for a setting that the parent's weights contradict.
@@ -131,7 +160,8 @@ def inherited(parent: Run, given: Any) -> Any:
     settings: dict[str, Any] = {}
     own = parent.config
     for field in fields(given):
-        value, has = getattr(given, field.name), getattr(own, field.name)
+        value = getattr(given, field.name)
+        has = getattr(own, field.name, ONE_WAY.get(field.name, value))
         asked = value != field.default and value != has
         if field.name in CHOSEN_ANEW:
             settings[field.name] = value
@@ -142,29 +172,59 @@ def inherited(parent: Run, given: Any) -> Any:
             )
         else:
             settings[field.name] = value if asked else has
+    if learn == "head" and "text_loss" in settings and given.text_loss == type(given).text_loss:
+        settings["text_loss"] = 0.0  # a head of labels has no part in it
+    if keep_layers is not None:
+        n_layer = settings.get("n_layer")
+        if n_layer is None:
+            raise UserError(
+                f"--keep-layers {keep_layers}: {parent.folder} is a {parent.rung}, which has no layers to cut"
+            )
+        if keep_layers > n_layer:
+            raise UserError(
+                f"--keep-layers {keep_layers} is more than the {n_layer} layers that {parent.folder} has"
+            )
+        settings["n_layer"] = keep_layers
     return type(given)(**settings)
 
 
-def with_rate(parent: Run, training: TrainingConfig) -> TrainingConfig:
+def with_rate(
+    parent: Run, training: TrainingConfig, model_class: Any, task: str, learn: str
+) -> TrainingConfig:
     """`training` with a learning rate for what has learned already, where none was given."""
-    if training.lr is not None or not trainer_of(parent.model_class).by_gradient:
+    if not trainer_of(parent.model_class).by_gradient:
+        return training
+    if training.lr is not None:
         return training
     before = parent.recipe.get("training", {})
     factor = LR_FACTORS[training.optimizer]
-    lr = parent.model_class.training_defaults["lr"] * factor
+    if Learn.of(learn).kind in ("head", "lora"):  # what is learned has learned nothing yet
+        return replace(training, lr=float(f"{model_class.training_defaults['lr'] * factor:.3g}"))
+    anew = task == "classification" or task != parent.task.name
+    share = FINE_TUNING_SHARE if anew else LR_SHARE
+    lr = parent.model_class.training_defaults["lr"]
+    if anew and not before:  # it came from elsewhere
+        lr = model_class.fine_tuning_lr / share
     known = before.get("lr"), LR_FACTORS.get(str(before.get("optimizer")))
     if isinstance(known[0], float) and known[1] is not None:
-        lr = known[0] * factor / known[1]
-    return replace(training, lr=float(f"{LR_SHARE * lr:.3g}"))
+        lr = known[0] / known[1]
+    return replace(training, lr=float(f"{share * lr * factor:.3g}"))
 
 
-def prepare(parent: Run, data: str | Path, folder: Path, options: DataOptions) -> Corpus:
+def with_budget(training: TrainingConfig, task: Task[Any], dataset: Dataset) -> TrainingConfig:
+    """`training` of a network that has learned already: labels are read FINE_TUNING_EPOCHS times, unless told."""
+    if task.name != "classification" or training.has_budget:
+        return training
+    return replace(training, tokens=math.ceil(FINE_TUNING_EPOCHS * task.epoch_targets(dataset)))
+
+
+def prepare(parent: Run, data: str | Path, folder: Path, options: Any, task: Task[Any]) -> Any:
     """`data` in the parent's tokens, plain text cut into documents as its own was.
 
     Raises UserError for bad input, and for another tokeniser.
     """
     tokenizer = parent.tokenizer
-    default = DataOptions()
+    default = type(options)()
     for name, has in (("tokenizer", tokenizer.kind), ("vocab_size", tokenizer.vocab_size)):
         value = getattr(options, name)
         if value not in (getattr(default, name), has):
@@ -173,6 +233,8 @@ def prepare(parent: Run, data: str | Path, folder: Path, options: DataOptions) -
                 f"{tokenizer.kind} with {tokenizer.vocab_size:,} ids, stays; leave it out"
             )
     options = replace(options, tokenizer=default.tokenizer, vocab_size=None)
+    if not isinstance(task, LanguageModeling):
+        return task.prepare(data, folder, options, tokenizer)
     mode = parent.recipe["data"]["source"].get("documents")
     like = mode if mode in ("lines", "paragraphs", "files") else None
     return LanguageModeling().prepare(data, folder, options, tokenizer, like=like)
@@ -186,11 +248,22 @@ def described(parent: Run, start: StartOptions) -> dict[str, Any]:
         "sha256": _sha256(parent.folder / MODEL),
         "data": {key: source[key] for key in ("data", "sha256") if key in source},
         **({} if start.weight is None else {"weight": start.weight}),
+        **({} if start.learn == "all" else {"learn": start.learn}),
+        **({} if start.keep_layers is None else {"keep_layers": start.keep_layers}),
     }
 
 
 def measured_before(parent: Run, dataset: Dataset, recipe: dict[str, Any]) -> Iterator[Event]:
     """Write into `recipe` what the parent's model makes of the held-out text of both; tell how the learning begins."""
+    if "training" in recipe and recipe.get("task", "language") != "language":
+        kept = (
+            f" cut to {recipe['parent']['keep_layers']} layers," if "keep_layers" in recipe["parent"] else ""
+        )
+        yield Note(
+            f"beginning with the weights of {parent.folder}, a {parent.rung} of {parent.task.name},{kept} at a "
+            f"learning rate of {recipe['training']['lr']:g}"
+        )
+        return
     if "training" in recipe:
         yield Note(
             f"learning on from {parent.folder}, at a learning rate of {recipe['training']['lr']:g}: forgetting of its "
@@ -199,7 +272,7 @@ def measured_before(parent: Run, dataset: Dataset, recipe: dict[str, Any]) -> It
             else f"learning on from {parent.folder}, at a learning rate of {recipe['training']['lr']:g}: it came "
             "without its text, so what is forgotten of that can't be measured"
         )
-    if not parent.model.has_probabilities:
+    if parent.task.name != "language" or not parent.model.has_probabilities:
         return
     yield Phase("measuring the old and the new text, before")
     recipe["parent"]["before"] = _measures(parent.model, _corpus_of(parent), dataset)
@@ -231,11 +304,21 @@ def in_words(result: Mapping[str, Any]) -> str | None:
     return "; ".join(said) or None
 
 
+def parent_of(run: Run) -> Run | None:
+    """The run that one begins with; None where there is none. Raises UserError when it is gone."""
+    return _found(run.recipe) if "parent" in run.recipe else None
+
+
 def weights_of(run: Run) -> dict[str, np.ndarray] | None:
     """The weights a run begins with; None where it begins with new ones. Raises UserError when they are gone."""
-    if "parent" not in run.recipe:
-        return None
-    return load_tensors(_found(run.recipe).folder / MODEL)[0]
+    parent = parent_of(run)
+    return None if parent is None else load_tensors(parent.folder / MODEL)[0]
+
+
+def learn_of(run: Run) -> Learn:
+    """What of its network a run learns."""
+    with opening(run.folder / RECIPE):
+        return Learn.of(run.recipe.get("parent", {}).get("learn", "all"))
 
 
 def examples_of(run: Run, stream: TokenStream) -> TokenStream:

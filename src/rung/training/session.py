@@ -249,7 +249,10 @@ def _train(
         message = None
         if finished.reason in ("budget", "patience"):
             even = math.log(max(run.task.n_classes(model), 2))
-            message = diagnose(*loss_curves(place / EVENTS), run.task.target, even=even)
+            # A training loss that has more in it than the measure can't be held beside it.
+            alike = math.isclose(run.task.even_guess(model), math.log(run.task.n_classes(model)))
+            if alike:
+                message = diagnose(*loss_curves(place / EVENTS), run.task.target, even=even)
         if finished.reason == CLOSED:
             message = going_on.told_closed(finished.step, _best_step(place / EVENTS))
         if message is not None:

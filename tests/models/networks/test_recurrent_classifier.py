@@ -54,6 +54,7 @@ def test_a_text_is_read_from_both_ends_and_pooled_by_its_length(pool: str):
         "max": both.amax(0),
         "last": torch.cat([halves[0][-1], halves[1][0]]),
     }[pool]
+    assert network.head is not None
     expected = torch.log_softmax(network.head(pooled), dim=0).detach().numpy()
     beside = [np.arange(8), text, np.array([], np.int64)]
     found = model.log_probs(TokenStream.of(beside, END))

@@ -16,8 +16,8 @@ from rung.exchange.hugging_face_bert import to_transformers
 from rung.models.base import fitted
 from rung.models.counting.unigram import Unigram, UnigramConfig
 from rung.models.transformer.bert import Bert, BertConfig
-from rung.models.transformer.bert_classifier import BertClassifier, _cut_text
-from rung.models.transformer.bert_config import PRESETS, EncoderConfig
+from rung.models.transformer.bert_classifier import BertClassifier, BertClassifierConfig, _cut_text
+from rung.models.transformer.bert_config import PRESETS
 from rung.testing import check_classifier, check_masked
 from rung.text.masking import HIDDEN, PADDING
 from rung.text.stream import TokenStream
@@ -34,7 +34,9 @@ def small(**more: Any) -> Bert:
 
 def labelling(delimiter: int | None = None, **more: Any) -> BertClassifier:
     size = V if delimiter is None else V + 1
-    model = BertClassifier.initialise(EncoderConfig(**{**SHAPE, **more}), size, END, LABELS, 0, delimiter)
+    model = BertClassifier.initialise(
+        BertClassifierConfig(**{**SHAPE, **more}), size, END, LABELS, 0, delimiter
+    )
     return randomize(model)
 
 

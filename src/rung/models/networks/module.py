@@ -37,6 +37,10 @@ class ModuleNetwork(Network):
     def context(self) -> int | None:
         return self._context
 
+    @property
+    def with_states(self) -> None:
+        """None: it goes from tokens to logits at once."""
+
     def hidden(self, tokens: Tensor) -> Tensor:
         return self.module(tokens)  # logits already
 

@@ -29,7 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rung.models.base import GradientLanguageModel, State
+from rung.models.networks.states import HasStates, States, to_the_left
 from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
+from rung.text.windows import PADDING
 
 HIDDEN_TOKENS_AT_ONCE = 1 << 12
 """Tokens read in one forward while scoring: more, and what passes between layers no longer fits the cache."""
@@ -58,6 +60,27 @@ class Network(TrainableModule):
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities (..., V) of the next token, at any choice of positions."""
+
+    first_knows = False
+
+    @property
+    def with_states(self) -> HasStates | None:
+        return None if self.context == 1 else self
+
+    @property
+    def room(self) -> int | None:
+        """The most tokens of a text that it reads at once behind a mark."""
+        return None if self.context is None or self.history else self.context - 1
+
+    def states(self, texts: Tensor, mark: int) -> States:
+        """What `hidden` makes of each token; of the mark before them where there is none."""
+        texts = to_the_left(texts)
+        there = texts != PADDING
+        inputs = F.pad(texts.masked_fill(~there, mark), (1 + self.history, 0), value=mark)
+        hidden = self.hidden(inputs)  # (B, 1 + T, C)
+        empty = ~there.any(1)
+        values = torch.where(empty[:, None, None], hidden[:, :1], hidden[:, 1:])
+        return States(values, there | F.pad(empty[:, None], (0, there.shape[1] - 1)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, H + T) int64 -> logits (B, T, V); position t predicts the token after `tokens[:, H + t]`."""

@@ -68,6 +68,10 @@ class BigramTable(SlidingNetwork):
     def context(self) -> int:
         return 1
 
+    @property
+    def with_states(self) -> None:
+        """None: it goes from tokens to logits at once."""
+
     def hidden(self, tokens: Tensor) -> Tensor:
         return tokens
 

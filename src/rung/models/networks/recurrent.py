@@ -155,6 +155,9 @@ class GRU(Recurrent):
 class RNNNetwork(RecurrentNetwork):
     """Embedding table, unless inputs are one-hot, one of torch's recurrent cores, head."""
 
+    heads = ("head.",)
+    tables = ("embedding",)
+
     def __init__(
         self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, dropout: float, *, learned: bool = True
     ) -> None:

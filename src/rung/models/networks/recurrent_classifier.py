@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rung.errors import UserError, nearest
 from rung.models.config_checks import check_bool, check_counts, check_fraction
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier
 from rung.models.networks.recurrent import HEAD_SCALE
+from rung.models.networks.states import HasStates, States, to_the_left
 
 POOLS = ("mean", "max", "last")
 
@@ -54,7 +55,10 @@ class RecurrentClassifierConfig:
 
 
 class RecurrentClassifierNetwork(ClassifierNetwork):
-    """Embedding table (its last row the mark before a text), one of torch's recurrent cores, head."""
+    """Embedding table (its last row the mark before a text), one of torch's recurrent cores, head if it has labels."""
+
+    heads = ("head.",)
+    tables = ("embedding",)
 
     def __init__(
         self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float
@@ -62,7 +66,8 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size + 1, core.input_size))
         self.core = core
-        self.head = nn.Linear(core.hidden_size * (2 if core.bidirectional else 1), n_labels)
+        width = core.hidden_size * (2 if core.bidirectional else 1)
+        self.head = nn.Linear(width, n_labels) if n_labels else None
         self.dropout = nn.Dropout(dropout)
         self.pool = pool
 
@@ -70,25 +75,32 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
     def token_embedding(self) -> nn.Parameter:
         return self.embedding
 
+    first_knows = False
+    room = None
+
+    @property
+    def with_states(self) -> HasStates:
+        return self
+
     def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens)
+        if self.pool == "max":
+            vectors = states.values.masked_fill(~states.there[..., None], -torch.inf).amax(1)
+        else:
+            vectors = states.pooled(self.pool)
+        assert self.head is not None
+        return self.head(self.dropout(vectors))
+
+    def states(self, texts: Tensor, mark: int | None = None) -> States:
+        """(B, 1 + T, D H): of the mark before a text, which is its own, and of each token; of D directions."""
+        tokens = to_the_left(texts)
         lengths = (tokens >= 0).sum(1) + 1  # (B,), the mark included
         marked = F.pad(tokens.clamp(min=0), (1, 0), value=len(self.embedding) - 1)  # (B, 1 + T)
         x = self.dropout(F.embedding(marked, self.embedding))
         packed, _ = self.core(pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False))
-        return self.head(self.dropout(self._pooled(packed, lengths)))
-
-    def _pooled(self, packed: PackedSequence, lengths: Tensor) -> Tensor:
-        states, _ = pad_packed_sequence(packed, batch_first=True)  # (B, 1 + T, D H), 0 beyond a text's end
-        if self.pool == "mean":
-            return states.sum(1) / lengths[:, None]
-        if self.pool == "max":
-            there = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
-            return states.masked_fill(~there[..., None], -torch.inf).amax(1)
-        last = states[torch.arange(len(states), device=states.device), lengths - 1]
-        if not self.core.bidirectional:
-            return last
-        width = self.core.hidden_size
-        return torch.cat([last[:, :width], states[:, 0, width:]], dim=1)
+        values, _ = pad_packed_sequence(packed, batch_first=True)  # 0 beyond a text's end
+        there = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+        return States(values, there, self.core.hidden_size if self.core.bidirectional else 0)
 
     def init_weights(self, generator: torch.Generator) -> None:
         """As of the language models (`recurrent`); the first loss is near ln L."""
@@ -104,8 +116,21 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
                 weight.zero_()
                 if isinstance(self.core, nn.LSTM) and name.startswith("bias_ih"):
                     weight[width : 2 * width] = 1
-        self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
-        self.head.bias.zero_()
+        if self.head is not None:
+            self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
+            self.head.bias.zero_()
+
+
+def build_core(cell: type[nn.RNN | nn.LSTM | nn.GRU], config: Any) -> nn.RNN | nn.LSTM | nn.GRU:
+    """One of torch's, of a configuration with the sizes of one."""
+    return cell(
+        config.n_embd,
+        config.n_hidden,
+        config.n_layer,
+        batch_first=True,
+        bidirectional=config.bidirectional,
+        dropout=config.dropout if config.n_layer > 1 else 0.0,
+    )
 
 
 class RecurrentClassifier(NeuralClassifier[RecurrentClassifierNetwork]):
@@ -119,14 +144,7 @@ class RecurrentClassifier(NeuralClassifier[RecurrentClassifierNetwork]):
     def build(
         cls, config: RecurrentClassifierConfig, vocab_size: int, n_labels: int
     ) -> RecurrentClassifierNetwork:
-        core = cls.cell(
-            config.n_embd,
-            config.n_hidden,
-            config.n_layer,
-            batch_first=True,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.n_layer > 1 else 0.0,
-        )
+        core = build_core(cls.cell, config)
         return RecurrentClassifierNetwork(vocab_size, core, n_labels, config.pool, config.dropout)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError
 from rung.models.base import GradientModel, check_size, check_tensors
+from rung.models.networks.states import HasStates
 
 
 class TrainableModule(nn.Module, ABC):
@@ -24,12 +25,20 @@ class TrainableModule(nn.Module, ABC):
     Attributes:
         carried: what it keeps of one batch for the next, a tensor (S, L, B, ...) with the rows of the batch third; None
             = nothing, as it is unless training has called `start_carrying` and the network has something to keep.
+        heads: how the names begin of what turns states into answers, the last of them what gives the answers' logits.
+        above: how those begin that stand between the blocks and the heads.
+        tables: tensors with a row for each token.
+        frozen: parts that stay in evaluation mode, whatever mode the network is in.
     """
 
     carried: Tensor | None
+    heads: ClassVar[tuple[str, ...]] = ()
+    above: ClassVar[tuple[str, ...]] = ()
+    tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
+        self.frozen: tuple[nn.Module, ...] = ()
         # A buffer, so that a checkpoint holds it, but no part of the model.
         self.register_buffer("carried", None, persistent=False)
 
@@ -41,11 +50,26 @@ class TrainableModule(nn.Module, ABC):
         """The table (V or more, E) whose row i is what token i comes in as; None where there is none."""
         return None
 
+    @property
+    def with_states(self) -> HasStates | None:
+        """The part of it whose states are vectors of a text's tokens; None = there is none."""
+        return None
+
     def start_carrying(self, batch: int) -> None:
         """From now on `loss` may go on from one batch of this many rows to the next."""
 
     def set_epochs(self, epochs: float) -> None:
         """Called before each step of training: how many times over the training data was read."""
+
+    def blocks_of(self) -> tuple[str, int]:
+        """How the names of its blocks begin, up to their number, and how many there are, from the bottom up."""
+        return "", 0
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self.frozen:
+            part.train(False)
+        return self
 
     @abstractmethod
     def init_weights(self, generator: torch.Generator) -> None:

@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from rung.errors import UserError
 from rung.models.config_checks import check_bool
 from rung.models.masked_model import MaskedLanguageModel
+from rung.models.networks.states import HasStates, to_the_left
 from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
 from rung.models.transformer.bert_config import TRAINING, EncoderConfig
 from rung.models.transformer.blocks import ACTIVATIONS, build_norm
 from rung.models.transformer.config import Shape
-from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert, to_the_left
+from rung.models.transformer.encoder import MARKS, Encoder, Pooler, build_encoder, init_like_bert
 from rung.text.masking import HIDDEN, PADDING
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
@@ -71,6 +72,8 @@ class TokenHead(nn.Module):
 class MaskedNetwork(TrainableModule):
     """Encoder and heads. A head may be missing in what comes from elsewhere."""
 
+    heads = ("pooler.", "follows.", "tagger.", "head.")
+
     def __init__(
         self,
         body: Encoder,
@@ -89,6 +92,10 @@ class MaskedNetwork(TrainableModule):
     @property
     def token_embedding(self) -> nn.Parameter:
         return self.body.embedding.tokens
+
+    @property
+    def with_states(self) -> HasStates:
+        return self.body
 
     def logits(self, texts: Tensor) -> Tensor:
         """Of texts (B, T) the logits (M, rows) of what is HIDDEN, row by row."""
@@ -113,6 +120,9 @@ class MaskedNetwork(TrainableModule):
     def _logits(self, states: Tensor, places: Tensor) -> Tensor:
         assert self.head is not None
         return self.head(states[:, 1:-1][places], self.body.embedding.tokens)
+
+    def blocks_of(self) -> tuple[str, int]:
+        return "body.blocks.", len(self.body.blocks)
 
     def init_weights(self, generator: torch.Generator) -> None:
         init_like_bert(self, generator)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rung.errors import UserError
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier, label_loss
+from rung.models.networks.states import HasStates, States, to_the_left
 from rung.models.networks.torch_model import upcast
 from rung.models.transformer.config import GPTConfig
 from rung.models.transformer.decoder import GPT
@@ -53,6 +54,10 @@ class GPTClassifierConfig(GPTConfig):
 class TransformerClassifier(ClassifierNetwork):
     """A transformer over V + 2 tokens, and a linear head over its state at the last of a text."""
 
+    heads = ("classify.",)
+    above = ("body.norm.",)
+    tables = ("body.embedding.tokens", "body.free_head")
+
     def __init__(
         self, body: Transformer, vocab_size: int, n_labels: int, text_loss: float, dropout: float
     ) -> None:
@@ -66,6 +71,23 @@ class TransformerClassifier(ClassifierNetwork):
     @property
     def token_embedding(self) -> nn.Parameter:
         return self.body.embedding.tokens
+
+    first_knows = False
+
+    @property
+    def with_states(self) -> HasStates:
+        return self
+
+    @property
+    def room(self) -> int:
+        """The most tokens of a text, without its marks."""
+        return self.body.context - MARKS
+
+    def states(self, texts: Tensor, mark: int | None = None) -> States:
+        """(B, T + 1, C): of the tokens and the classify token; it has marks of its own."""
+        marked, last = self.marked(to_the_left(texts))
+        values = self.body.hidden(marked)[:, 1:]
+        return States(values, torch.arange(values.shape[1], device=values.device) < last[:, None])
 
     def forward(self, tokens: Tensor) -> Tensor:
         marked, last = self.marked(tokens)
@@ -100,6 +122,9 @@ class TransformerClassifier(ClassifierNetwork):
     def _logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         rows = torch.arange(len(hidden), device=hidden.device)
         return self.classify(self.dropout(hidden[rows, last]))
+
+    def blocks_of(self) -> tuple[str, int]:
+        return "body.blocks.", len(self.body.blocks)
 
     def set_epochs(self, epochs: float) -> None:
         self.body.set_epochs(epochs)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rung.models.networks.states import States, to_the_left
 from rung.models.transformer.blocks import Block, build_block, build_norm
 from rung.models.transformer.config import Shape
 from rung.text.masking import HIDDEN, PADDING
@@ -63,12 +64,27 @@ class Encoder(nn.Module):
 
     def forward(self, texts: Tensor) -> Tensor:
         """Texts (B, T) -> the last states (B, T + 2, C): of [CLS], of each token in order, of [SEP]; any beyond."""
+        return self.states(texts).values
+
+    first_knows = True
+
+    @property
+    def room(self) -> int:
+        """The most tokens of a text, without its marks."""
+        return self.context - MARKS
+
+    def states(self, texts: Tensor, mark: int | None = None) -> States:
+        """As `forward`, with which of them are there; it has marks of its own."""
         tokens, segments, there = self.marked(texts)
         x = self.embedding(tokens, segments)
         seen = None if bool(there.all()) else there[:, None, None, :]
         for block in self.blocks:
             x = block(x, seen)
-        return x
+        return States(x, there)
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """As published, where it stands alone."""
+        init_like_bert(self, generator)
 
     def marked(self, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens, their types and which are there, (B, S) each, of texts (B, T), to the left, between their marks."""
@@ -81,14 +97,6 @@ class Encoder(nn.Module):
         marks = ((tokens == self.end) & there).long()
         segments = (marks.cumsum(1) - marks).clamp(max=SEGMENTS - 1) * there
         return tokens, segments, there
-
-
-def to_the_left(texts: Tensor) -> Tensor:
-    """Texts (B, T) whose PADDING stands on their right."""
-    there = texts != PADDING
-    if bool((there[:, :-1] >= there[:, 1:]).all()):
-        return texts
-    return texts.gather(1, torch.argsort((~there).long(), dim=1, stable=True))
 
 
 def build_encoder(shape: Shape, vocab_size: int) -> Encoder:
@@ -105,6 +113,12 @@ class Pooler(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """(B, S, C) -> (B, C)."""
         return torch.tanh(self.dense(states[:, 0]))
+
+
+def mean_of_text(states: Tensor, texts: Tensor) -> Tensor:
+    """The mean (B, C) of the states (B, S, C) that are of texts (B, T) and their marks, by their lengths."""
+    there = torch.arange(states.shape[1], device=states.device) < (texts != PADDING).sum(1)[:, None] + MARKS
+    return (states * there[..., None]).sum(1) / there.sum(1)[:, None]
 
 
 def init_like_bert(network: nn.Module, generator: torch.Generator) -> None:

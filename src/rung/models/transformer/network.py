@@ -29,6 +29,10 @@ from rung.models.transformer.hashed_ngrams import NgramEmbedding
 class Transformer(Network):
     """Embedding, blocks, a norm, and a head: the token embedding again, unless it has weights of its own."""
 
+    heads = ("free_head",)
+    above = ("norm.",)
+    tables = ("embedding.tokens", "free_head")
+
     def __init__(
         self,
         context: int,
@@ -66,6 +70,9 @@ class Transformer(Network):
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.head)  # (..., C) -> (..., V)
+
+    def blocks_of(self) -> tuple[str, int]:
+        return "blocks.", len(self.blocks)
 
     def set_epochs(self, epochs: float) -> None:
         if isinstance(self.embedding, NgramEmbedding):
