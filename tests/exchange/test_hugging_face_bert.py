@@ -297,6 +297,17 @@ def test_one_of_ours_goes_out_and_comes_back(tmp_path: Path) -> None:
     )
 
 
+def test_one_that_averages_its_states_is_no_bert_of_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": line, "label": "ab"[len(line) % 2]} for line in sentences(40).splitlines()]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    shape: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 8, "steps": 1, "tokenizer": "char"}
+    run = rung.train("bert", path, label="label", pool="mean", out=tmp_path / "run", **shape)
+    with pytest.raises(UserError, match="only --pool first"):
+        export_hf(run, tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
+
+
 def test_a_folder_without_a_tokeniser_is_refused(tmp_path: Path) -> None:
     BertForMaskedLM(BertConfig(**SMALL)).save_pretrained(tmp_path / "theirs")
     with pytest.raises(UserError, match=r"vocab\.txt"):

@@ -149,6 +149,11 @@ def _import_bert(path: Path, config: dict[str, Any], folder: Path, force: bool, 
 
 
 def _export_bert(run: Run, folder: Path, force: bool) -> None:
+    if getattr(run.config, "pool", "first") != "first":
+        raise UserError(
+            f"{run.folder} averages its states (--pool {run.config.pool}), which BERT of transformers does not: "
+            "only --pool first can be written"
+        )
     tokenizer: Tokenizer = run.tokenizer
     order = tokenizer.order if isinstance(tokenizer, BertTokenizer) else np.arange(tokenizer.vocab_size + 2)
     config, weights = bert.to_transformers(run.model, order, run.recipe["data"].get("tags", []))

@@ -53,9 +53,22 @@ def test_the_contract_of_the_counted_one() -> None:
     assert log_probs[[1, 2, 3, 4]] == pytest.approx(np.log(np.array([2, 4, 2, 1]) / (5 + V)))
 
 
+@pytest.mark.parametrize("pool", ["first", "mean"])
 @pytest.mark.parametrize("delimiter", [None, V])
-def test_the_contract_of_the_classifier(delimiter: int | None) -> None:
-    check_classifier(labelling(delimiter, context=400))
+def test_the_contract_of_the_classifier(delimiter: int | None, pool: str) -> None:
+    check_classifier(labelling(delimiter, context=400, pool=pool))
+
+
+def test_the_mean_is_over_a_texts_states_and_those_of_its_marks_alone() -> None:
+    model = labelling(pool="mean")
+    text = np.array([[3, 1, 4, 1, 5]])
+    with torch.no_grad():
+        states = model.network.body(torch.from_numpy(text))  # of [CLS], five tokens, [SEP]
+        expected = torch.log_softmax(model.network.classify(states.mean(1)), -1)
+        beside = torch.tensor([[*text[0], PADDING, PADDING, PADDING], [7] * 8])
+        found = torch.log_softmax(model.network(beside), -1)[:1]
+    assert states.shape[1] == 7
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_what_stands_behind_a_hidden_token_counts_and_so_does_what_stands_before() -> None:
