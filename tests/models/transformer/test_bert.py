@@ -61,6 +61,7 @@ def test_the_contract_of_the_classifier(delimiter: int | None, pool: str) -> Non
 
 def test_the_mean_is_over_a_texts_states_and_those_of_its_marks_alone() -> None:
     model = labelling(pool="mean")
+    model.network.eval()
     text = np.array([[3, 1, 4, 1, 5]])
     with torch.no_grad():
         states = model.network.body(torch.from_numpy(text))  # of [CLS], five tokens, [SEP]
