@@ -40,7 +40,7 @@ def climb(
             texts, each with its share of what is learned from: --data books.txt:0.6 --data web.jsonl:0.4.
         rungs: which rungs, comma-separated, ./FILE.py:CLASS among them; by default
             bigram,ngram,infinigram,neural-bigram,gpt,mix; with --label:
-            majority,bag-of-words,ngram,bag-of-ngrams,gru,gpt; with --from majority,bag-of-words.
+            majority,bag-of-words,ngram,bag-of-ngrams,gru,gpt,mix; with --from majority,bag-of-words.
         json: print the report as one JSON object, nothing else.
         quiet: show no progress.
     """

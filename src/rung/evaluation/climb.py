@@ -23,7 +23,6 @@ from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
 from rung.measure import bits_of
 from rung.models import RUNGS, rung_class, short_name
-from rung.models.mix import Mix, MixConfig
 from rung.run_files import DATA, REPORT
 from rung.run_folders import Place, new_run
 from rung.runs import Run, load, machine, versions
@@ -125,7 +124,9 @@ def _climb(
         name = one.name
         part = place.part(name, replaces=name == trained_alone[-1])
         recorder = _Recorder()
-        config = MixConfig(tuple(row["run"] for row in rows)) if name == "mix" else one.config
+        config = one.config
+        if name == "mix":
+            config = rung_class("mix", task.name).config_class(tuple(row["run"] for row in rows))
         own = _own_data(one, part, corpus, data_of, task, options)
         for event in restarts.start(
             one.rung,
@@ -242,8 +243,7 @@ def _asked(
 
 def _count_parts(row: dict[str, Any], run: Run, others: list[dict[str, Any]]) -> None:
     """A mixture can't be had without its parts, so their training time is its own too."""
-    assert isinstance(run.model, Mix)
-    used = {part.rung for part in run.model.parts}
+    used = {getattr(part, "model", part).rung for part in run.model.parts}
     row["train_seconds"] += sum(other["train_seconds"] for other in others if other["name"] in used)
     row["tokens_per_second"] = run.recipe["result"]["train_tokens"] / row["train_seconds"]
     row["notes"].append("the training time of its parts is counted as its own")

@@ -80,6 +80,10 @@ CLASSIFICATION: Rungs = {
         "rung.models.transformer.bert_classifier:BertClassifier",
         "a transformer that reads from both sides and answers at a token before the text",
     ),
+    "mix": (
+        "rung.models.label_mix:LabelMix",
+        "a weighted sum of other runs' answers, weights learned on validation",
+    ),
 }
 
 VECTORS: Rungs = {

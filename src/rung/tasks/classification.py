@@ -43,7 +43,7 @@ class Classification(LabelTask[LabelledCorpus]):
     name = "classification"
     example = "reviews.csv --label stars"
     options_class = LabelOptions
-    ladder = ("majority", "bag-of-words", "ngram", "bag-of-ngrams", "gru", "gpt")
+    ladder = ("majority", "bag-of-words", "ngram", "bag-of-ngrams", "gru", "gpt", "mix")
     target = "example"
     unit = "example"
     glossary = (

@@ -131,11 +131,14 @@ def encode_examples(tokenizer: Tokenizer, texts: Sequence[str], seconds: Sequenc
 def decode_examples(
     tokenizer: Tokenizer, stream: TokenStream, delimiter: int | None
 ) -> tuple[list[str], list[str] | None]:
-    """The texts of examples, and the second ones where there are some: `encode_examples` undone."""
+    """The texts of examples, and the second ones where there are some: `encode_examples` undone.
+
+    A document without a delimiter, which no example makes, is a first text, its second one empty.
+    """
     documents = [np.asarray(stream.document(i)[:-1]) for i in range(stream.n_documents)]
     if delimiter is None:
         return [tokenizer.decode(document) for document in documents], None
-    cuts = [int(np.flatnonzero(document == delimiter)[0]) for document in documents]
+    cuts = [int(np.append(np.flatnonzero(document == delimiter), len(document))[0]) for document in documents]
     return (
         [tokenizer.decode(document[:cut]) for document, cut in zip(documents, cuts, strict=True)],
         [tokenizer.decode(document[cut + 1 :]) for document, cut in zip(documents, cuts, strict=True)],

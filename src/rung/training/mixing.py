@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import cast
 
 from rung.errors import UserError
 from rung.events import Event, Finished, Note, Phase
 from rung.models.base import Model
+from rung.models.label_mix import LabelMix, LabelPart
 from rung.models.mix import Mix
-from rung.runs import load
+from rung.runs import Run, load
+from rung.text.labelled import LabelledCorpus
 from rung.training.trainers import Job, Trainer
 
 
@@ -35,7 +38,20 @@ class MixtureTrainer(Trainer):
                     f"{run.folder} was trained on another text or split; if that held the text the weights are "
                     "learned on, its weight comes out too high"
                 )
-        model = Mix.fit(job.config, [run.model for run in runs], corpus.stream("validation"))
+        model = _mixed(job, runs)
         yield Note(model.summary())
         yield Finished(0, "counted", time.monotonic() - began, corpus.train.n_tokens)
         yield model
+
+
+def _mixed(job: Job, runs: list[Run]) -> Mix | LabelMix:
+    """Raises UserError when the runs can't be mixed."""
+    for run in runs:
+        if run.task.name != job.task.name:
+            raise UserError(f"{run.folder} is a {run.rung} of {run.task.name}; mix runs of {job.task.name}")
+    if issubclass(job.model_class, LabelMix):
+        parts = [LabelPart(run.model, run.tokenizer) for run in runs]
+        return LabelMix.fit(
+            job.config, parts, cast(LabelledCorpus, job.dataset).labelled("validation"), **job.shape
+        )
+    return Mix.fit(job.config, [run.model for run in runs], job.dataset.stream("validation"))

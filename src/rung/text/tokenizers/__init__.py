@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rung.errors import UserError, nearest
 from rung.files import read_json
@@ -82,6 +83,12 @@ TRAINABLE: dict[str, type[TrainableTokenizer]] = {
     "unigram": UnigramTokenizer,
 }
 KINDS = tuple(TRAINABLE)
+READABLE: tuple[type[Tokenizer], ...] = (
+    *TRAINABLE.values(),
+    WhitespaceTokenizer,
+    BareWordTokenizer,
+    BertTokenizer,
+)
 LARGEST_VOCABULARY = 10_000_000
 """Trainers make room for all of it at once."""
 VOCABULARIES = ("open", "closed")
@@ -93,13 +100,18 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read what `Tokenizer.save` wrote. Raises UserError when the file is missing or isn't one of ours."""
     value = read_json(path)
     kind = value.get("kind") if isinstance(value, dict) else None
-    for tokenizer in (*TRAINABLE.values(), WhitespaceTokenizer, BareWordTokenizer, BertTokenizer):
-        if tokenizer.kind == kind:
-            with opening(path):
-                return tokenizer.from_json(value)
-    raise UserError(
-        f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})"
-    )
+    if kind not in {tokenizer.kind for tokenizer in READABLE}:
+        raise UserError(
+            f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})"
+        )
+    with opening(path):
+        return tokenizer_from(value)
+
+
+def tokenizer_from(value: dict[str, Any]) -> Tokenizer:
+    """The tokeniser that `value` describes: its kind, and its `to_json()`. Raises KeyError for an unknown kind."""
+    by_kind = {tokenizer.kind: tokenizer for tokenizer in READABLE}
+    return by_kind[value["kind"]].from_json(value)
 
 
 def check_vocabulary(
