@@ -32,7 +32,7 @@ from rung.opening import check_count, check_kind, damaged, from_json, opening
 from rung.run_files import DATA, LAST, MODEL, RECIPE, TOKENIZER
 from rung.run_files import EVENTS as EVENTS
 from rung.run_folders import Place, settle
-from rung.tasks import task_of
+from rung.tasks import TASKS, task_of
 from rung.tasks.base import Task
 from rung.tensors import load_tensors, save_tensors
 from rung.text.tokenizers import Tokenizer, load_tokenizer
@@ -192,6 +192,10 @@ def check_recipe(recipe: Any) -> None:
     for name, kind in _KINDS.items():
         if name in recipe:
             check_kind(name, recipe[name], kind)
+    if recipe.get("task", "language") not in TASKS:
+        raise ValueError(f"there is no task {recipe['task']!r}")
+    for name, column in recipe["data"].get("columns", {}).items():
+        check_kind(f"the column of {name}", column, str | None)
     model = recipe["model"]
     check_kind("rung", model["rung"], str)
     check_kind("config", model["config"], dict)

@@ -16,8 +16,8 @@ from rung.events import Event, Note
 from rung.files import atomic_path
 from rung.measure import bits_of, in_words
 from rung.models.base import check_size
-from rung.opening import opening
-from rung.run_files import CHECKPOINTS, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
+from rung.opening import damaged, opening
+from rung.run_files import CHECKPOINTS, DATA, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
 from rung.run_folders import Place
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
@@ -152,6 +152,8 @@ def resume(
             write_recipe(place, recipe)
         yield from session.resume(place, recipe, corpus, sample=sample, stop=stop, finish=finish, page=page)
     else:
+        if "validation" not in corpus.splits:
+            raise damaged(run.folder / DATA, "it has no validation text, by which the best restart is kept")
         yield from _train_each(Place(run.folder), run.recipe, corpus, sample, stop, page)
 
 

@@ -100,7 +100,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read what `Tokenizer.save` wrote. Raises UserError when the file is missing or isn't one of ours."""
     value = read_json(path)
     kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in {tokenizer.kind for tokenizer in READABLE}:
+    if kind not in [tokenizer.kind for tokenizer in READABLE]:  # a damaged file may hold a list here
         raise UserError(
             f"{path} is no tokeniser of this version of Rung (kind {kind!r}; known: {', '.join(KINDS)})"
         )
