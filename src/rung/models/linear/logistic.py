@@ -3,8 +3,7 @@
     J(W, b) = sum over examples i of s_i (-log softmax(W x_i + b)[y_i]) + (l2 / 2) |W|^2
 
 With two labels one row w of weights is enough, logits (0, w x + b), as scikit-learn's LogisticRegression has it, whose
-C is 1 / l2. J is convex; L-BFGS (Liu and Nocedal 1989, SciPy's) finds its minimum from anywhere, so nothing is left to
-chance.
+C is 1 / l2. J is convex; Newton's method (`newton`) finds its minimum from anywhere, so nothing is left to chance.
 
 Shapes: N examples, F features, L labels, K rows of weights: 1 for two labels, else L.
 """
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
+from rung.models.linear.newton import Convex, minimum
 from rung.models.temperature import log_softmax
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(8, -9, -1))
 """What l2 is tried, from the strongest."""
 FIRST_TRIED = STRENGTHS.index(1.0)
-CLOSE, ROUGH = 1e-8, 1e-5
+CLOSE, ROUGH = 1e-8, 1e-4
 """By what share of J a step must lower it for a search to go on: of the fit that is kept, and of those compared."""
-MOST_ITERATIONS = 1000
+MOST_STEPS = 1000
+TINY = 1e-12
+"""The least curvature of a bias; where examples are all certain it has none."""
 
 
 class Weights(NamedTuple):
@@ -63,46 +65,64 @@ def fit(
         start: where the search begins; it ends at the same place from anywhere.
         tolerance: the search ends with the step that lowers J by no more than this share of it.
     """
-    from scipy.optimize import minimize
-
-    n, n_features = cast("tuple[int, int]", x.shape)
     k = 1 if n_labels == 2 else n_labels
-    turned = x.T.tocsr()
-    scale = np.full(n, 1 / n) if example_weights is None else example_weights / n
-    places = np.arange(n)
-    signs = labels.astype(np.float64)
-
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        rows = flat[: k * n_features].reshape(k, n_features)
-        logits = np.asarray(x @ rows.T) + flat[k * n_features :]  # (N, K)
-        if k == 1:
-            z = logits[:, 0]
-            loss = scale @ (np.logaddexp(0, z) - signs * z)
-            slope = (scale * (1 / (1 + np.exp(-np.clip(z, -700, 700))) - signs))[:, None]
-        else:
-            logits -= logits.max(axis=1, keepdims=True)
-            slope = np.exp(logits)
-            sums = slope.sum(axis=1)
-            loss = scale @ (np.log(sums) - logits[places, labels])
-            slope /= sums[:, None]
-            slope[places, labels] -= 1
-            slope *= scale[:, None]
-        gradient = np.asarray(turned @ slope).T + (l2 / n) * rows  # (K, F)
-        return (
-            float(loss + l2 / (2 * n) * np.vdot(rows, rows)),
-            np.concatenate([gradient.ravel(), slope.sum(axis=0)]),
-        )
-
     if start is None:
-        start = Weights(np.zeros((k, n_features)), np.zeros(k))
-    found = minimize(
-        objective,
-        np.concatenate([start.rows.ravel(), start.biases]),
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "gtol": 0.0, "ftol": tolerance},
-    ).x
-    return Weights(found[: k * n_features].reshape(k, n_features), found[k * n_features :])
+        start = Weights(np.zeros((k, cast("tuple[int, int]", x.shape)[1])), np.zeros(k))
+    cost = _Cost(x, labels, k, l2, example_weights)
+    found = minimum(cost, np.concatenate([start.rows.ravel(), start.biases]), tolerance, MOST_STEPS)
+    return cost.unpacked(found)
+
+
+class _Cost(Convex):
+    """J / N as a function of all weights: the rows one after the other, then the biases."""
+
+    def __init__(
+        self, x: csr_array, labels: np.ndarray, k: int, l2: float, example_weights: np.ndarray | None
+    ) -> None:
+        n, self.n_features = cast("tuple[int, int]", x.shape)
+        x = cast("csr_array", x.astype(np.float64))  # once, not at every product
+        self.x, self.turned, self.k, self.penalty = x, x.T, k, l2 / n
+        self.squared = x.copy()
+        self.squared.data **= 2
+        self.scale = (np.ones(n) if example_weights is None else example_weights)[:, None] / n
+        self.right = np.zeros((n, k))
+        if k == 1:
+            self.right[:, 0] = labels
+        else:
+            self.right[np.arange(n), labels] = 1
+
+    def unpacked(self, flat: np.ndarray) -> Weights:
+        size = self.k * self.n_features
+        return Weights(flat[:size].reshape(self.k, self.n_features), flat[size:])
+
+    def _packed(self, slopes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The derivative of the weights, from that of the logits (N, K) and the penalty's of `rows`."""
+        of_rows = np.asarray(self.turned @ slopes).T + self.penalty * rows
+        return np.concatenate([of_rows.ravel(), slopes.sum(axis=0)])
+
+    def at(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = self.unpacked(x)
+        logits = np.asarray(self.x @ weights.rows.T) + weights.biases  # (N, K)
+        if self.k == 1:
+            normalizer = np.logaddexp(0, logits)
+        else:
+            most = logits.max(axis=1, keepdims=True)
+            normalizer = most + np.log(np.exp(logits - most).sum(axis=1, keepdims=True))
+        self.probs = np.exp(logits - normalizer)
+        costs = normalizer[:, 0] - (self.right * logits).sum(axis=1)
+        value = float(self.scale[:, 0] @ costs + self.penalty / 2 * np.vdot(weights.rows, weights.rows))
+        return value, self._packed(self.scale * (self.probs - self.right), weights.rows)
+
+    def curvature(self, v: np.ndarray) -> np.ndarray:
+        ways = self.unpacked(v)
+        moved = self.probs * (np.asarray(self.x @ ways.rows.T) + ways.biases)
+        moved -= self.probs * moved.sum(axis=1, keepdims=True)
+        return self._packed(self.scale * moved, ways.rows)
+
+    def diagonal(self) -> np.ndarray:
+        bent = self.scale * self.probs * (1 - self.probs)
+        of_rows = np.asarray(self.squared.T @ bent).T + self.penalty
+        return np.concatenate([of_rows.ravel(), np.maximum(bent.sum(axis=0), TINY)])
 
 
 def best_strength(
