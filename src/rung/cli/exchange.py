@@ -44,7 +44,7 @@ def export(run: Path, *, format: Literal["arpa", "hf", "word2vec"], out: Path, f
 
 
 def import_(
-    format: Literal["arpa", "hf", "vectors"],
+    format: Literal["arpa", "hf", "gguf", "vectors"],
     path: Path,
     *,
     out: Path | None = None,
@@ -59,6 +59,7 @@ def import_(
     Args:
         format: arpa, an n-gram model as KenLM and SRILM write it, whose text is cut at white space; hf, a folder of
             transformers with config.json and model.safetensors (GPT-1, GPT-2, Llama or BERT, with or without a head);
+            gguf, a file of llama.cpp (Llama or GPT-2, quantised or not; needs the package gguf);
             vectors, a file of word vectors: GloVe's, word2vec's (text or binary), fastText's .vec, packed (.gz) or not.
         path: the file or folder to read.
         out: the run's folder; by default runs/imported.
@@ -85,10 +86,13 @@ def import_(
         print(f"{n - 1:,} words of {width} numbers{again}\nrun: {run.folder}")
         print(f"next: rung vectors neighbours {run.folder} WORD")
         return 0
-    if format == "hf":
-        from rung.exchange.hugging_face import import_hf
+    if format in ("hf", "gguf"):
+        from rung.exchange.hugging_face import import_gguf, import_hf
 
-        run = import_hf(path, folder, force=force, pairs=pairs)
+        if format == "hf":
+            run = import_hf(path, folder, force=force, pairs=pairs)
+        else:
+            run = import_gguf(path, folder, force=force)
         if marks := run.recipe["data"].get("marks"):
             print(
                 f"documents begin with bos, id {marks['bos_token_id']} there, and end with eos, {marks['eos_token_id']}"

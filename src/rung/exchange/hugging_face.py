@@ -1,4 +1,4 @@
-"""Runs as folders of transformers and back: config.json, model.safetensors, tokenizer.json.
+"""Runs as folders of transformers and back: config.json, model.safetensors, tokenizer.json; GGUF files in.
 
 What goes out, AutoModelForCausalLM and AutoTokenizer load, and greedy decoding gives the text that our run gives, as
 far as the context reaches (beyond it transformers stops, and we slide; see
@@ -15,14 +15,16 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.exchange import hugging_face_bert as bert
+from rung.exchange.gguf import read_gguf
 from rung.exchange.hugging_face_architectures import architecture_of, marks_of, setting
 from rung.exchange.hugging_face_bert_tokenizers import read_bert_tokenizer, write_bert_tokenizer
-from rung.exchange.hugging_face_tokenizers import MARK, read_tokenizer, to_tokenizer_json
+from rung.exchange.hugging_face_tokenizers import MARK, converted, read_tokenizer, to_tokenizer_json
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.bert import Bert
 from rung.models.transformer.bert_classifier import BertClassifier
 from rung.models.transformer.decoder import GPT
+from rung.opening import opening
 from rung.run_files import TOKENIZER
 from rung.run_folders import check_no_run, new_run, settle, written_into
 from rung.runs import Run, load, save_model, write_imported
@@ -102,8 +104,43 @@ def import_hf(path: Path, folder: Path, *, force: bool = False, pairs: bool = Fa
         raise UserError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
-    found = read_tokenizer(path, model.end, model.vocab_size)
-    data: dict[str, Any] = {"source": {"data": path.name}, "imported": "hf"}
+    found = read_tokenizer(path, model.end, model.vocab_size, marks_of(config)[0])
+    return _keep(path, "hf", config, model, found, folder, force=force)
+
+
+def import_gguf(path: Path, folder: Path, *, force: bool = False) -> Run:
+    """Make a run of a GGUF file: a Llama or a GPT-2, its weights in float32.
+
+    The run has the file's tokeniser when that is a byte-level BPE; else `recipe["data"]["no_tokenizer"]` says why it
+    has none. `recipe["data"]["chat_template"]` is the file's, where it has one.
+
+    Raises UserError when there is no such file, it is damaged, or its architecture is not supported.
+    """
+    config, weights, library, template = read_gguf(path)
+    with opening(path):
+        model = from_transformers(config, weights)
+    found = (
+        library
+        if isinstance(library, str)
+        else converted(library, model.end, model.vocab_size, marks_of(config)[0])
+    )
+    facts = {} if template is None else {"chat_template": template}
+    return _keep(path, "gguf", config, model, found, folder, facts, force=force)
+
+
+def _keep(
+    path: Path,
+    format: str,
+    config: dict[str, Any],
+    model: GPT,
+    found: tuple[Tokenizer, np.ndarray] | str,
+    folder: Path,
+    facts: dict[str, Any] | None = None,
+    *,
+    force: bool,
+) -> Run:
+    """Write what was read as a run."""
+    data: dict[str, Any] = {"source": {"data": path.name}, "imported": format, **(facts or {})}
     begin, end = marks_of(config)
     if not isinstance(found, str) and found[0].kind == WhitespaceTokenizer.kind:
         data["source"]["documents"] = "lines"  # as such a tokeniser reads any text

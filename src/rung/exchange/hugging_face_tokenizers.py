@@ -10,8 +10,8 @@ white space are a WordLevel; one that refuses unknown words refuses them there t
 
 In: whatever went out, known by its being what we would write; and byte-level BPE that loses nothing. Our mark has the
 last id; theirs may stand anywhere, so the two ids change places. Their other special tokens, and ids without any token,
-become pieces that no text is encoded to. Added words that are not special are text, there and here, and are found
-before anything else.
+become pieces that no text is encoded to; bytes that their pieces can't spell (SmolLM2's can't 8 of 243) take the places
+of the last of these. Added words that are not special are text, there and here, and are found before anything else.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
 
 MARK = "<|endoftext|>"
+MOST_RESPELLED = 16
+"""How many bytes may be spelled by marks that have no use: rare ones, not a part of every text."""
 NO_SYMBOL = " "
 """No word: white space is in none."""
 
@@ -129,13 +131,16 @@ def _whitespace_words(tokenizer: WhitespaceTokenizer) -> LibraryTokenizer:
     return library
 
 
-def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[Tokenizer, np.ndarray] | str:
+def read_tokenizer(
+    folder: Path, mark: int, vocab_size: int, begin: int | None = None
+) -> tuple[Tokenizer, np.ndarray] | str:
     """The tokeniser of a folder from transformers and the order (V,) of their ids in ours; or why there is none.
 
     Args:
         folder: with a tokenizer.json, or with GPT-2's older vocab.json and merges.txt.
         mark: their id of the document mark.
         vocab_size: V of the model.
+        begin: their id of what begins a document, where that is another.
     """
     library = _read_library(folder)
     if library is None:
@@ -144,10 +149,17 @@ def read_tokenizer(folder: Path, mark: int, vocab_size: int) -> tuple[Tokenizer,
         return (
             "there is an added_tokens.json but no tokenizer.json; save the tokeniser with transformers again"
         )
+    return converted(library, mark, vocab_size, begin)
+
+
+def converted(
+    library: dict[str, Any], mark: int, vocab_size: int, begin: int | None = None
+) -> tuple[Tokenizer, np.ndarray] | str:
+    """The same of what a tokenizer.json says."""
     try:
         if mark == vocab_size - 1 and (own := _own(library, vocab_size)) is not None:
             return own, np.arange(vocab_size)
-        return _convert(library, mark, vocab_size)
+        return _convert(library, mark, vocab_size, mark if begin is None else begin)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"tokenizer.json can't be read: {error!r}"
 
@@ -187,7 +199,9 @@ def _candidate(library: dict[str, Any]) -> Tokenizer | None:
     return None
 
 
-def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETokenizer, np.ndarray] | str:
+def _convert(
+    library: dict[str, Any], mark: int, vocab_size: int, begin: int
+) -> tuple[BPETokenizer, np.ndarray] | str:
     model = library["model"]
     fault = _unsupported(library, model)
     if fault is not None:
@@ -221,9 +235,20 @@ def _convert(library: dict[str, Any], mark: int, vocab_size: int) -> tuple[BPETo
         else:  # what no text is to become begins with a byte that UTF-8 never has
             name = added.get(theirs, f"<unused {theirs}>")
             vocabulary[_byte_level_name(b"\xff" + name.encode())] = place
-    missing = {_byte_level_name(byte) for byte in ours.UTF8_BYTES} - set(vocabulary)
+    missing = [name for byte in ours.UTF8_BYTES if (name := _byte_level_name(byte)) not in vocabulary]
     if missing:
-        return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
+        # A few bytes that its training text never had. Marks without a use spell them, the last ones first.
+        used = {mark, begin, *(i for i in words)}
+        spare = [
+            place
+            for place, theirs in enumerate(order[:-1].tolist())
+            if theirs in added and theirs not in used
+        ]
+        if len(missing) > min(MOST_RESPELLED, len(spare)):
+            return f"tokenizer.json is no byte-level BPE: {len(missing)} bytes are no pieces of it"
+        taken = set(spare[len(spare) - len(missing) :])
+        vocabulary = {name: place for name, place in vocabulary.items() if place not in taken}
+        vocabulary |= dict(zip(missing, sorted(taken), strict=True))
     if len(vocabulary) != vocab_size - 1:
         return "tokenizer.json has two pieces of one name"
     kept = [{**word, "id": vocabulary[word["content"]]} for word in words.values()]
