@@ -221,7 +221,7 @@ def check_recipe(recipe: Any) -> None:
                     f"delimiter can't be {model['delimiter']}: it is the last of {model['vocab_size']} ids"
                 )
             continue
-        if name != "labels":
+        if name not in ("labels", "tags"):
             raise ValueError(f"a model has no {name!r}")
         check_kind(name, model[name], tuple[str, ...])
     check_kind("source", recipe["data"].get("source"), dict)
