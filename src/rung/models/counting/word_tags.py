@@ -37,7 +37,9 @@ class WordTags:
         n_tags = int(tags.max()) + 1 if len(tags) else 1
         pairs, counts = np.unique(ids * n_tags + tags, return_counts=True)
         starts = np.searchsorted(pairs // n_tags, np.arange(len(distinct) + 1))
-        return cls(distinct, starts.astype(np.int64), (pairs % n_tags).astype(np.int32), counts.astype(np.int64))
+        return cls(
+            distinct, starts.astype(np.int64), (pairs % n_tags).astype(np.int32), counts.astype(np.int64)
+        )
 
     @cached_property
     def numbers(self) -> dict[bytes, int]:
