@@ -91,6 +91,10 @@ TAGGING: Rungs = {
         "rung.models.counting.majority_tagger:MajorityTagger",
         "how often each word had each tag, whatever stands around it",
     ),
+    "hmm": (
+        "rung.models.counting.hmm:HMM",
+        "tags by their order, counted n-grams, and by their words and endings: TnT's model",
+    ),
 }
 
 VECTORS: Rungs = {

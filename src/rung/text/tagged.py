@@ -121,10 +121,7 @@ def encode_sentences(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -
     starts = np.asarray(words.starts)[np.concatenate([[0], last])]
     if all(map(len, sentences)):
         return TokenStream(ids, starts)
-    lengths = [
-        int(end - begin - 1) if sentence else 0
-        for sentence, begin, end in zip(sentences, starts[:-1], starts[1:], strict=True)
-    ]
+    lengths = np.where([len(sentence) > 0 for sentence in sentences], np.diff(starts) - 1, 0)
     return TokenStream.pack(ids[1:][ids[1:] != tokenizer.end], lengths, tokenizer.end)
 
 
