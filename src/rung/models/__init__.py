@@ -97,6 +97,13 @@ TAGGING: Rungs = {
     ),
 }
 
+TRANSLATION: Rungs = {
+    "encoder-decoder": (
+        "rung.models.transformer.encoder_decoder:EncoderDecoder",
+        "a transformer that reads one text and writes another",
+    ),
+}
+
 VECTORS: Rungs = {
     "skipgram": (
         "rung.models.vectors.word2vec:SkipGram",
@@ -132,6 +139,7 @@ RUNGS: dict[str, Rungs] = {
     "masked": MASKED,
     "classification": CLASSIFICATION,
     "tagging": TAGGING,
+    "translation": TRANSLATION,
     "vectors": VECTORS,
     "contrastive": CONTRASTIVE,
 }

@@ -25,6 +25,11 @@ TASKS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("tags", "column", "group"),
         "rung.text.tagged_formats:is_tagged",
     ),
+    "translation": (
+        "rung.tasks.translation:Translation",
+        ("source", "target", "target_file", "longest"),
+        "rung.text.parallel:is_parallel",
+    ),
     "contrastive": ("rung.tasks.contrastive:ContrastiveLearning", ("views", "second"), ""),
 }
 """Name -> where the class lives, the settings by which it is asked for (flags that not every task has), and what tells

@@ -139,3 +139,44 @@ class TagOptions:
     val: str | None = None
     test: str | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ParallelOptions:
+    """Settings of reading texts with their translations.
+
+    Attributes:
+        source: which column holds the text; by default `source`.
+        target: which one holds its translation; by default `target`.
+        target_file: the translations, a line for each line of DATA, in place of columns.
+        group: which column says what belongs together (a document): no group is torn by the split.
+        tokenizer: char, byte, word, bpe, wordpiece or unigram, one for both sides.
+        vocab_size: the most token ids; by default what suits the tokeniser.
+        longest: pairs with more tokens on a side are left out of training, and told of; all are measured.
+        split: shares of train/validation/test; by default 90/5/5, with --val 100/0/0, with --test alone 95/5/0.
+        val: validation pairs from this file, of the same columns; the data are then all for training, unless --split
+            says otherwise.
+        test: test pairs from this file.
+        sha256: the hash that an https:// source must have.
+    """
+
+    source: str | None = None
+    target: str | None = None
+    target_file: str | None = None
+    group: str | None = None
+    tokenizer: str = "bpe"
+    vocab_size: int | None = None
+    longest: int = 256
+    split: str | None = None
+    val: str | None = None
+    test: str | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (type(self.longest) is int and self.longest >= 1):
+            raise UserError(f"--longest {self.longest} is not allowed: give 1 or more")
+        if self.target_file is not None:
+            for name in ("source", "target", "group", "val", "test"):
+                if (value := getattr(self, name)) is not None:
+                    flag = f"--{name} {value}"
+                    raise UserError(f"{flag} does not go with --target-file, where lines are pairs; use --split")

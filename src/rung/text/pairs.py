@@ -25,7 +25,7 @@ from rung.text.corpus import install, link_files, read_facts, workshop
 from rung.text.formats import reading
 from rung.text.records import read_rows, whole_characters
 from rung.text.sources import Source, open_source
-from rung.text.splits import PARTS, shares_of, stratified
+from rung.text.splits import PARTS, Split, dealt_groups, shares_of, stratified
 from rung.text.stream import TokenStream
 from rung.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer, utf8
 
@@ -132,20 +132,47 @@ def prepare_pairs(
     Raises UserError for bad input and a folder that can't be written to.
     """
     shares = shares_of(split, validation=validation is not None, test=test is not None)
-    found = read_pairs(data, field, second, sha256)
-    rows = stratified(np.zeros(len(found.texts), np.int64), shares)
+    given = {
+        part: read_pairs(spec, field, second)
+        for part, spec in (("validation", validation), ("test", test))
+        if spec is not None
+    }
+    told = {"second": second, **told}
+    return keep_pairs(
+        read_pairs(data, field, second, sha256), folder, shares, given, tokenizer, vocab_size, field, told
+    )
+
+
+def keep_pairs(
+    found: Pairs,
+    folder: Path,
+    shares: Split,
+    given: Mapping[str, Pairs],
+    tokenizer: str | Tokenizer,
+    vocab_size: int | None,
+    field: str | None,
+    told: Mapping[str, Any],
+    groups: np.ndarray | None = None,
+) -> PairCorpus:
+    """Split pairs that were read, train the tokeniser on the training part, write everything into `folder`.
+
+    Args:
+        found: the pairs.
+        given: held-out ones, by part.
+        groups: (N,) int64, from 0 without gaps, which group each pair belongs to: none is torn. None = they are drawn.
+        told: what else the facts are to hold.
+
+    Raises UserError for too few pairs and a folder that can't be written to.
+    """
+    n = len(found.texts)
+    rows = stratified(np.zeros(n, np.int64), shares) if groups is None else dealt_groups(groups, shares)
     if "train" not in rows:
-        raise UserError(f"{len(found.texts):,} pairs are too few for --split {shares}: train would be empty")
+        raise UserError(f"{n:,} pairs are too few for --split {shares}: train would be empty")
+    how = "pairs drawn at random" if groups is None else f"whole groups ({groups.max() + 1:,}), drawn at random"
     parts = {
         part: ([found.texts[i] for i in chosen], [found.seconds[i] for i in chosen])
         for part, chosen in rows.items()
-    }
-    given = {}
-    for part, spec in (("validation", validation), ("test", test)):
-        if spec is not None:
-            held_out = read_pairs(spec, field, second)
-            given[part] = held_out.source.describe()
-            parts[part] = (held_out.texts, held_out.seconds)
+    } | {part: (held_out.texts, held_out.seconds) for part, held_out in given.items()}
     if isinstance(tokenizer, str):
         tokenizer = train_tokenizer(tokenizer, [*parts["train"][0], *parts["train"][1]], vocab_size)
     digest = hashlib.sha256()
@@ -172,10 +199,9 @@ def prepare_pairs(
                 "documents": "rows",
                 "sha256": digest.hexdigest(),
             },
-            "second": second,
-            "given": given,
+            "given": {part: held_out.source.describe() for part, held_out in given.items()},
             "split": str(shares),
-            "split_rule": f"{shares}, pairs drawn at random",
+            "split_rule": f"{shares}, {how}",
             "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
             "in_training": {
                 "pieces": "pairs",

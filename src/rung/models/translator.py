@@ -1,0 +1,105 @@
+"""The contract of rungs that write a text given another, beside those of `rung.models.base`.
+
+P(target | source) is a language model whose state begins from the source: `given` makes one of a model and sources, and
+what works on language models (drawing, beams, constraints, drafts, scoring) works on it unchanged.
+
+Shapes: S pairs, N tokens of their targets, closing marks included, V ids of both sides.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+
+from rung.errors import UserError
+from rung.models.base import LanguageModel, Model, State
+from rung.text.stream import TokenStream
+
+TOKENS_AT_ONCE = 1 << 13
+
+
+class Translator(Model):
+    """P(target | source)."""
+
+    @abstractmethod
+    def given(self, sources: TokenStream) -> LanguageModel:
+        """The language model of what follows these sources.
+
+        Of one source any number of texts is begun by `start(batch)`; of S sources `start(S)` begins one of each, and
+        `score` takes S targets.
+        """
+
+    def score_pairs(self, sources: TokenStream, targets: TokenStream) -> np.ndarray:
+        """The log-probabilities (N,) in nats of every token of every target, closing marks included, each after what
+        stands before it in the right target (teacher forcing).
+
+        Pairs of like length are read together; what fills up the others can't matter.
+        """
+        if sources.n_documents != targets.n_documents:
+            raise UserError(f"{sources.n_documents:,} sources and {targets.n_documents:,} targets are no pairs")
+        lengths = np.diff(targets.starts)
+        widths = np.diff(sources.starts) + lengths
+        found = np.empty(targets.n_tokens, np.float32)
+        order = np.lexsort((np.diff(sources.starts), lengths))
+        begin = 0
+        while begin < len(order):
+            end = begin + 1
+            widest = int(widths[order[begin]])
+            while end < len(order):
+                wider = max(widest, int(widths[order[end]]))
+                if (end - begin + 1) * wider > TOKENS_AT_ONCE:
+                    break
+                widest, end = wider, end + 1
+            rows = order[begin:end]
+            tokens = np.full((len(rows), int(lengths[rows].max())), self.end, np.int64)
+            for row, pair in enumerate(rows):
+                tokens[row, : lengths[pair]] = targets.document(pair)
+            scores = self.given(sources.of_documents(rows)).score(tokens)
+            for row, pair in enumerate(rows):
+                first = targets.starts[pair] - 1
+                found[first : first + lengths[pair]] = scores[row, : lengths[pair]]
+            begin = end
+        return found
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+        """The model whose `tensors()` these are. The arrays may be read-only and memory-mapped."""
+
+
+class GivenSources(LanguageModel):
+    """The language model of S sources: what the views of all translators have in common.
+
+    Attributes:
+        n_sources: S.
+    """
+
+    rung = "given"
+
+    def __init__(self, model: Any, n_sources: int) -> None:
+        super().__init__(model.config, model.vocab_size, model.end)
+        self.model = model
+        self.n_sources = n_sources
+        self.context = None
+
+    def rows_of(self, batch: int) -> np.ndarray:
+        """Which source each of `batch` rows is of. Raises UserError where they can't be dealt out."""
+        if self.n_sources not in (1, batch):
+            raise UserError(f"{batch:,} texts can't be begun from {self.n_sources:,} sources")
+        return np.zeros(batch, np.int64) if self.n_sources == 1 else np.arange(batch)
+
+    def select(self, state: State, rows: np.ndarray) -> State:
+        return state.select(rows)
+
+    @property
+    def n_parameters(self) -> int:
+        return self.model.n_parameters
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        raise NotImplementedError("a view of sources is not kept; its model is")
+
+    @classmethod
+    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+        raise NotImplementedError("a view of sources is not kept; its model is")
