@@ -15,6 +15,7 @@ from rung.evaluation.nearest import Neighbour
 from rung.evaluation.nearest import nearest as _nearest
 from rung.evaluation.predictions import check_classifier, predict_texts
 from rung.evaluation.tagged_predictions import tag_sentences
+from rung.evaluation.translations import translate
 from rung.generation.beam import BeamSettings
 from rung.generation.completion import Completion
 from rung.generation.completion import complete as _complete
@@ -91,7 +92,8 @@ def predict(
 ) -> Iterator[Any]:
     """What a classifier makes of each text, in order and as they are needed: `label`, `probabilities`.
 
-    Of a tagger: what it makes of each sentence, `tokens` and `tags`.
+    Of a tagger: what it makes of each sentence, `tokens` and `tags`. Of a translator: the text that it writes, `text`
+    and `log_prob`, the best of 4 beams.
 
     Args:
         run: a run of a classifier or a tagger, or its folder.
@@ -103,6 +105,8 @@ def predict(
     opened = _opened(run)
     if opened.task.name == "tagging" and seconds is None:
         return tag_sentences(opened, texts)
+    if opened.task.name == "translation" and seconds is None:
+        return (best[0] for best in translate(opened, cast("Iterable[str]", texts)))
     return predict_texts(check_classifier(opened), cast("Iterable[str]", texts), seconds)
 
 

@@ -38,7 +38,9 @@ class Translator(Model):
         Pairs of like length are read together; what fills up the others can't matter.
         """
         if sources.n_documents != targets.n_documents:
-            raise UserError(f"{sources.n_documents:,} sources and {targets.n_documents:,} targets are no pairs")
+            raise UserError(
+                f"{sources.n_documents:,} sources and {targets.n_documents:,} targets are no pairs"
+            )
         lengths = np.diff(targets.starts)
         widths = np.diff(sources.starts) + lengths
         found = np.empty(targets.n_tokens, np.float32)

@@ -77,9 +77,7 @@ class Translation(Task[PairCorpus]):
         sides = Sides(
             options.source or "source", options.target or "target", options.group, options.target_file
         )
-        shares = shares_of(
-            options.split, validation=options.val is not None, test=options.test is not None
-        )
+        shares = shares_of(options.split, validation=options.val is not None, test=options.test is not None)
         found = read_parallel(data, sides, options.sha256)
         given = {
             part: read_parallel(spec, replace(sides, group=None)).pairs
@@ -152,9 +150,7 @@ class Translation(Task[PairCorpus]):
         targets = dataset.pairs(split)[1]
         return self._measure(scores, targets, _bytes_of(targets, dataset.tokenizer), split)
 
-    def _measure(
-        self, scores: np.ndarray, targets: TokenStream, n_bytes: np.ndarray, split: str
-    ) -> Measure:
+    def _measure(self, scores: np.ndarray, targets: TokenStream, n_bytes: np.ndarray, split: str) -> Measure:
         nats = -float(scores.sum(dtype=np.float64))
         perplexity = {"perplexity": math.exp(min(700.0, nats / max(1, len(scores))))}
         counts = {"pairs": targets.n_documents}
@@ -164,11 +160,7 @@ class Translation(Task[PairCorpus]):
         self, models: Sequence[Any], datasets: Sequence[PairCorpus], split: str
     ) -> list[Measured]:
         return [
-            one._replace(
-                measure=_with_written(
-                    one.measure, model, dataset.tokenizer, *dataset.pairs(split)
-                )
-            )
+            one._replace(measure=_with_written(one.measure, model, dataset.tokenizer, *dataset.pairs(split)))
             for one, model, dataset in zip(
                 super().measure_together(models, datasets, split), models, datasets, strict=True
             )

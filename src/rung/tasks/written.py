@@ -1,7 +1,7 @@
 """What a translator writes when it is left alone, and how near that is to what it should have written.
 
-    exact match = texts that are the right one, letter for letter / texts
-    BLEU, chrF    sacrebleu's (Post 2018, arXiv:1804.08771): of whole texts, cut by its own rules, with its signature
+exact match = texts that are the right one, letter for letter / texts
+BLEU, chrF    sacrebleu's (Post 2018, arXiv:1804.08771): of whole texts, cut by its own rules, with its signature
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def greedy_ids(model: Translator, sources: TokenStream) -> list[list[int]]:
 def figures_of(written: Sequence[str], right: Sequence[str]) -> tuple[dict[str, float], str]:
     """Exact match, and BLEU and chrF where sacrebleu is installed; and what is to be known of them."""
     figures = {
-        "exact_match": sum(one == other for one, other in zip(written, right, strict=True)) / max(1, len(right))
+        "exact_match": sum(one == other for one, other in zip(written, right, strict=True))
+        / max(1, len(right))
     }
     told = f"written alone, the likeliest token after the likeliest, of {len(right):,} pairs"
     try:

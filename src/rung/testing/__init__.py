@@ -11,6 +11,7 @@ from rung.testing.encoder import check_encoder
 from rung.testing.language_model import check_model
 from rung.testing.masked import check_masked
 from rung.testing.tagger import check_tagger
+from rung.testing.translator import check_translator
 from rung.testing.vectors import check_vectors
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "check_masked",
     "check_model",
     "check_tagger",
+    "check_translator",
     "check_vectors",
 ]

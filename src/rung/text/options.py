@@ -179,4 +179,6 @@ class ParallelOptions:
             for name in ("source", "target", "group", "val", "test"):
                 if (value := getattr(self, name)) is not None:
                     flag = f"--{name} {value}"
-                    raise UserError(f"{flag} does not go with --target-file, where lines are pairs; use --split")
+                    raise UserError(
+                        f"{flag} does not go with --target-file, where lines are pairs; use --split"
+                    )

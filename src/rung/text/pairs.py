@@ -168,7 +168,9 @@ def keep_pairs(
     rows = stratified(np.zeros(n, np.int64), shares) if groups is None else dealt_groups(groups, shares)
     if "train" not in rows:
         raise UserError(f"{n:,} pairs are too few for --split {shares}: train would be empty")
-    how = "pairs drawn at random" if groups is None else f"whole groups ({groups.max() + 1:,}), drawn at random"
+    how = (
+        "pairs drawn at random" if groups is None else f"whole groups ({groups.max() + 1:,}), drawn at random"
+    )
     parts = {
         part: ([found.texts[i] for i in chosen], [found.seconds[i] for i in chosen])
         for part, chosen in rows.items()

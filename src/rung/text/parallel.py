@@ -68,9 +68,7 @@ def read_parallel(data: str | Path, sides: Sides, sha256: str | None = None) -> 
     if sides.group is None:
         return Parallel(Pairs(texts, seconds, source), None)
     number = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    return Parallel(
-        Pairs(texts, seconds, source), np.array([number[group] for group in groups], np.int64)
-    )
+    return Parallel(Pairs(texts, seconds, source), np.array([number[group] for group in groups], np.int64))
 
 
 def is_parallel(data: str | Path) -> bool:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -158,9 +158,13 @@ class EncoderDecoderNetwork(TrainableModule):
         """Sources (B, S) and inputs (B, T), the mark first -> logits (B, T, V)."""
         memory, there = self.encode(sources)
         x = self.embed(inputs)
-        for block in self.blocks:
+        for block in self.decoder():
             x = block(x, block.cross.memory(memory), there)
         return self.logits(x)
+
+    def decoder(self) -> list[DecoderBlock]:
+        """Its blocks."""
+        return cast("list[DecoderBlock]", list(self.blocks))
 
     def loss(self, sources: Tensor, targets: Tensor) -> Tensor:
         """The sum of -log p over `targets` (B, T), each ending in the mark, filled up with PADDING.
@@ -260,7 +264,7 @@ class Given(GivenSources):
         with model.inference():
             tokens = model._tensor(padded_documents(sources, np.arange(sources.n_documents)))
             states, self.there = model.network.encode(tokens)
-            self.memories = [block.cross.memory(states) for block in model.network.blocks]
+            self.memories = [block.cross.memory(states) for block in model.network.decoder()]
 
     def start(self, batch: int = 1) -> State:
         rows = torch.from_numpy(self.rows_of(batch)).to(self.model.device)
@@ -271,7 +275,9 @@ class Given(GivenSources):
         columns = tokens[:, None] if tokens.ndim == 1 else tokens
         with self.model.inference():
             x, kept = self._read(state, columns)
-            return next_log_probs(self.model.network.logits(x[:, -1])), _Written(state.rows, kept, state.whole)
+            return next_log_probs(self.model.network.logits(x[:, -1])), _Written(
+                state.rows, kept, state.whole
+            )
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
         tokens = self.check_tokens(tokens)
@@ -288,7 +294,7 @@ class Given(GivenSources):
         x = network.embed(self.model._tensor(np.ascontiguousarray(tokens, np.int64)))
         there = None if self.there is None else self._of_rows(self.there, state)
         kept: list[Memory | None] = []
-        for block, past, memory in zip(network.blocks, state.past, self.memories, strict=True):
+        for block, past, memory in zip(network.decoder(), state.past, self.memories, strict=True):
             own = self._of_rows(memory[0], state), self._of_rows(memory[1], state)
             x, grown = block.further(x, past, own, there)
             kept.append(grown)
