@@ -53,11 +53,20 @@ def tagging(folder: Path) -> tuple[Path, list[str]]:
     return path, ["--rungs", "majority,hmm"]
 
 
+def translation(folder: Path) -> tuple[Path, list[str]]:
+    path = folder / "pairs.tsv"
+    rows = [f"{text}\t{text[::-1]}" for text in sentences(200).split("\n") if text]
+    path.write_text("source\ttarget\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    small = ["--steps", "3", "--tokenizer", "char"]
+    return path, ["--rungs", "encoder-decoder", *small]
+
+
 DATA = {
     "language": language,
     "masked": masked,
     "classification": classification,
     "tagging": tagging,
+    "translation": translation,
     "vectors": vectors,
     "contrastive": contrastive,
 }

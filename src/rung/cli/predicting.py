@@ -47,8 +47,8 @@ def predict(
     and is counted.
 
     Of a tagger: the words of each sentence and their tags. A line is a sentence, and words are cut at white space and
-    around punctuation; a .conllu or .conll file is read for its words. Of a translator: the text that it writes, the best
-    of a few beams.
+    around punctuation; a .conllu or .conll file is read for its words. Of a translator: the text that it writes, the
+    best of a few beams.
 
     Example: rung predict runs/bag-of-words new.csv --out answers.csv
 
@@ -60,7 +60,7 @@ def predict(
         field: which JSON field or column holds the text; by default that of the training.
         second: which one holds the other of two texts; by default that of the training.
         words: of a tagger: the words of a line are apart already, at white space.
-        beams: of a translator: candidates kept at every step, 4 unless told; 1 = the likeliest token after the likeliest.
+        beams: of a translator: candidates kept at every step, 4 unless told; 1 = the likeliest token each time.
         n_best: of a translator: how many texts of each, best first.
         length_penalty: of a translator: texts are ranked by log P / tokens ** this, 1 unless told.
         out: write here, when all is done: .jsonl holds whole records with `label` and `probabilities` added, .csv and
@@ -84,7 +84,7 @@ def predict(
     }
     for flag, value in flags.items():
         if value is not None and flag not in own:
-            raise UserError(f"{flag} does not go with {run}, a {opened.rung} of {task}")
+            raise UserError(f"{flag} does not go with {run}, which is of {task}")
     search = {"beams": beams, "n_best": n_best, "length_penalty": length_penalty}
     searched = {name: value for name, value in search.items() if value is not None}
     if text is not None:

@@ -272,7 +272,10 @@ def _row(
     recorder: _Recorder,
     seed: int,
 ) -> dict[str, Any]:
-    measured = run.task.measure_of(scores, corpus, "test").to_json()
+    measured = {
+        **run.task.measure_of(scores, corpus, "test").to_json(),
+        **run.task.figures_of_writing(run.model, run.corpus, "test")[0],
+    }
     interval = statistics.bootstrap_interval(piece_nats, pieces.units, seed=seed)
     how = Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
     result = run.recipe["result"]

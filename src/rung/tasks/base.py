@@ -260,6 +260,13 @@ class Task(ABC, Generic[D]):
             for scores in (self.scores(model, dataset, split),)
         ]
 
+    def figures_of_writing(
+        self, model: Any, dataset: D, split: str
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Figures of what a model writes when it is left alone, where a task has some, and what to know of them. They cost
+        more than a measure, so they are made when a run is measured, and not while it learns."""
+        return {}, ()
+
     @abstractmethod
     def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
         """Measure models on the whole of other data, which are read once, in the same pieces for all.

@@ -3,8 +3,8 @@
     bits per byte = total nats / (ln 2 x bytes of the targets)
 
 over the whole split, each token after what stands before it in the right target (teacher forcing). Beside it what the
-model writes when it is left alone (`rung evaluate`): BLEU and chrF as sacrebleu counts them, with its signature, and the
-share of texts that are the target, letter for letter.
+model writes when it is left alone (`rung evaluate`): BLEU and chrF as sacrebleu counts them, with its signature, and
+the share of texts that are the target, letter for letter.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Translation(Task[PairCorpus]):
             for part, spec in (("validation", options.val), ("test", options.test))
             if spec is not None
         }
-        corpus = keep_pairs(
+        return keep_pairs(
             found.pairs,
             folder,
             shares,
@@ -107,7 +107,6 @@ class Translation(Task[PairCorpus]):
             },
             found.groups,
         )
-        return corpus
 
     def open(self, folder: Path) -> PairCorpus:
         return open_pairs(folder)
@@ -156,14 +155,18 @@ class Translation(Task[PairCorpus]):
         counts = {"pairs": targets.n_documents}
         return self.measure_from(nats, len(scores), int(n_bytes.sum()), split, perplexity, counts)
 
+    def figures_of_writing(
+        self, model: Any, dataset: PairCorpus, split: str
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        return _written_figures(model, dataset.tokenizer, *dataset.pairs(split))
+
     def measure_together(
         self, models: Sequence[Any], datasets: Sequence[PairCorpus], split: str
     ) -> list[Measured]:
+        measured = super().measure_together(models, datasets, split)
         return [
-            one._replace(measure=_with_written(one.measure, model, dataset.tokenizer, *dataset.pairs(split)))
-            for one, model, dataset in zip(
-                super().measure_together(models, datasets, split), models, datasets, strict=True
-            )
+            one._replace(measure=_with(one.measure, *self.figures_of_writing(model, dataset, split)))
+            for one, model, dataset in zip(measured, models, datasets, strict=True)
         ]
 
     def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:
@@ -180,7 +183,8 @@ class Translation(Task[PairCorpus]):
             scores = model.score_pairs(sources, targets)
             n_bytes = _bytes_of(targets, tokenizer)
             measure = self._measure(scores, targets, n_bytes, str(data))
-            measure = _with_written(replace(measure, notes=told), model, tokenizer, sources, targets)
+            measure = replace(measure, notes=told)
+            measure = _with(measure, *_written_figures(model, tokenizer, sources, targets))
             pieces = _pieces(targets, n_bytes)
             out.append(Measured(measure, pieces.units, pieces.nats(scores)))
         return out
@@ -200,8 +204,8 @@ class PairBatches:
     """Sources and targets, shuffled anew each epoch: a pure function of (seed, t).
 
     Pairs of like length stand in one batch: each run of POOL batches is sorted by length, cut, and its batches
-    shuffled. Its arrays: sources (B, S), targets (B, T), the latter with their closing marks, both filled up with PADDING;
-    a side longer than `longest` is left out of training altogether.
+    shuffled. Its arrays: sources (B, S), targets (B, T), the latter with their closing marks, both filled up with
+    PADDING. A pair with a side longer than `longest` is left out of training.
     """
 
     def __init__(
@@ -283,14 +287,17 @@ def _pieces(targets: TokenStream, n_bytes: np.ndarray) -> Pieces:
     return Pieces(n_bytes, nats)
 
 
-def _with_written(
-    measure: Measure, model: Translator, tokenizer: Tokenizer, sources: TokenStream, targets: TokenStream
-) -> Measure:
-    """With the figures of what is written alone, of a part drawn once where there are many pairs."""
+def _with(measure: Measure, figures: Mapping[str, float], told: Sequence[str]) -> Measure:
+    return replace(measure, figures={**measure.figures, **figures}, notes=(*measure.notes, *told))
+
+
+def _written_figures(
+    model: Translator, tokenizer: Tokenizer, sources: TokenStream, targets: TokenStream
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Of what is written alone, of a part drawn once where there are many pairs."""
     rows = np.arange(sources.n_documents)
     if len(rows) > MOST_WRITTEN:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_WRITTEN])
-    own = sources.of_documents(rows)
     right = [tokenizer.decode(targets.document(int(row))[:-1]) for row in rows]
-    figures, told = figures_of(written_greedily(model, tokenizer, own), right)
-    return replace(measure, figures={**measure.figures, **figures}, notes=(*measure.notes, told))
+    figures, told = figures_of(written_greedily(model, tokenizer, sources.of_documents(rows)), right)
+    return figures, (told,)

@@ -1,7 +1,7 @@
 """Texts with their translations, as they are read: rows of a table, or two files line by line.
 
-rows              of .csv, .tsv, .json, .jsonl or .parquet: a column of texts, one of translations, perhaps one of groups;
-                  a column `translation` that holds an object of two texts, as parallel corpora are often kept
+rows              of .csv, .tsv, .json, .jsonl or .parquet: a column of texts, one of translations, perhaps one of
+                  groups; or a column `translation` that holds an object of two texts, as corpora are often kept
 two columns       a .tsv whose first line is no header of these: a pair a line
 two files         a line of one belongs to the line of the other
 

@@ -35,8 +35,8 @@ WORDS_A_TEXT = 2
 """From so many words a text on, on average, words are what is counted; below, letters."""
 LARGEST = 1 << 29
 """The most weights: 4 GiB while they are learned."""
-MOST_ANSWERS = 1 << 27
-"""The most texts times labels: 1 GiB a copy while weights are learned, and minutes."""
+MOST_ANSWERS = 1 << 25
+"""The most texts times labels: 256 MiB a copy, of which there are several, while weights are learned."""
 TEXTS_AT_ONCE = 1 << 14
 
 

@@ -4,7 +4,7 @@
     x = decoder(end, y_1 ... y_(t-1); h)                    blocks that see what came before, and all of h
     logits = norm(x) @ token embedding, transposed
 
-    a block of the decoder:  x = x + attention(norm_1(x));  x = x + cross(norm_2(x), h);  x = x + feed_forward(norm_3(x))
+    a block of the decoder:  x + attention(norm_1(x)), then x + cross(norm_2(x), h), then x + feed_forward(norm_3(x))
 
 Vaswani et al. 2017 (arXiv:1706.03762) of the decoder's own parts: norms first, rotary positions in both halves (none
 between them), one table of tokens for source, target and head. The source ends in the mark, so that no source is empty;
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
