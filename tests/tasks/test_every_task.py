@@ -58,7 +58,7 @@ def translation(folder: Path) -> tuple[Path, list[str]]:
     rows = [f"{text}\t{text[::-1]}" for text in sentences(200).split("\n") if text]
     path.write_text("source\ttarget\n" + "\n".join(rows) + "\n", encoding="utf-8")
     small = ["--steps", "3", "--tokenizer", "char"]
-    return path, ["--rungs", "encoder-decoder", *small]
+    return path, ["--rungs", "ngram,encoder-decoder", *small]
 
 
 DATA = {

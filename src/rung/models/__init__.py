@@ -98,6 +98,10 @@ TAGGING: Rungs = {
 }
 
 TRANSLATION: Rungs = {
+    "ngram": (
+        "rung.models.counting.ngram_translator:NGramTranslator",
+        "counted n-grams of the targets, whatever the source says",
+    ),
     "encoder-decoder": (
         "rung.models.transformer.encoder_decoder:EncoderDecoder",
         "a transformer that reads one text and writes another",

@@ -263,8 +263,8 @@ class Task(ABC, Generic[D]):
     def figures_of_writing(
         self, model: Any, dataset: D, split: str
     ) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Figures of what a model writes when it is left alone, where a task has some, and what to know of them. They cost
-        more than a measure, so they are made when a run is measured, and not while it learns."""
+        """Figures of what a model writes when it is left alone, where a task has some, and what to know of them. They
+        cost more than a measure, so they are made when a run is measured, and not while it learns."""
         return {}, ()
 
     @abstractmethod

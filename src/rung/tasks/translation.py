@@ -45,7 +45,7 @@ class Translation(Task[PairCorpus]):
     name = "translation"
     example = "pairs.tsv --source en --target de"
     options_class = ParallelOptions
-    ladder = ("encoder-decoder",)
+    ladder = ("ngram", "encoder-decoder")
     target = "token"
     unit = "byte"
     columns = (

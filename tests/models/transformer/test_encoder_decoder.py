@@ -12,6 +12,9 @@ from torch import nn
 
 from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.settings import Sampling
+from rung.models.base import fitted
+from rung.models.counting.ngram import NGramConfig
+from rung.models.counting.ngram_translator import NGramTranslator
 from rung.models.transformer.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from rung.testing import check_translator
 from rung.text.stream import TokenStream
@@ -32,19 +35,24 @@ def test_the_contract(more: dict[str, Any]) -> None:
     check_translator(small(**more))
 
 
+def test_the_contract_of_the_counted_one() -> None:
+    streams = [TokenStream.of([np.array([1, 2, 2, 3]), np.array([2])], END) for _ in range(2)]
+    check_translator(fitted(NGramTranslator.fit(NGramConfig(order=2), (streams[0], streams[1]), V, END)))
+
+
 def test_blocks_are_those_of_torch() -> None:
     """nn.Transformer's layers with the same weights, norms first, GELU; positions left out of ours for it."""
     model = small(bias=True)
-    network = model.network.eval()
+    network: Any = model.network.eval()
     for block in network.encoder:
         block.attention.rotary = None
     for block in network.blocks:
         block.block.attention.rotary = None
     how: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "norm_first": True, "activation": _gelu}
-    encoder = nn.TransformerEncoder(
+    encoder: Any = nn.TransformerEncoder(
         nn.TransformerEncoderLayer(8, 2, 12, **how), 2, nn.LayerNorm(8), enable_nested_tensor=False
     )
-    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 12, **how), 2, nn.LayerNorm(8))
+    decoder: Any = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 12, **how), 2, nn.LayerNorm(8))
     with torch.no_grad():
         for ours, theirs in zip(network.encoder, encoder.layers, strict=True):
             _copy(ours, theirs)
