@@ -64,8 +64,14 @@ class Run:
 
     @property
     def model_class(self) -> Any:
+        """Raises UserError for a rung that there is none of, or one in a file that isn't trusted."""
         with trusting(self.trust):
-            return class_described(self.recipe["model"], self.task.name, str(self.folder))
+            try:
+                return class_described(self.recipe["model"], self.task.name, str(self.folder))
+            except UserError as error:
+                if "code" in self.recipe["model"]:
+                    raise
+                raise UserError(f"{self.folder / RECIPE}: {error}") from None
 
     @property
     def config(self) -> Any:
@@ -215,7 +221,7 @@ def check_recipe(recipe: Any) -> None:
                     f"delimiter can't be {model['delimiter']}: it is the last of {model['vocab_size']} ids"
                 )
             continue
-        if name != "labels":
+        if name not in ("labels", "tags"):
             raise ValueError(f"a model has no {name!r}")
         check_kind(name, model[name], tuple[str, ...])
     check_kind("source", recipe["data"].get("source"), dict)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fuzz.children import run_apart
-from tests.fuzz.mutations import mutate
+from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.victims import ENCODERS, HISTORY, INPUTS, LABELLED, OWN_MODELS, STOPPED, TRAINED
 
 ON_RUN: tuple[tuple[str, ...], ...] = (
@@ -85,6 +85,7 @@ def run_case(seed: int, number: int, keep: Path | None = None) -> Fault | None:
     return Fault(number, what, " ".join(command), said)
 
 
+GGUF_HEAD = 12_000
 SUFFIXES = (".arpa", *(name[1:] for name in INPUTS))
 
 
@@ -182,6 +183,13 @@ def _arpa(rng: random.Random) -> Case:
     return f"arpa: {mutate(Path('v.arpa'), rng)}", ("import", "arpa", "v.arpa", "--out", "o"), "v"
 
 
+def _gguf(rng: random.Random) -> Case:
+    data = Path("llama.gguf").read_bytes()
+    # Most of it is weights, of which one is as good as another: what is damaged is its head.
+    Path("v.gguf").write_bytes(mutate_bytes(data[:GGUF_HEAD], rng) + data[GGUF_HEAD:])
+    return "gguf: mutate_bytes", ("import", "gguf", "v.gguf", "--out", "o"), "v"
+
+
 def _hf(rng: random.Random) -> Case:
     return damage_folder("hf", rng), ("import", "hf", "v", "--out", "o"), None
 
@@ -200,5 +208,20 @@ def _input(rng: random.Random) -> Case:
     return f"{path}: {how}", rng.choice(commands), None
 
 
-CASES = (_run, _run, _run, _run, _labelled, _encoder, _vectors, _stopped, _history, _own, _arpa, _hf, _input)
+CASES = (
+    _run,
+    _run,
+    _run,
+    _run,
+    _labelled,
+    _encoder,
+    _vectors,
+    _stopped,
+    _history,
+    _own,
+    _arpa,
+    _gguf,
+    _hf,
+    _input,
+)
 """The kinds of cases, the likelier the oftener."""

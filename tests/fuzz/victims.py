@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 import rung
+from tests import gguf_made
 from tests.fuzz.children import apart, command
 
 LINES = 300
@@ -39,6 +40,19 @@ TRAINED: dict[str, tuple[str | int, ...]] = {
 LABELLED: dict[str, tuple[str | int, ...]] = {
     "majority": ("majority", "labels.csv", "--label", "label"),
     "bag": ("bag-of-words", "labels.csv", "--label", "label"),
+    "learned": (
+        "gpt",
+        "labels.csv",
+        "--label",
+        "label",
+        "--from",
+        "plain",
+        "--learn",
+        "lora:2",
+        "--steps",
+        2,
+    ),
+    "label-mix": ("mix", "labels.csv", "--label", "label", "--runs", "majority", "bag"),
 }
 """Runs of classifiers."""
 
@@ -105,6 +119,7 @@ def make_victims() -> None:
     apart(lambda: _must("embed", "tf-idf", "t.txt", "--out", "t-vectors.parquet", "--quiet"))
     _must("export", "words", "--format", "arpa", "--out", "words.arpa")
     _must("export", "plain", "--format", "hf", "--out", "hf")
+    gguf_made.write(Path("llama.gguf"))
     _must("count", "ngram", "cows")  # which leaves an index beside the data
     for name, settings in STOPPED.items():
         steps = count()

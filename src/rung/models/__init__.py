@@ -86,6 +86,13 @@ CLASSIFICATION: Rungs = {
     ),
 }
 
+TAGGING: Rungs = {
+    "majority": (
+        "rung.models.counting.majority_tagger:MajorityTagger",
+        "how often each word had each tag, whatever stands around it",
+    ),
+}
+
 VECTORS: Rungs = {
     "skipgram": (
         "rung.models.vectors.word2vec:SkipGram",
@@ -120,6 +127,7 @@ RUNGS: dict[str, Rungs] = {
     "language": LANGUAGE,
     "masked": MASKED,
     "classification": CLASSIFICATION,
+    "tagging": TAGGING,
     "vectors": VECTORS,
     "contrastive": CONTRASTIVE,
 }

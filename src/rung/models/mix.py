@@ -30,7 +30,7 @@ from rung.errors import UserError
 from rung.models.base import LanguageModel, State
 from rung.models.counting.backoff_trie import BackoffTrie
 from rung.models.counting.ngram import NGram
-from rung.opening import check_array, from_json
+from rung.opening import check_array, from_json, is_finite
 from rung.text.stream import TokenStream
 
 PRIOR_TOKENS = 100.0
@@ -104,6 +104,9 @@ class Mix(LanguageModel):
                 f"the runs to mix have different vocabularies: {', '.join(str(v) for v, _ in sizes)} ids"
             )
         log_probs = np.stack([part.score_stream(held_out) for part in parts], axis=1)  # (N, K)
+        for part, own in zip(parts, log_probs.T, strict=True):
+            if not is_finite(own):
+                raise UserError(f"the {part.rung} run gives probabilities that are no numbers; leave it out")
         classifier = _history_classifier(parts) if config.weights == "confidence" else None
         weights = _fit_weights(log_probs, classifier, held_out)
         # Parts that explain nothing would only cost time and space; the others' weights are learned anew.

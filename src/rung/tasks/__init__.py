@@ -20,6 +20,11 @@ TASKS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("label", "second", "group", "class_weights"),
         "rung.text.examples:is_labelled",
     ),
+    "tagging": (
+        "rung.tasks.tagging:Tagging",
+        ("tags", "column", "group"),
+        "rung.text.tagged_formats:is_tagged",
+    ),
     "contrastive": ("rung.tasks.contrastive:ContrastiveLearning", ("views", "second"), ""),
 }
 """Name -> where the class lives, the settings by which it is asked for (flags that not every task has), and what tells

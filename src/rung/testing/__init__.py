@@ -10,6 +10,7 @@ from rung.testing.classifier import check_classifier
 from rung.testing.encoder import check_encoder
 from rung.testing.language_model import check_model
 from rung.testing.masked import check_masked
+from rung.testing.tagger import check_tagger
 from rung.testing.vectors import check_vectors
 
-__all__ = ["check_classifier", "check_encoder", "check_masked", "check_model", "check_vectors"]
+__all__ = ["check_classifier", "check_encoder", "check_masked", "check_model", "check_tagger", "check_vectors"]

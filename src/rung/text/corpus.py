@@ -255,6 +255,8 @@ def read_facts(path: Path, format: int, counts: Sequence[str]) -> dict[str, Any]
             for name in counts:
                 check_count(name, counted[name])
         check_count("vocab_size", facts["tokenizer"]["vocab_size"], 1)
+        for name, share in facts.get("in_training", {}).items():
+            check_kind(f"in_training of {name}", share, str if name == "pieces" else float)
     return facts
 
 

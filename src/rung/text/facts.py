@@ -11,7 +11,7 @@ NAMED = 3
 FEW = 5
 
 
-WORDS = {"lines": "a line", "paragraphs": "a paragraph", "files": "a file", "rows": "a row"}
+WORDS = {"lines": "a line", "paragraphs": "a paragraph", "files": "a file", "rows": "a row", "sentences": "a list of words"}
 
 
 def summary(facts: Mapping[str, Any]) -> str:
@@ -21,7 +21,8 @@ def summary(facts: Mapping[str, Any]) -> str:
     too much to pass over is left to `notes`.
     """
     source, parts = facts["source"], facts["parts"]
-    kind = "examples" if "examples" in next(iter(parts.values())) else "documents"
+    counted_in = next(iter(parts.values()))
+    kind = next((kind for kind in ("examples", "sentences") if kind in counted_in), "documents")
     unit = kind[:-1]
     total = sum(counts[kind] for counts in parts.values())
     mode = str(source.get("documents", ""))

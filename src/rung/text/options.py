@@ -108,3 +108,34 @@ class LabelOptions:
             raise UserError(
                 f"--class-weights {self.class_weights} is unknown (known: {', '.join(CLASS_WEIGHTS)})"
             )
+
+
+@dataclass(frozen=True)
+class TagOptions:
+    """Settings of reading words with tags.
+
+    Attributes:
+        tags: of rows: which column holds the list of tags; by default `tags`.
+        field: of rows: which column holds the list of words.
+        column: of .conllu: which column is the tag, upos or xpos (or another); of other columns, its number from 1; by
+            default upos, or the last.
+        group: of rows: which column says what belongs together (a document, an author): no group is torn by the split.
+        tokenizer: how words are spelled for the rung, byte unless a network that has read already brings its own.
+        vocab_size: the most token ids; by default what suits the tokeniser.
+        split: shares of train/validation/test, whole documents where the files mark some; by default 90/5/5, with --val
+            100/0/0, with --test alone 95/5/0.
+        val: validation sentences from this file; the data are then all for training, unless --split says otherwise.
+        test: test sentences from this file.
+        sha256: the hash that an https:// source must have.
+    """
+
+    tags: str | None = None
+    field: str = "tokens"
+    column: str | None = None
+    group: str | None = None
+    tokenizer: str = "byte"
+    vocab_size: int | None = None
+    split: str | None = None
+    val: str | None = None
+    test: str | None = None
+    sha256: str | None = None

@@ -208,6 +208,29 @@ def stratified_groups(labels: np.ndarray, groups: np.ndarray, split: Split) -> d
     return _by_part(part_of_group[groups], shares)
 
 
+def dealt_groups(groups: np.ndarray, split: Split) -> dict[str, np.ndarray]:
+    """Rows dealt out at random, whole groups, until a part has its share of the rows; held-out parts come first.
+
+    Args:
+        groups: (N,) int64, from 0 without gaps, which group each row belongs to.
+
+    A part that no group is left for has no rows.
+    """
+    shares = {part: getattr(split, part) for part in PARTS}
+    sizes = np.bincount(groups)
+    order = np.random.default_rng(SEED).permutation(len(sizes))
+    part_of = np.full(len(sizes), list(shares).index("train"), np.int64)
+    place = 0
+    for i, part in sorted(enumerate(shares), reverse=True):
+        wanted, held = shares[part] * len(groups), 0
+        # A group goes in while that brings the part nearer to its share.
+        while part != "train" and place < len(order) - 1 and held + sizes[order[place]] / 2 <= wanted:
+            part_of[order[place]] = i
+            held += sizes[order[place]]
+            place += 1
+    return _by_part(part_of[groups], shares)
+
+
 def _by_part(part_of: np.ndarray, shares: dict[str, float]) -> dict[str, np.ndarray]:
     found = {part: np.flatnonzero(part_of == i) for i, part in enumerate(shares)}
     return {part: rows for part, rows in found.items() if len(rows)}

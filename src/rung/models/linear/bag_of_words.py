@@ -35,6 +35,8 @@ WORDS_A_TEXT = 2
 """From so many words a text on, on average, words are what is counted; below, letters."""
 LARGEST = 1 << 29
 """The most weights: 4 GiB while they are learned."""
+MOST_ANSWERS = 1 << 27
+"""The most texts times labels: 1 GiB a copy while weights are learned, and minutes."""
 TEXTS_AT_ONCE = 1 << 14
 
 
@@ -130,6 +132,11 @@ class BagOfWords(CountedClassifier):
             raise UserError(
                 f"{len(labels):,} labels times {len(vocabulary.features):,} features are {n_weights:,} weights, more "
                 f"than bag-of-words keeps ({LARGEST:,}): give a larger --min-count or --ngrams 1, or take bag-of-ngrams"
+            )
+        if len(labels) > 2 and len(labels) * len(texts) > MOST_ANSWERS:
+            raise UserError(
+                f"{len(labels):,} labels of {len(texts):,} texts are more than bag-of-words weighs at once "
+                f"({MOST_ANSWERS:,} of both multiplied): take bag-of-ngrams, or ngram, or fewer texts"
             )
         x = vocabulary.weighted(counts, config.weighting)
         right = np.asarray(examples.train.labels)

@@ -85,11 +85,7 @@ class _Cost(Convex):
         self.squared = x.copy()
         self.squared.data **= 2
         self.scale = (np.ones(n) if example_weights is None else example_weights)[:, None] / n
-        self.right = np.zeros((n, k))
-        if k == 1:
-            self.right[:, 0] = labels
-        else:
-            self.right[np.arange(n), labels] = 1
+        self.labels, self.rows = labels, np.arange(n)
 
     def unpacked(self, flat: np.ndarray) -> Weights:
         size = self.k * self.n_features
@@ -108,10 +104,18 @@ class _Cost(Convex):
         else:
             most = logits.max(axis=1, keepdims=True)
             normalizer = most + np.log(np.exp(logits - most).sum(axis=1, keepdims=True))
-        self.probs = np.exp(logits - normalizer)
-        costs = normalizer[:, 0] - (self.right * logits).sum(axis=1)
+        right = logits[:, 0] * self.labels if self.k == 1 else logits[self.rows, self.labels]
+        costs = normalizer[:, 0] - right
         value = float(self.scale[:, 0] @ costs + self.penalty / 2 * np.vdot(weights.rows, weights.rows))
-        return value, self._packed(self.scale * (self.probs - self.right), weights.rows)
+        np.subtract(logits, normalizer, out=logits)
+        self.probs = np.exp(logits, out=logits)
+        slopes = self.probs.copy()
+        if self.k == 1:
+            slopes[:, 0] -= self.labels
+        else:
+            slopes[self.rows, self.labels] -= 1
+        slopes *= self.scale
+        return value, self._packed(slopes, weights.rows)
 
     def curvature(self, v: np.ndarray) -> np.ndarray:
         ways = self.unpacked(v)
