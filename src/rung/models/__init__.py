@@ -91,6 +91,9 @@ TAGGING: Rungs = {
         "rung.models.counting.majority_tagger:MajorityTagger",
         "how often each word had each tag, whatever stands around it",
     ),
+    "rnn": ("rung.models.networks.recurrent_tagger:RNNTagger", "a recurrent network, from both ends"),
+    "lstm": ("rung.models.networks.recurrent_tagger:LSTMTagger", "long short-term memory, from both ends"),
+    "gru": ("rung.models.networks.recurrent_tagger:GRUTagger", "gated recurrent units, from both ends"),
 }
 
 VECTORS: Rungs = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rung.embeddings import token_names
 from rung.events import Event, Finished, Note
 from rung.measure import Measure
 from rung.models.base import Model
@@ -122,7 +123,10 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     """An untrained model on its device, or, with `shard`, this process's share of one."""
     device = pick_device(job.run.recipe["device"])
     job.group.check_device(device)
-    model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+    shape = job.shape
+    if job.model_class.sees_examples:
+        shape = {**shape, "examples": job.task.examples(job.dataset, job.model_class)}
+    model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **shape)
     learn = parents.learn_of(job.run)
     # What a checkpoint brings is not asked of the parent, who may be gone.
     if job.resume:
@@ -131,7 +135,7 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
         new_rows = _begun(job, model)
     if "vectors" in job.run.recipe:
         if not job.resume and NEAR not in job.run.recipe:
-            start_embedding(job.run, model.network.token_embedding, job.dataset.tokenizer)
+            start_embedding(job.run, model.network.token_embedding, model.row_names or token_names(job.dataset.tokenizer))
         if job.run.recipe["vectors"]["frozen"]:
             model.network.token_embedding.requires_grad_(False)
     transfer.restrict(model.network, learn, new_rows, job.seed)

@@ -67,15 +67,15 @@ def test_sums_and_best_path_are_those_of_all_paths(seed, n_tags, lengths, spread
 def test_the_best_path_is_the_best_of_the_allowed(seed, lengths):
     field, emissions, _, n_words = field_and_sentences(seed, 3, lengths, 2.0)
     rng = np.random.default_rng(seed)
-    allowed = rng.random((4, 3)) < 0.5
-    allowed[:, 0] = True
+    allowed = rng.random((4, 4)) < 0.5
+    allowed[:, 0] = allowed[0] = True  # some path is left
     best = field.best_paths(emissions, n_words, torch.from_numpy(allowed))
     for row, length in enumerate(lengths):
         paths = all_paths(field, emissions[row, :length].numpy())
         possible = [
             path
             for path in paths
-            if allowed[-1, path[0]] and all(allowed[a, b] for a, b in zip(path, path[1:], strict=False))
+            if all(allowed[a, b] for a, b in zip((-1, *path), (*path, -1), strict=True))
         ]
         assert tuple(best[row, :length].tolist()) == max(possible, key=lambda path: paths[path])
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rung.errors import UserError
+from rung.models.networks.torch_model import upcast
 
 BOUND = 30.0
 """The largest score of a transition, either way: e^30. Sums of products of e^score stay within float32's range."""
@@ -49,25 +50,21 @@ class CRF(nn.Module):
 
     def nll(self, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
         """-log p of each sentence's `tags` (B, T), (B,); `emissions` (B, T, K), `lengths` (B,), each 1 or more."""
-        emissions = emissions.log_softmax(-1)  # the same probabilities, and nothing grows
-        return self._log_sum(emissions, lengths) - self._score(emissions, tags, lengths)
+        with torch.autocast(emissions.device.type, enabled=False):  # sums of e^score need all their digits
+            emissions = upcast(emissions).log_softmax(-1)  # the same probabilities, and nothing grows
+            return self._log_sum(emissions, lengths) - self._score(emissions, tags, lengths)
 
     def marginals(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """log p(y_t | x), (B, T, K); behind a sentence's end anything."""
-        emissions = emissions.log_softmax(-1)
-        forward, _ = self._forward(emissions, lengths)
-        return (forward + self._backward(emissions, lengths)).log_softmax(-1)
+        with torch.autocast(emissions.device.type, enabled=False):
+            emissions = upcast(emissions).log_softmax(-1)
+            forward, _ = self._forward(emissions, lengths)
+            return (forward + self._backward(emissions, lengths)).log_softmax(-1)
 
     def best_paths(self, emissions: Tensor, lengths: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """The likeliest tags (B, T), of paths with allowed transitions alone; behind a sentence's end anything.
-
-        allowed: (K + 1, K), of each tag, and last of a sentence's beginning, which may follow; None = all.
-        """
-        start, moves = self.start.clamp(-BOUND, BOUND), self.moves.clamp(-BOUND, BOUND)
-        if allowed is not None:
-            start = start.masked_fill(~allowed[-1], -torch.inf)
-            moves = moves.masked_fill(~allowed[:-1], -torch.inf)
-        return viterbi(emissions, lengths, start, moves, self.end.clamp(-BOUND, BOUND))
+        """The likeliest tags (B, T), of paths with `allowed` transitions alone (as of `best_paths` below)."""
+        bounded = (weight.clamp(-BOUND, BOUND) for weight in (self.start, self.moves, self.end))
+        return best_paths(emissions, lengths, *bounded, allowed=allowed)
 
     def _score(self, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
         """score(y), (B,)."""
@@ -114,18 +111,29 @@ class CRF(nn.Module):
         return torch.stack(betas[::-1], 1)
 
 
-def viterbi(
+def best_paths(
     emissions: Tensor,
     lengths: Tensor,
-    start: Tensor,
-    moves: Tensor,
-    end: Tensor,
+    start: Tensor | None = None,
+    moves: Tensor | None = None,
+    end: Tensor | None = None,
+    *,
+    allowed: Tensor | None = None,
 ) -> Tensor:
-    """The best path (B, T) under emissions (B, T, K), start (K,), moves (K, K) from row to column, and end (K,).
+    """Viterbi's best path (B, T) under emissions (B, T, K); behind a sentence's end anything.
 
-    Of paths that are equally good, that of the lower tags from the end on. Behind a sentence's end anything.
+    start, end: (K,), moves: (K, K), from row to column; None = 0 everywhere.
+    allowed: what may follow what, (K + 1, K + 1), the last row the beginning of a sentence, the last column its end;
+        None = everything.
     """
-    n_words = emissions.shape[1]
+    n_words, n_tags = emissions.shape[1:]
+    start = emissions.new_zeros(n_tags) if start is None else start
+    moves = emissions.new_zeros(n_tags, n_tags) if moves is None else moves
+    end = emissions.new_zeros(n_tags) if end is None else end
+    if allowed is not None:
+        start = start.masked_fill(~allowed[-1, :-1], -torch.inf)
+        moves = moves.masked_fill(~allowed[:-1, :-1], -torch.inf)
+        end = end.masked_fill(~allowed[:-1, -1], -torch.inf)
     best = start + emissions[:, 0]
     pointers = []
     for t in range(1, n_words):
@@ -137,8 +145,7 @@ def viterbi(
     tag = (best + end).argmax(-1)
     path = [tag]
     for t in range(n_words - 1, 0, -1):
-        back = pointers[t - 1].gather(1, tag[:, None])[:, 0]
-        tag = torch.where(t < lengths, back, tag)
+        tag = torch.where(t < lengths, pointers[t - 1].gather(1, tag[:, None])[:, 0], tag)
         path.append(tag)
     return torch.stack(path[::-1], 1)
 
