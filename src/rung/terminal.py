@@ -14,6 +14,7 @@ from rung.events import Checkpoint, Evaluation, Event, Finished, Note, Phase, St
 from rung.events import Sample as SampleEvent
 from rung.measure import Measure, bits_of, number, unit_of
 from rung.tasks import task_of
+from rung.tasks.base import columns_in
 
 if TYPE_CHECKING:
     from rung.evaluation.reproduction import Reproduction
@@ -187,7 +188,7 @@ def climb_table(report: dict[str, Any]) -> None:
     """The same table as the report's, on stdout, then what each step bought."""
     console = _console(120)
     task = task_of(report.get("task", "language"))
-    columns = [column for column in task.columns if column.short]
+    columns = [column for column in columns_in(task.columns, report["rungs"]) if column.short]
     unit = unit_of(report["rungs"][0]) if report["rungs"] else task.unit
     own = [column.short for column in columns]
     table = _table(
@@ -208,7 +209,7 @@ def climb_table(report: dict[str, Any]) -> None:
             row["name"],
             f"{bits_of(row):.3f}",
             f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "-",
-            *(format(row[column.key], column.format) for column in columns),
+            *(column.shown(row) for column in columns),
             count(row["parameters"]),
             f"{row['train_seconds']:.1f}",
             "-" if row["steps"] is None else f"{row['steps']:,}",
@@ -246,10 +247,8 @@ def measured(result: Mapping[str, Any], tokenizer: str) -> str:
     if "nats_per_token" in result:
         token = "word" if unit_of(result) == "word" else f"{tokenizer} token"
         return f"{bits} ({number(result['nats_per_token']):.3f} nats per {token})"
-    columns = [column for column in task.columns if column.short]
-    figures = ", ".join(
-        f"{column.short} {format(number(result[column.key]), column.format)}" for column in columns
-    )
+    columns = [column for column in columns_in(task.columns, [result]) if column.short]
+    figures = ", ".join(f"{column.short} {column.shown(result)}" for column in columns)
     return f"{bits} ({figures})" if figures else bits
 
 

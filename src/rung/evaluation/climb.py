@@ -26,7 +26,7 @@ from rung.models import RUNGS, rung_class, short_name
 from rung.run_files import DATA, REPORT
 from rung.run_folders import Place, new_run
 from rung.runs import Run, load, machine, versions
-from rung.tasks.base import Dataset, Pieces, Task
+from rung.tasks.base import Dataset, Pieces, Task, columns_in
 from rung.text.facts import notes, summary
 from rung.training import restarts
 from rung.training.config import TrainingConfig
@@ -287,7 +287,7 @@ def _row(
         key: measured[key],
         "ci95": list(interval) if interval is not None else None,
         **{name: measured[name] for name in ("by_source",) if name in measured},
-        **{column.key: measured[column.key] for column in run.task.columns},
+        **{column.key: measured[column.key] for column in columns_in(run.task.columns, [measured])},
         "parameters": result["parameters"],
         "steps": result["steps"] if by_steps else None,
         "epochs": result["train_tokens"] / epoch if by_steps else None,

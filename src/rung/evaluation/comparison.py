@@ -32,7 +32,7 @@ from rung.evaluation.statistics import (
 )
 from rung.measure import checked
 from rung.runs import Run
-from rung.tasks.base import Measured
+from rung.tasks.base import Measured, columns_in
 from rung.text.options import ReadOptions
 
 
@@ -212,7 +212,7 @@ def _text(name: str, runs: Sequence[Run], found: Sequence[Measured], notes: list
 def _row(runs: Sequence[Run], found: Sequence[Measured], seed: int) -> Row:
     nats = np.mean([one.nats for one in found], axis=0)
     figures = [{**one.measure.to_json()} for one in found]
-    columns = [column.key for column in runs[0].task.columns]
+    columns = [column.key for column in columns_in(runs[0].task.columns, figures)]
     return Row(
         name=runs[0].folder.as_posix(),
         runs=tuple(run.folder.as_posix() for run in runs),

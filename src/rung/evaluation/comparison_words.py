@@ -6,6 +6,7 @@ from rung.evaluation.comparison import Comparison, Pair, Row, Text
 from rung.evaluation.report import bits
 from rung.evaluation.tables import Table, as_csv, as_latex, as_markdown, as_text
 from rung.tasks import task_of
+from rung.tasks.base import columns_in
 
 SIGNIFICANT = 0.05
 
@@ -31,7 +32,9 @@ def _table(comparison: Comparison, text: Text, *, plain: bool) -> Table:
     seeds = any(len(row.runs) > 1 for row in text.rows)
     # Nats per token say nothing where tokens differ.
     columns = [
-        column for column in task.columns if column.short and not (mixed and comparison.task == "language")
+        column
+        for column in columns_in(task.columns, [row.figures for row in text.rows])
+        if column.short and not (mixed and comparison.task == "language")
     ]
     headings = ["run", f"bits/{comparison.unit}", "95% interval"]
     headings += ["± seeds"] * seeds + [column.short for column in columns] + ["tokens"] * mixed
@@ -41,7 +44,7 @@ def _table(comparison: Comparison, text: Text, *, plain: bool) -> Table:
         pair = text.against_first(row)
         cells = [_name(row), f"{row.mean:.4f}", _interval(row.ci95)]
         cells += ["" if row.spread is None else f"{row.spread:.4f}"] * seeds
-        cells += [format(row.figures[column.key], column.format) for column in columns]
+        cells += [column.shown(row.figures) for column in columns]
         cells += [row.tokenizer] * mixed + [f"{row.parameters:,}"]
         if pair is None:
             cells += ["", "", ""]
@@ -103,7 +106,8 @@ def _verdict(pair: Pair) -> str:
 
 def _csv(comparison: Comparison) -> str:
     """A line a row of every text, numbers in full."""
-    keys = [column.key for column in task_of(comparison.task).columns]
+    figures = [row.figures for text in comparison.texts for row in text.rows]
+    keys = [column.key for column in columns_in(task_of(comparison.task).columns, figures)]
     against = [
         "difference_from",
         "difference",

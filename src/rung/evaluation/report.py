@@ -20,7 +20,7 @@ import numpy as np
 from rung.evaluation.statistics import ROUNDING, Difference, paired_bootstrap
 from rung.measure import bits_of, unit_of
 from rung.tasks import task_of
-from rung.tasks.base import Task
+from rung.tasks.base import Task, columns_in
 
 NEAR_NOTHING = 0.01
 """Bits per unit of which no difference is told as a share: it would be thousands of percent, and mean nothing."""
@@ -183,8 +183,8 @@ def render(report: Mapping[str, Any]) -> str:
         losses=[(rung, Markup(plots.losses(rung, i, task.target))) for i, rung in neural],
         unit=unit_of(best),
         writes=task.writes,
-        columns=task.columns,
-        column_value=lambda column, rung: format(rung[column.key], column.format),
+        columns=columns_in(task.columns, rungs),
+        column_value=lambda column, rung: column.shown(rung),
         two_lines=lambda heading: Markup("<br>").join(heading.split(" ", 1)),
         glossary=[
             (term, meaning.format(best=best["name"], bits=f"{bits_of(best):.3f}"))

@@ -94,6 +94,10 @@ TAGGING: Rungs = {
     "rnn": ("rung.models.networks.recurrent_tagger:RNNTagger", "a recurrent network, from both ends"),
     "lstm": ("rung.models.networks.recurrent_tagger:LSTMTagger", "long short-term memory, from both ends"),
     "gru": ("rung.models.networks.recurrent_tagger:GRUTagger", "gated recurrent units, from both ends"),
+    "hmm": (
+        "rung.models.counting.hmm:HMM",
+        "tags by their order, counted n-grams, and by their words and endings: TnT's model",
+    ),
 }
 
 VECTORS: Rungs = {

@@ -8,7 +8,7 @@ piece of held-out data cost; the report gets the columns of its table.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 
 from rung.batches import Batch, Batches
-from rung.measure import Measure
+from rung.measure import Measure, number
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.text.options import ReadOptions
 from rung.text.stream import TokenStream
@@ -60,6 +60,16 @@ class Column(NamedTuple):
     heading: str
     short: str
     format: str
+
+    def shown(self, figures: Mapping[str, Any]) -> str:
+        """A row's figure as a table has it: a dash where there is none, as the F1 of spans where tags mark none."""
+        return format(number(figures[self.key]), self.format) if self.key in figures else "-"
+
+
+def columns_in(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> list[Column]:
+    """Those that a row at least has."""
+    keys = {key for row in rows for key in row}
+    return [column for column in columns if column.key in keys]
 
 
 class Pieces(NamedTuple):

@@ -9,6 +9,7 @@ of spans as seqeval counts it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import log
@@ -47,7 +48,7 @@ class Tagging(Task[TaggedCorpus]):
     name = "tagging"
     example = "corpus.conllu"
     options_class = TagOptions
-    ladder = ("majority",)
+    ladder = ("majority", "hmm")
     target = "word"
     unit = "word"
     columns = (
@@ -207,14 +208,14 @@ def _spelled(stream: Any, dataset: TaggedCorpus) -> list[bytes]:
     """The words of a stream, by the bytes of their ids: two are the same where they are spelled the same."""
     ids = np.asarray(stream.ids).astype(np.int32)
     marks = np.flatnonzero((ids == dataset.delimiter) | (ids == dataset.tokenizer.end)).tolist()
-    pairs = zip(marks[:-1], marks[1:], strict=True)
+    pairs = itertools.pairwise(marks)
     return [ids[begin + 1 : stop].tobytes() for begin, stop in pairs if stop > begin + 1]
 
 
 def _named(numbers: np.ndarray, counts: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
-    names = [tags[number] for number in numbers.tolist()]
+    names: list[str] = [tags[number] for number in numbers.tolist()]
     borders = [0, *np.cumsum(counts).tolist()]
-    return [names[begin:end] for begin, end in zip(borders[:-1], borders[1:], strict=True)]
+    return [names[begin:end] for begin, end in itertools.pairwise(borders)]
 
 
 def _pieces(counts: np.ndarray) -> Pieces:

@@ -13,4 +13,11 @@ from rung.testing.masked import check_masked
 from rung.testing.tagger import check_tagger
 from rung.testing.vectors import check_vectors
 
-__all__ = ["check_classifier", "check_encoder", "check_masked", "check_model", "check_tagger", "check_vectors"]
+__all__ = [
+    "check_classifier",
+    "check_encoder",
+    "check_masked",
+    "check_model",
+    "check_tagger",
+    "check_vectors",
+]

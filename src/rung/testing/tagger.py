@@ -37,9 +37,11 @@ def check_tagger(model: Tagger, *, seed: int = 0) -> None:
     # All the ways to tag a short sentence have the probability 1 together, and one word's are its marginals.
     short = TokenStream.of([sentences[1]], model.end)
     firsts, seconds = (grid.ravel() for grid in np.indices((n_tags, n_tags)))
-    together = np.array(
-        [model.score(short, np.array(pair))[0] for pair in zip(firsts, seconds, strict=True)]
-    ) if n_tags <= 30 else None
+    together = (
+        np.array([model.score(short, np.array(pair))[0] for pair in zip(firsts, seconds, strict=True)])
+        if n_tags <= 30
+        else None
+    )
     if together is not None:
         joint = np.exp(together, dtype=np.float64).reshape(n_tags, n_tags)
         assert abs(joint.sum() - 1) < 1e-4, "the tags of a sentence don't add up to one"

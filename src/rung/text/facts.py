@@ -11,7 +11,13 @@ NAMED = 3
 FEW = 5
 
 
-WORDS = {"lines": "a line", "paragraphs": "a paragraph", "files": "a file", "rows": "a row", "sentences": "a list of words"}
+WORDS = {
+    "lines": "a line",
+    "paragraphs": "a paragraph",
+    "files": "a file",
+    "rows": "a row",
+    "sentences": "a list of words",
+}
 
 
 def summary(facts: Mapping[str, Any]) -> str:

@@ -17,7 +17,9 @@ Span = tuple[str, int, int]
 
 def marks_spans(tags: Sequence[str]) -> bool:
     """Whether tags are B-, I- and O (or with E-, S- too)."""
-    return all(tag == "O" or re.fullmatch(r"[BIES]-.+", tag) for tag in tags) and any(tag != "O" for tag in tags)
+    return all(tag == "O" or re.fullmatch(r"[BIES]-.+", tag) for tag in tags) and any(
+        tag != "O" for tag in tags
+    )
 
 
 def spans_of(tags: Sequence[str]) -> list[Span]:

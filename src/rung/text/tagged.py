@@ -121,7 +121,7 @@ def encode_sentences(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -
     starts = np.asarray(words.starts)[np.concatenate([[0], last])]
     if all(map(len, sentences)):
         return TokenStream(ids, starts)
-    lengths = [int(end - begin - 1) if sentence else 0 for sentence, begin, end in zip(sentences, starts[:-1], starts[1:], strict=True)]
+    lengths = np.where([len(sentence) > 0 for sentence in sentences], np.diff(starts) - 1, 0)
     return TokenStream.pack(ids[1:][ids[1:] != tokenizer.end], lengths, tokenizer.end)
 
 
@@ -243,7 +243,9 @@ def _dealt(sentences: Sentences, shares: Split) -> tuple[dict[str, np.ndarray], 
     if sentences.documents is not None and len(set(sentences.documents)) > 1:
         number = {name: i for i, name in enumerate(dict.fromkeys(sentences.documents))}
         groups = np.array([number[document] for document in sentences.documents], np.int64)
-        return dealt_groups(groups, shares), f"{shares} by sentences, whole documents ({len(number):,}), drawn at random"
+        return dealt_groups(
+            groups, shares
+        ), f"{shares} by sentences, whole documents ({len(number):,}), drawn at random"
     alone = np.arange(len(sentences.words))
     return dealt_groups(alone, shares), f"{shares}, sentences drawn at random"
 

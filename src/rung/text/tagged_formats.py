@@ -99,7 +99,9 @@ def is_tagged(data: str | Path) -> bool:
     path = Path(data)
     try:
         if path.is_dir():
-            path = next((one for one in sorted(path.rglob("*")) if one.is_file() and one.name[0] != "."), path)
+            path = next(
+                (one for one in sorted(path.rglob("*")) if one.is_file() and one.name[0] != "."), path
+            )
         if not path.is_file():
             return False
         suffix = split_suffixes(path)[0]

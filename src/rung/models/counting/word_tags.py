@@ -6,6 +6,7 @@ Tensors: `words` and `word_ends`, the words' bytes one after another and where e
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +38,9 @@ class WordTags:
         n_tags = int(tags.max()) + 1 if len(tags) else 1
         pairs, counts = np.unique(ids * n_tags + tags, return_counts=True)
         starts = np.searchsorted(pairs // n_tags, np.arange(len(distinct) + 1))
-        return cls(distinct, starts.astype(np.int64), (pairs % n_tags).astype(np.int32), counts.astype(np.int64))
+        return cls(
+            distinct, starts.astype(np.int64), (pairs % n_tags).astype(np.int32), counts.astype(np.int64)
+        )
 
     @cached_property
     def numbers(self) -> dict[bytes, int]:
@@ -80,7 +83,7 @@ class WordTags:
         check_array("tag_counts", counts, "i8", [len(ids)])
         check_below("tag_counts", counts, 1 << 53)
         data, borders = blob.tobytes(), [0, *ends.tolist()]
-        words = [data[begin:end] for begin, end in zip(borders[:-1], borders[1:], strict=True)]
+        words = [data[begin:end] for begin, end in itertools.pairwise(borders)]
         if sorted(set(words)) != words:
             raise ValueError("its words are not in order")
         return cls(words, starts, ids, counts)
