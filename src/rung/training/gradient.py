@@ -51,7 +51,8 @@ class TorchTrainer(Trainer):
             rows = task.rows_of(model_class.batch_tokens, dataset, window)
             defaults["batch_size"] = max(defaults["batch_size"], rows)
         width = min(asdict(config).get("n_embd", 128), 2048)
-        precision, message = choose(training.precision, torch.device(pick_device(device)), width)
+        wanted = training.precision if training.precision != "auto" else defaults.get("precision", "auto")
+        precision, message = choose(wanted, torch.device(pick_device(device)), width)
         training = training.of_one_batch(reads_blocks=getattr(model_class, "reads_blocks", False))
         return config, replace(training, precision=precision).resolved(defaults), message
 
@@ -157,9 +158,18 @@ def _begun(job: Job, model: TorchModel[Any]) -> int:
     parent = parents.parent_of(job.run)
     if parent is None:
         return 0
-    of_task, labels = parent.task.name, parent.shape.get("labels")
-    same_answers = of_task == job.task.name and labels == job.shape.get("labels")
+    own = job.shape.get("labels", job.shape.get("tags"))
     tensors, _ = load_tensors(parent.folder / MODEL)
+    if own is None:
+        return transfer.take_over(
+            model.network, tensors, same_answers=parent.task.name == job.task.name, of=parent.folder
+        )
+    theirs = list(parent.shape.get("labels", parent.shape.get("tags", parent.recipe["data"].get("tags", []))))
+    same_answers = sorted(own) == sorted(theirs)
+    if same_answers and own != theirs:
+        rows = [theirs.index(name) for name in own]
+        last = model.network.heads[-1:]
+        tensors = {name: t[rows] if name.startswith(last) else t for name, t in tensors.items()}
     return transfer.take_over(model.network, tensors, same_answers=same_answers, of=parent.folder)
 
 

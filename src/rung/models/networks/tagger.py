@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from rung.models.networks.torch_model import TorchModel, TrainableModule, upcast
 from rung.models.tagger import Tagger, sums
 from rung.text.spans import allowed_transitions, marks_spans
 from rung.text.stream import TokenStream
-from rung.text.tagged import TaggedExamples, TaggedStream, word_counts
+from rung.text.tagged import TaggedStream, word_counts
 from rung.text.windows import PADDING
 
 WORDS_AT_ONCE = 1 << 12
@@ -72,20 +72,6 @@ class NeuralTagger(TorchModel[N], Tagger, Generic[N]):
     ) -> None:
         super().__init__(config, vocab_size, end, delimiter, tags)
         self.network = network
-
-    @classmethod
-    @abstractmethod
-    def initialise(
-        cls,
-        config: Any,
-        vocab_size: int,
-        end: int,
-        delimiter: int,
-        tags: Sequence[str],
-        seed: int,
-        examples: TaggedExamples,
-    ) -> Self:
-        """A new model; the same seed and examples give the same weights."""
 
     @abstractmethod
     def read(self, sentences: TokenStream) -> Sentences:
