@@ -45,10 +45,19 @@ def contrastive(folder: Path) -> tuple[Path, list[str]]:
     return path, ["--documents", "lines", "--rungs", "tf-idf,gru", "--tokenizer", "word", "--steps", "10"]
 
 
+def tagging(folder: Path) -> tuple[Path, list[str]]:
+    path = folder / "tagged.txt"
+    lines = [text.split() for text in sentences(300).split("\n") if text]
+    tagged = [" ".join(f"{word}/{'V' if i == 1 else 'N'}" for i, word in enumerate(line)) for line in lines]
+    path.write_text("\n".join(tagged) + "\n", encoding="utf-8")
+    return path, ["--rungs", "majority,hmm"]
+
+
 DATA = {
     "language": language,
     "masked": masked,
     "classification": classification,
+    "tagging": tagging,
     "vectors": vectors,
     "contrastive": contrastive,
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rung.embeddings import open_vectors, vectors_of
 from rung.evaluation.comparison import Comparison
@@ -13,7 +13,8 @@ from rung.evaluation.embedding import embed_texts
 from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.evaluation.nearest import Neighbour
 from rung.evaluation.nearest import nearest as _nearest
-from rung.evaluation.predictions import Prediction, check_classifier, predict_texts
+from rung.evaluation.predictions import check_classifier, predict_texts
+from rung.evaluation.tagged_predictions import tag_sentences
 from rung.generation.beam import BeamSettings
 from rung.generation.completion import Completion
 from rung.generation.completion import complete as _complete
@@ -86,18 +87,23 @@ def compare(
 
 
 def predict(
-    run: Run | str | Path, texts: Iterable[str], seconds: Iterable[str] | None = None
-) -> Iterator[Prediction]:
+    run: Run | str | Path, texts: Iterable[str | Sequence[str]], seconds: Iterable[str] | None = None
+) -> Iterator[Any]:
     """What a classifier makes of each text, in order and as they are needed: `label`, `probabilities`.
 
+    Of a tagger: what it makes of each sentence, `tokens` and `tags`.
+
     Args:
-        run: a run of a classifier, or its folder.
-        texts: any texts.
+        run: a run of a classifier or a tagger, or its folder.
+        texts: any texts; of a tagger sentences, or lists of words.
         seconds: the other of each two texts, where it was trained on pairs.
 
     Raises UserError for a run without labels, and where the number of texts an example has is not that of the training.
     """
-    return predict_texts(check_classifier(_opened(run)), texts, seconds)
+    opened = _opened(run)
+    if opened.task.name == "tagging" and seconds is None:
+        return tag_sentences(opened, texts)
+    return predict_texts(check_classifier(opened), cast("Iterable[str]", texts), seconds)
 
 
 def embed(

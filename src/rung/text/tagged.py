@@ -114,7 +114,7 @@ def encode_sentences(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -
     """Each sentence a document, its words' tokens apart by the delimiter."""
     words = tokenizer.encode_many([word for sentence in sentences for word in sentence])
     ids = np.array(words.ids, np.int64)
-    last = np.cumsum([len(sentence) for sentence in sentences])
+    last = np.cumsum([len(sentence) for sentence in sentences], dtype=np.int64)
     inner = np.ones(words.n_documents, bool)
     inner[last[np.diff(np.concatenate([[0], last])) > 0] - 1] = False
     ids[np.asarray(words.starts)[1:][inner] - 1] = tokenizer.vocab_size

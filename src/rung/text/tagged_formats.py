@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,10 +121,12 @@ def is_tagged(data: str | Path) -> bool:
     return len(filled) < len(lines) and all(len(line.split("\t")) == 2 for line in filled) and bool(filled)
 
 
-def plain_sentences(lines: Iterable[str]) -> Iterator[list[str]]:
-    """The words of lines that are cut already, at white space."""
-    for line in lines:
-        yield line.split()
+def words_of_file(name: str, columns: TagColumns) -> Iterator[list[str]]:
+    """The words of each sentence of a file of columns, whatever its tags are. Raises UserError as `read_sentences`."""
+    for file in open_source(name).files:
+        with reading(file):
+            for sentence in _of_file(file, columns):
+                yield sentence.words
 
 
 def _of_file(file: File, columns: TagColumns) -> Iterator[Sentence]:

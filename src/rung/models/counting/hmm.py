@@ -64,8 +64,8 @@ class HMMConfig:
 
 
 class _Candidates(NamedTuple):
-    """What may be said of W words. first: (W + 1,); tags, weights: (C,), P(t | w) / P(t); word, own: the row of P(t | w),
-    (D, K), that each word has (W,)."""
+    """What may be said of W words. first: (W + 1,) where each one's begin among C; tags, weights: (C,), the latter
+    P(t | w) / P(t); word: (W,) which row of own, P(t | w), (D, K), each word has."""
 
     first: np.ndarray
     tags: np.ndarray
