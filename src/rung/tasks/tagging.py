@@ -79,7 +79,7 @@ class Tagging(Task[TaggedCorpus]):
 
     def suited(self, model_class: Any, options: TagOptions) -> TagOptions:
         """What reads words byte by byte gets their bytes; what reads pieces, the kind that suits it, unless told."""
-        if model_class.reads_bytes or options.tokenizer == "byte":
+        if model_class.reads_bytes or options.tokenizer is None:
             return replace(options, tokenizer=model_class.tokenizer)
         return options
 
