@@ -15,7 +15,7 @@ import numpy as np
 
 from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
-from rung.evaluation.label_report import label_report
+from rung.evaluation.details import DETAILS, details
 from rung.evaluation.report import FEWEST_STEPS, barely_trained, level_with_best, render, steps
 from rung.evaluation.ways import WAYS, Contender, WaysOptions, rungs_of, verdict, ways_of
 from rung.events import Evaluation, Event, Note, Phase, Step
@@ -154,7 +154,7 @@ def _climb(
             on_event(name, Phase(f"measuring {task.size_of(corpus.facts['parts']['test'], 'test ')}"))
         scores = task.scores(trained.model, trained.corpus, "test")
         nats[name] = pieces.nats(scores)
-        if task.name == "classification":
+        if task.name in DETAILS:
             kept_scores[name], part_of[name] = scores, part
         rows.append(_row(name, part.folder, trained, corpus, scores, nats[name], pieces, recorder, run.seed))
         if name == "mix":
@@ -167,9 +167,9 @@ def _climb(
             f"{place.folder / rungs[0]}'"
         )
     best = min(rows, key=bits_of)
-    if task.name == "classification":
+    if task.name in DETAILS:
         won = load(part_of[best["name"]] / "")
-        best["labels"] = label_report(won.model, won.corpus, "test", kept_scores[best["name"]])
+        best |= details(task.name, won.model, won.corpus, "test", kept_scores[best["name"]])
     report = {
         **_facts(task, corpus, training, run.seed, command),
         "rungs": rows,

@@ -8,7 +8,7 @@ from typing import Any
 
 from rung.evaluation import summary
 from rung.evaluation.curves import Curve, curve_of
-from rung.evaluation.label_report import label_report
+from rung.evaluation.details import DETAILS, details
 from rung.evaluation.pages import template
 from rung.evaluation.report import count, duration, size
 from rung.files import atomic_path
@@ -35,7 +35,7 @@ def write_run_page(run: Run, path: Path, sample: Callable[[Any, Any], str] | Non
     last = sample(made.model, made.corpus) if sample is not None and made.model.has_probabilities else None
     samples = _samples(run, last)
     with opening(run.folder / RECIPE):
-        page = render_run(summary.summary(run), curve_of(run), samples, run.task, _labels(made))
+        page = render_run(summary.summary(run), curve_of(run), samples, run.task, _details(made))
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -45,7 +45,7 @@ def render_run(
     curve: Curve,
     samples: list[tuple[str, str]],
     task: Any,
-    labels: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
 ) -> str:
     """The page, as HTML in one string. The same facts give the same bytes."""
     from markupsafe import Markup
@@ -66,7 +66,8 @@ def render_run(
         unit=task.unit,
         drawing=drawing,
         samples=samples,
-        labels=labels,
+        labels=(details or {}).get("labels"),
+        tags=(details or {}).get("tags"),
         columns=shown,
         column_value=lambda column: format(number(values[column.key]), column.format),
         glossary=[
@@ -83,12 +84,12 @@ def render_run(
     )
 
 
-def _labels(run: Run) -> dict[str, Any] | None:
-    """What a classifier makes of the validation examples; None where there are none, or no labels."""
-    if run.task.name != "classification" or "validation" not in run.corpus.splits:
-        return None
+def _details(run: Run) -> dict[str, Any]:
+    """What the model makes of the validation part, where its task is one that can be looked at."""
+    if run.task.name not in DETAILS or "validation" not in run.corpus.splits:
+        return {}
     scores = run.task.scores(run.model, run.corpus, "validation")
-    return label_report(run.model, run.corpus, "validation", scores)
+    return details(run.task.name, run.model, run.corpus, "validation", scores)
 
 
 def _samples(run: Run, last: str | None) -> list[tuple[str, str]]:

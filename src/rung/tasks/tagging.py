@@ -134,7 +134,7 @@ class Tagging(Task[TaggedCorpus]):
     def measure_of(self, scores: np.ndarray, dataset: TaggedCorpus, split: str) -> Measure:
         stream, right = dataset.tagged(split)
         counts = word_counts(stream, dataset.delimiter)
-        known = _known(dataset, split)
+        known = known_words(dataset, split)
         return self._measure(scores, np.asarray(right), counts, dataset.tags, split, known)
 
     def _measure(
@@ -155,7 +155,9 @@ class Tagging(Task[TaggedCorpus]):
                 figures["unknown_word_accuracy"] = float(hits[~known].mean())
             more["unknown_words"] = int((~known).sum())
         if marks_spans(tags):
-            found = span_counts(*(_named(numbers, counts, tags) for numbers in (right, guessed))).sum(axis=0)
+            found = span_counts(*(sentences_of(numbers, counts, tags) for numbers in (right, guessed))).sum(
+                axis=0
+            )
             figures["span_f1"] = float(2 * found[0] / max(1, found[1] + found[2]))
         nats = -float(scores[:, 0].sum(dtype=np.float64))
         return self.measure_from(nats, len(right), len(right), split, figures, more)
@@ -201,7 +203,7 @@ def scores_of(model: Tagger, part: TaggedStream) -> np.ndarray:
     return np.stack([shares, model.decode(part.stream).astype(np.float64)], axis=1)
 
 
-def _known(dataset: TaggedCorpus, split: str) -> np.ndarray:
+def known_words(dataset: TaggedCorpus, split: str) -> np.ndarray:
     """Which words (W,) of a split the training part has."""
     train = set(_spelled(dataset.train, dataset))
     return np.array([word in train for word in _spelled(dataset.stream(split), dataset)], bool)
@@ -215,8 +217,9 @@ def _spelled(stream: Any, dataset: TaggedCorpus) -> list[bytes]:
     return [ids[begin + 1 : stop].tobytes() for begin, stop in pairs if stop > begin + 1]
 
 
-def _named(numbers: np.ndarray, counts: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
-    names: list[str] = [tags[number] for number in numbers.tolist()]
+def sentences_of(numbers: np.ndarray, counts: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
+    """The names of tags (W,), sentence by sentence."""
+    names = [str(tags[number]) for number in numbers.tolist()]
     borders = [0, *np.cumsum(counts).tolist()]
     return [names[begin:end] for begin, end in itertools.pairwise(borders)]
 
