@@ -221,7 +221,7 @@ def with_rate(
 
 
 def with_budget(training: TrainingConfig, task: Task[Any], dataset: Dataset) -> TrainingConfig:
-    """`training` of a network that has learned already: labels and tags are read FINE_TUNING_EPOCHS times, unless told."""
+    """`training` of a network that has learned already: labels, tags are read FINE_TUNING_EPOCHS times, unless told."""
     if task.name not in ANSWERED or training.has_budget:
         return training
     return replace(training, tokens=math.ceil(FINE_TUNING_EPOCHS * task.epoch_targets(dataset)))

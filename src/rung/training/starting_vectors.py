@@ -98,7 +98,10 @@ def described(source: Path, frozen: bool, tokenizer: Tokenizer) -> tuple[dict[st
     }
     if tokenizer.kind == "byte":
         return said, f"{source} has {len(table.words):,} words"
-    n, of = len(match(table, token_names(tokenizer)).tokens), sum(1 for name in token_names(tokenizer) if name)
+    n, of = (
+        len(match(table, token_names(tokenizer)).tokens),
+        sum(1 for name in token_names(tokenizer) if name),
+    )
     if not n:
         raise UserError(
             f"no token of the {tokenizer.kind} tokeniser is a word that {source} has a vector for: try --tokenizer word"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def all_paths(field: CRF, emissions: np.ndarray) -> dict[tuple[int, ...], float]
     return {
         path: start[path[0]]
         + sum(emissions[t, tag] for t, tag in enumerate(path))
-        + sum(moves[a, b] for a, b in zip(path, path[1:], strict=False))
+        + sum(moves[a, b] for a, b in pairwise(path))
         + end[path[-1]]
         for path in product(range(n_tags), repeat=n_words)
     }
@@ -123,5 +123,5 @@ def test_without_learned_transitions_each_word_stands_alone():
 
 
 def test_one_tag_leaves_nothing_to_learn():
-    with pytest.raises(UserError, match="--crf .* 1 tag"):
+    with pytest.raises(UserError, match=r"--crf .* 1 tag"):
         CRF(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,25 +164,6 @@ def test_pieces_of_spelling():
     assert letters_of([b"ab"])[0, :5].tolist() == [256, 97, 98, 257, 258]
     long = letters_of([b"a" * 50 + b"ing"])[0].tolist()
     assert (long[0], long[-4:]) == (256, [*b"ing", 257])
-
-
-def test_vectors_from_elsewhere_begin_the_rows_of_words(tmp_path: Path):
-    import rung
-
-    lines = ["the/D dog/N sees/V the/D cat/N", "the/D cat/N sees/V a/D dog/N"] * 20
-    (tmp_path / "tagged.txt").write_text("\n".join(lines) + "\n")
-    (tmp_path / "vectors.txt").write_text("cat 1 0 0\ndog 0 1 0\nhorse 0 0 1\n")
-    run = rung.train(
-        "gru",
-        tmp_path / "tagged.txt",
-        out=tmp_path / "run",
-        vectors=tmp_path / "vectors.txt",
-        vectors_frozen=True,
-        steps=2,
-    )
-    model = run.model
-    rows = [model.network.inputs.table[model.row_names.index(word)].tolist() for word in ("cat", "dog")]
-    np.testing.assert_allclose(np.array(rows) / rows[0][0], [[1, 0, 0], [0, 1, 0]], atol=1e-6)
 
 
 def test_settings_that_are_none_are_told():

@@ -56,7 +56,9 @@ def test_answers_are_those_of_transformers_at_first_pieces():
     ).eval()
     order = np.arange(V + 1)  # the tokeniser's ten, [SEP], [CLS], [MASK]
     imported = from_transformers(
-        {**theirs.config.to_dict(), "architectures": ["BertForTokenClassification"]}, theirs.state_dict(), order
+        {**theirs.config.to_dict(), "architectures": ["BertForTokenClassification"]},
+        theirs.state_dict(),
+        order,
     ).model
     ours = BertTagger.from_tensors(
         BertTaggerConfig(**{k: getattr(imported.config, k) for k in SMALL.__dict__ if k != "crf"}),

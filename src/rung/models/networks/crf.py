@@ -9,8 +9,8 @@ paths is the forward algorithm, the best path Viterbi's, the marginals p(y_t | x
 How far a sentence reaches is told by its length; what stands behind it, tags or emissions, has no part in anything.
 Every sum is kept near 1 from word to word, so a sentence of ten thousand words is as exact as one of three.
 
-Forbidden transitions (I-PER behind O) never come out of `best_paths`. In the sums they stay: data that have one, as some
-do, would else have the probability zero.
+Forbidden transitions (I-PER behind O) never come out of `best_paths`. In the sums they stay: data that have one, as
+some do, would else have the probability zero.
 
 Shapes: B sentences, T words, K tags, all scores in nats.
 """
@@ -37,7 +37,8 @@ class CRF(nn.Module):
         super().__init__()
         if n_tags < 2:
             raise UserError(
-                f"--crf learns what tag follows which: the data have {n_tags} tag, which leaves it nothing; leave --crf out"
+                f"--crf learns which tag follows which: the data have {n_tags} tag, which leaves it nothing; "
+                "leave --crf out"
             )
         self.start = nn.Parameter(torch.zeros(n_tags))
         self.moves = nn.Parameter(torch.zeros(n_tags, n_tags))

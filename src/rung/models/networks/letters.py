@@ -46,7 +46,9 @@ def pieces_of_spelling(words: Sequence[bytes]) -> np.ndarray:
         pieces = [f"<{text[:n]}" for n in range(1, LONGEST_END + 1)]
         pieces += [f"{n}{text[-n:]}>" for n in range(1, LONGEST_END + 1)]
         pieces += [f"={text.lower()}", f"#{shape_of(text)}"]
-        rows[i] = [crc32(f"{k}{piece}".encode("utf-8", "replace")) % END_ROWS for k, piece in enumerate(pieces)]
+        rows[i] = [
+            crc32(f"{k}{piece}".encode("utf-8", "replace")) % END_ROWS for k, piece in enumerate(pieces)
+        ]
     return rows
 
 

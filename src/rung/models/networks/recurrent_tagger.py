@@ -186,7 +186,9 @@ class RecurrentTagger(NeuralTagger[RecurrentTaggerNetwork]):
         tags: Sequence[str],
         tensors: dict[str, np.ndarray],
     ) -> Self:
-        words, ends, counts = (np.asarray(tensors[f"inputs.{name}"]) for name in ("words", "word_ends", "counts"))
+        words, ends, counts = (
+            np.asarray(tensors[f"inputs.{name}"]) for name in ("words", "word_ends", "counts")
+        )
         check_array("words", words, "u1", [None])
         check_array("word_ends", ends, "i8", [None])
         check_rising("word_ends", np.concatenate([[0], ends]), 0, len(words), strictly=True)

@@ -98,7 +98,9 @@ class NeuralTagger(TorchModel[N], Tagger, Generic[N]):
             right = np.zeros(emissions.shape[:2], np.int64)
             right[_there(lengths, right.shape[1])] = tags[places]
             nll = self.network.crf.nll(emissions, self._tensor(right), lengths)
-            own[places[np.cumsum(lengths.numpy(force=True)) - lengths.numpy(force=True)]] = -nll.numpy(force=True)
+            own[places[np.cumsum(lengths.numpy(force=True)) - lengths.numpy(force=True)]] = -nll.numpy(
+                force=True
+            )
         return sums(own, counts)
 
     def decode(self, sentences: TokenStream) -> np.ndarray:
@@ -138,7 +140,10 @@ class NeuralTagger(TorchModel[N], Tagger, Generic[N]):
                     stop += 1
                 rows = order[begin:stop]
                 emissions = self.network.emissions(*(self._tensor(array) for array in read.arrays(rows)))
-                places = np.concatenate([np.arange(begins[row], begins[row] + counts[row]) for row in rows])
+                inside = np.arange(counts[rows].sum()) - np.repeat(
+                    np.cumsum(counts[rows]) - counts[rows], counts[rows]
+                )
+                places = inside + np.repeat(begins[rows], counts[rows])
                 yield emissions.float(), self._tensor(counts[rows]), places
                 begin = stop
 

@@ -87,7 +87,9 @@ class ReadPieces:
 
     def arrays(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         stretches: list[np.ndarray] = []
-        found: list[tuple[np.ndarray, np.ndarray]] = []  # of each word of a sentence its stretch, its place in that
+        found: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # of each word of a sentence its stretch, its place in that
         for row in rows:
             ids = np.asarray(self._sentences.document(int(row))[:-1])
             between = ids == self._delimiter
