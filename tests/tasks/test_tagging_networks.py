@@ -13,7 +13,8 @@ import torch
 import rung
 from rung.embeddings import open_vectors
 from rung.errors import UserError
-from rung.exchange.hugging_face import import_hf
+from rung.exchange.hugging_face import export_hf, import_hf
+from rung.text.tagged import encode_sentences
 from tests.tagged_made import entity_sentences, slashed, tagged_sentences
 
 SMALL: dict[str, Any] = {"n_embd": 8, "n_hidden": 8, "batch_size": 8}
@@ -99,7 +100,7 @@ def test_a_tagger_has_the_body_of_the_network_it_begins_with(tagged: Path, tmp_p
 
 
 def test_tags_of_transformers_are_known_by_name(tagged: Path, tmp_path: Path):
-    from transformers import BertConfig, BertForTokenClassification
+    from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
     words = sorted({word.lower() for words, _ in tagged_sentences(300) for word in words})
     names = ["VB", "NN", "DT", "CD", "JJ"]
@@ -119,6 +120,15 @@ def test_tags_of_transformers_are_known_by_name(tagged: Path, tmp_path: Path):
     rows = [names.index(name) for name in run.model.tags]
     head = theirs.classifier.weight.detach().numpy()[rows]
     np.testing.assert_allclose(run.model.tensors()["tagger.weight"], head, atol=1e-6)
+    # And back: the same answers at the first (here the only) piece of each word.
+    export_hf(run, tmp_path / "back")
+    again = BertForTokenClassification.from_pretrained(tmp_path / "back").eval()
+    assert list(again.config.id2label.values()) == run.model.tags
+    ids = AutoTokenizer.from_pretrained(tmp_path / "back")("The big cows eat grass", return_tensors="pt")
+    with torch.no_grad():
+        logits = again(**ids).logits[0, 1:-1].log_softmax(-1).numpy()
+    stream = encode_sentences(run.tokenizer, [["The", "big", "cows", "eat", "grass"]])
+    np.testing.assert_allclose(run.model.log_probs(stream), logits, atol=1e-5)
 
 
 def test_rows_of_words_are_not_taken_from_another_run(tagged: Path, tmp_path: Path):

@@ -17,6 +17,7 @@ from rung.models.networks.recurrent_tagger import (
     RecurrentTaggerConfig,
     RNNTagger,
 )
+from rung.models.networks.tagger import in_stretches
 from rung.testing import check_tagger
 from rung.text.stream import TokenStream
 from rung.text.tagged import TaggedExamples, TaggedStream
@@ -173,3 +174,12 @@ def test_settings_that_are_none_are_told():
         RecurrentTaggerConfig(unknown=-1)
     with pytest.raises(UserError, match="--crf"):
         new(LSTMTagger, ["N"], crf=True)
+
+
+def test_a_long_sentence_is_several_to_learn_from():
+    stream = stream_of("a b c d e f g", "", "h i", "j k l")
+    cut, tags = in_stretches(TaggedStream(stream, np.arange(12)), DELIMITER, 3)
+    expected = stream_of("a b c", "d e f", "g", "", "h i", "j k l")
+    np.testing.assert_array_equal(cut.ids, expected.ids)
+    np.testing.assert_array_equal(cut.starts, expected.starts)
+    np.testing.assert_array_equal(tags, np.arange(12))

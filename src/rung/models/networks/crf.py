@@ -91,14 +91,15 @@ class CRF(nn.Module):
         """Of each word and tag the log of the sum over paths up to it, (B, T, K), each word's summing to 1; and what
         was divided out up to a sentence's end, (B,)."""
         moves = self.moves.clamp(-BOUND, BOUND).exp()
-        there = _there(lengths, emissions.shape[1])
-        alpha, scale = _scaled(self.start.clamp(-BOUND, BOUND) + emissions[:, 0])
-        alphas = [alpha]
-        for t in range(1, emissions.shape[1]):
-            alpha, more = _scaled((alpha.exp() @ moves).log() + emissions[:, t])
+        first, *others = emissions.unbind(1)  # not cut word by word: each cut's gradient would be as large as all
+        alpha, scale = _scaled(self.start.clamp(-BOUND, BOUND) + first)
+        alphas, scales = [alpha], [scale]
+        for emitted in others:
+            alpha, scale = _scaled((alpha.exp() @ moves).log() + emitted)
             alphas.append(alpha)
-            scale = scale + more.masked_fill(~there[:, t], 0)
-        return torch.stack(alphas, 1), scale
+            scales.append(scale)
+        divided = torch.stack(scales, 1).masked_fill(~_there(lengths, len(scales)), 0).sum(1)
+        return torch.stack(alphas, 1), divided
 
     def _backward(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """Of each word and tag the log of the sum over paths on from it, (B, T, K), up to a factor a word."""
@@ -137,8 +138,9 @@ def best_paths(
         end = end.masked_fill(~allowed[:-1, -1], -torch.inf)
     best = start + emissions[:, 0]
     pointers = []
+    into = moves.T.contiguous()  # what is looked through lies side by side
     for t in range(1, n_words):
-        reached, pointer = (best[:, :, None] + moves).max(1)
+        reached, pointer = (best[:, None, :] + into).max(2)
         reached = reached + emissions[:, t]
         reached = reached - reached.amax(-1, keepdim=True)
         best = torch.where((t < lengths)[:, None], reached, best)

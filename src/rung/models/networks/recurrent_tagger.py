@@ -30,7 +30,7 @@ from rung.models.networks.crf import CRF
 from rung.models.networks.letters import LETTERS, WordInputs, counted_words, words_in
 from rung.models.networks.recurrent_classifier import init_core, init_head
 from rung.models.networks.tagger import NeuralTagger, TaggerNetwork
-from rung.opening import check_array, check_rising
+from rung.opening import check_array, check_below, check_rising
 from rung.text.stream import TokenStream
 from rung.text.tagged import TaggedExamples, word_counts, words_of
 from rung.text.windows import PADDING
@@ -47,12 +47,12 @@ class RecurrentTaggerConfig:
     n_layer: int = 1
     """Layers, each reading what the one below it has made of the sentence."""
     bidirectional: bool = True
-    """Whether the sentence is read from both ends."""
+    """Whether the sentence is read from both ends. On the command line --bidirectional=false."""
     letters: str = "ends"
     """How a word's spelling comes in: ends (rows for its first and last letters, shape and small letters), convolution
     (over its letters, a vector beside the word's), or none."""
     crf: bool = False
-    """Whether the tags of a sentence are scored together: what follows what is learned, the best path is the answer."""
+    """Whether the tags of a sentence are scored together: what follows what is learned, the best path answers."""
     min_count: int = 2
     """Words that are there less often have no row of their own."""
     unknown: float = 0.25
@@ -137,7 +137,7 @@ class RecurrentTagger(NeuralTagger[RecurrentTaggerNetwork]):
     training_defaults: ClassVar = {
         "lr": 4e-3,
         "weight_decay": 0.01,
-        "batch_size": 32,
+        "batch_size": 64,
         "precision": "float32",
     }
     cell: ClassVar[type[nn.RNN | nn.LSTM | nn.GRU]]
@@ -193,6 +193,7 @@ class RecurrentTagger(NeuralTagger[RecurrentTaggerNetwork]):
         check_array("word_ends", ends, "i8", [None])
         check_rising("word_ends", np.concatenate([[0], ends]), 0, len(words), strictly=True)
         check_array("counts", counts, "i8", [len(ends) + 1])
+        check_below("counts", counts, 1 << 53)
         network = cls.loaded_network(config, tensors, len(tags), len(words), len(ends))
         return cls(config, vocab_size, end, delimiter, tags, network)
 

@@ -29,6 +29,9 @@ from rung.text.tagged import TaggedStream, word_counts
 from rung.text.windows import PADDING
 
 WORDS_AT_ONCE = 1 << 12
+LONGEST = 512
+"""The most words of a sentence that are learned from together: the gradient of torch's packed rows takes time that
+grows with the square of their length."""
 
 
 class Sentences(Protocol):
@@ -78,7 +81,8 @@ class NeuralTagger(TorchModel[N], Tagger, Generic[N]):
         """Sentences as the network takes them."""
 
     def batches(self, part: TaggedStream, batch_size: int, seed: int, shard: slice) -> TaggedBatches:
-        """The training part: this process's rows of each batch."""
+        """The training part: this process's rows of each batch. A sentence longer than LONGEST words is several."""
+        part = in_stretches(part, self.delimiter, LONGEST)
         return TaggedBatches(self.read(part.stream), part, self.delimiter, batch_size, seed, shard)
 
     def log_probs(self, sentences: TokenStream) -> np.ndarray:
@@ -193,6 +197,22 @@ class TaggedBatches:
         places = np.where(there, self._begins[own][:, None] + columns, 0)
         tags = np.where(there, np.asarray(self._tags)[places], PADDING).astype(np.int64)
         return Batch((tags, *self._read.arrays(own)), int(self._counts[rows].sum()))
+
+
+def in_stretches(part: TaggedStream, delimiter: int, most: int) -> TaggedStream:
+    """The same words and tags, each sentence of more than `most` words cut into sentences of at most so many."""
+    counts = word_counts(part.stream, delimiter)
+    if counts.max(initial=0) <= most:
+        return part
+    ids = np.array(part.stream.ids, np.int64)
+    between = np.flatnonzero(ids == delimiter)
+    # The k-th delimiter of a sentence, from 1, stands behind its k-th word.
+    inside = np.maximum(counts - 1, 0)
+    k = np.arange(len(between)) - np.repeat(np.cumsum(inside) - inside, inside) + 1
+    cuts = between[k % most == 0]
+    ids[cuts] = ids[0]
+    starts = np.sort(np.concatenate([np.asarray(part.stream.starts), cuts + 1]))
+    return TaggedStream(TokenStream(ids, starts), part.tags)
 
 
 def _there(lengths: Tensor, n_words: int) -> np.ndarray:

@@ -36,7 +36,7 @@ class BertTaggerConfig(EncoderConfig):
     """The shape, and whether tags know each other."""
 
     crf: bool = False
-    """Whether the tags of a sentence are scored together: what follows what is learned, the best path is the answer."""
+    """Whether the tags of a sentence are scored together: what follows what is learned, the best path answers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
