@@ -40,6 +40,7 @@ def vectors_of(run: Run) -> WordTable:
             names = [name if n else "" for name, n in zip(names, model.counts.tolist(), strict=False)]
     else:
         table = _embedding(run)
+        names = model.row_names or names
     rows = named_rows(names, run.tokenizer)
     return WordTable(list(rows), np.asarray(table[list(rows.values())], np.float32), str(run.folder))
 

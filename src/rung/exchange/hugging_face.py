@@ -23,6 +23,7 @@ from rung.exchange.hugging_face_weights import from_transformers, to_transformer
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.bert import Bert
 from rung.models.transformer.bert_classifier import BertClassifier
+from rung.models.transformer.bert_tagger import BertTagger
 from rung.models.transformer.decoder import GPT
 from rung.opening import opening
 from rung.run_files import TOKENIZER
@@ -44,7 +45,7 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
 
     Raises UserError when the run is no transformer, has a shape that transformers lacks, or the folder is taken.
     """
-    if isinstance(run.model, Bert | BertClassifier):
+    if isinstance(run.model, Bert | BertClassifier | BertTagger):
         _export_bert(run, folder, force)
         return
     if not isinstance(run.model, GPT):
@@ -191,9 +192,11 @@ def _export_bert(run: Run, folder: Path, force: bool) -> None:
             f"{run.folder} averages its states (--pool {run.config.pool}), which BERT of transformers does not: "
             "only --pool first can be written"
         )
+    if getattr(run.config, "crf", False):
+        raise UserError(f"{run.folder} scores its tags together (--crf), which BERT of transformers does not")
     tokenizer: Tokenizer = run.tokenizer
     order = tokenizer.order if isinstance(tokenizer, BertTokenizer) else np.arange(tokenizer.vocab_size + 2)
-    config, weights = bert.to_transformers(run.model, order, run.recipe["data"].get("tags", []))
+    config, weights = bert.to_transformers(run.model, order, run.shape.get("tags", run.recipe["data"].get("tags", [])))
     check_no_run(folder)
     with written_into(folder, force=force) as place:
         write_bert_tokenizer(tokenizer, place, run.config.context)

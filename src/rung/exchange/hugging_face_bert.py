@@ -22,6 +22,7 @@ from rung.errors import UserError
 from rung.exchange.hugging_face_architectures import setting
 from rung.models.transformer.bert import Bert, BertConfig
 from rung.models.transformer.bert_classifier import BertClassifier, BertClassifierConfig
+from rung.models.transformer.bert_tagger import BertTagger
 
 ARCHITECTURES = (
     "BertModel",
@@ -135,7 +136,7 @@ def from_transformers(
 
 
 def to_transformers(
-    model: Bert | BertClassifier, order: np.ndarray, tags: list[str]
+    model: Bert | BertClassifier | BertTagger, order: np.ndarray, tags: list[str]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A config.json and a state dict that transformers makes the same model of; ids in the order of `order`."""
     tensors = model.tensors()

@@ -95,6 +95,13 @@ TAGGING: Rungs = {
         "rung.models.counting.hmm:HMM",
         "tags by their order, counted n-grams, and by their words and endings: TnT's model",
     ),
+    "rnn": ("rung.models.networks.recurrent_tagger:RNNTagger", "a recurrent network, from both ends"),
+    "lstm": ("rung.models.networks.recurrent_tagger:LSTMTagger", "long short-term memory, from both ends"),
+    "gru": ("rung.models.networks.recurrent_tagger:GRUTagger", "gated recurrent units, from both ends"),
+    "bert": (
+        "rung.models.transformer.bert_tagger:BertTagger",
+        "a transformer that reads from both sides and answers at each word's first piece",
+    ),
 }
 
 TRANSLATION: Rungs = {

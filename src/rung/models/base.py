@@ -238,11 +238,13 @@ class GradientModel(Model):
         batch_tokens: where documents are short, so many rows are put in a batch that it has about this many tokens;
             None = as many rows as for long ones.
         fine_tuning_lr: the peak rate at which weights from elsewhere, of which nothing else is known, learn its task.
+        sees_examples: whether a new one takes the training part, `examples`, as what is counted does: for its words.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]]
     fine_tuning_lr: ClassVar[float] = 6.25e-5
     batch_tokens: ClassVar[int | None] = None
+    sees_examples: ClassVar[bool] = False
 
     @classmethod
     def published_training(cls, config: Any) -> Mapping[str, Any]:

@@ -27,10 +27,12 @@ class Tagger(Model):
     Attributes:
         tags: what they are called, K of them.
         delimiter: the id, V - 1, between two words.
-        reads_bytes: whether it reads words byte by byte; else in the pieces of a tokeniser that it brings.
+        reads_bytes: whether it reads words byte by byte; else in the pieces of a tokeniser.
+        tokenizer: the kind that suits it.
     """
 
     reads_bytes: ClassVar[bool] = True
+    tokenizer: ClassVar[str] = "byte"
 
     def __init__(
         self, config: DataclassInstance, vocab_size: int, end: int, delimiter: int, tags: Sequence[str]

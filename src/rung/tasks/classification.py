@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rung.batches import Batch, Batches
+from rung.batches import Batch, Batches, PooledOrder
 from rung.errors import UserError
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
 from rung.tasks.base import Measured, Reader
@@ -33,8 +33,6 @@ from rung.text.options import LabelOptions, ReadOptions
 from rung.text.stream import LabelledExamples, LabelledStream
 from rung.text.tokenizers import Tokenizer
 from rung.text.windows import padded_documents
-
-POOL = 32
 
 
 class Classification(LabelTask[LabelledCorpus]):
@@ -136,10 +134,7 @@ class Classification(LabelTask[LabelledCorpus]):
 class ExampleBatches:
     """Texts and their labels, shuffled anew each epoch: a pure function of (seed, t).
 
-    Texts of like length stand in one batch, as what fills up the others costs as much as what is read: each run of POOL
-    batches is sorted by length, cut, and its batches shuffled.
-
-    Batch t is what an endless row of epochs has from example t * batch_size on. Its arrays: tokens (B, T), int64, each
+    Texts of like length stand in one batch (`PooledOrder`). Its arrays: tokens (B, T), int64, each
     text without its closing mark and filled up with PADDING; labels (B,), int64; where labels have weights (L,), those
     of the examples, (B,) float32.
     """
@@ -155,11 +150,10 @@ class ExampleBatches:
     ) -> None:
         self._stream, self._labels = examples
         self._window = window
+        self._order = PooledOrder(np.diff(self._stream.starts), batch_size, seed)
         self._batch_size = batch_size
-        self._seed = seed
         self._shard = shard
         self._weights = weights
-        self._epoch, self._order = -1, np.empty(0, np.int64)
 
     @property
     def rows(self) -> int:
@@ -173,28 +167,10 @@ class ExampleBatches:
 
     def batch(self, t: int) -> Batch:
         """Batch number t; `n_targets` is always the batch size."""
-        places = np.arange(t * self._batch_size, (t + 1) * self._batch_size)[self._shard]
-        rows = np.array([self._row(int(place)) for place in places], np.int64)
+        rows = self._order.rows(t)[self._shard]
         labels = self._labels[rows]
         weights = () if self._weights is None else (self._weights[labels].astype(np.float32),)
         return Batch((padded_documents(self._stream, rows, self._window), labels, *weights), self._batch_size)
-
-    def _of_epoch(self, epoch: int) -> np.ndarray:
-        rng = np.random.default_rng([self._seed, epoch])
-        order, lengths = rng.permutation(len(self._labels)), np.diff(self._stream.starts)
-        pieces = []
-        for begin in range(0, len(order), POOL * self._batch_size):
-            pool = order[begin : begin + POOL * self._batch_size]
-            pool = pool[np.argsort(lengths[pool], kind="stable")]
-            batches = np.array_split(pool, range(self._batch_size, len(pool), self._batch_size))
-            pieces += [batches[i] for i in rng.permutation(len(batches))]
-        return np.concatenate(pieces)
-
-    def _row(self, place: int) -> int:
-        epoch, within = divmod(place, len(self._labels))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._of_epoch(epoch)
-        return int(self._order[within])
 
 
 def _column(given: str | None, flag: str, own: Sequence[str | None]) -> str | None:

@@ -78,7 +78,10 @@ class Tagging(Task[TaggedCorpus]):
         return prepare_tagged(data, folder, options, tokenizer)
 
     def suited(self, model_class: Any, options: TagOptions) -> TagOptions:
-        return replace(options, tokenizer="byte") if model_class.reads_bytes else options
+        """What reads words byte by byte gets their bytes; what reads pieces, the kind that suits it, unless told."""
+        if model_class.reads_bytes or options.tokenizer is None:
+            return replace(options, tokenizer=model_class.tokenizer)
+        return options
 
     def retokenized(
         self, dataset: TaggedCorpus, folder: Path, options: TagOptions, tokenizer: Tokenizer | None = None

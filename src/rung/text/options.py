@@ -120,7 +120,7 @@ class TagOptions:
         column: of .conllu: which column is the tag, upos or xpos (or another); of other columns, its number from 1; by
             default upos, or the last.
         group: of rows: which column says what belongs together (a document, an author): no group is torn by the split.
-        tokenizer: how words are spelled for the rung, byte unless a network that has read already brings its own.
+        tokenizer: how words are spelled for the rung; by default what suits it: byte, or wordpiece for bert.
         vocab_size: the most token ids; by default what suits the tokeniser.
         split: shares of train/validation/test, whole documents where the files mark some; by default 90/5/5, with --val
             100/0/0, with --test alone 95/5/0.
@@ -133,7 +133,7 @@ class TagOptions:
     field: str = "tokens"
     column: str | None = None
     group: str | None = None
-    tokenizer: str = "byte"
+    tokenizer: str | None = None
     vocab_size: int | None = None
     split: str | None = None
     val: str | None = None

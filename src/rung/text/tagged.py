@@ -34,6 +34,7 @@ from rung.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer, utf
 
 FORMAT = 1
 FACTS = "tagged.json"
+BYTES = "byte"
 
 
 class TaggedStream(NamedTuple):
@@ -113,6 +114,11 @@ class TaggedCorpus:
 def encode_sentences(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> TokenStream:
     """Each sentence a document, its words' tokens apart by the delimiter."""
     words = tokenizer.encode_many([word for sentence in sentences for word in sentence])
+    if tokenizer.unknown is not None and (np.diff(words.starts) == 1).any():
+        # A word of nothing that the tokeniser writes (BERT's drops control characters) is a word all the same.
+        unknown = np.array([tokenizer.unknown])
+        pieces = (words.document(i)[:-1] for i in range(words.n_documents))
+        words = TokenStream.of((own if len(own) else unknown for own in pieces), tokenizer.end)
     ids = np.array(words.ids, np.int64)
     last = np.cumsum([len(sentence) for sentence in sentences], dtype=np.int64)
     inner = np.ones(words.n_documents, bool)
@@ -270,7 +276,7 @@ def _write(
     """Spell the parts and write the corpus; `tokenizer` instead of the one that options name."""
     if tokenizer is None:
         distinct = sorted({word for sentence in parts["train"][0] for word in sentence})
-        tokenizer = train_tokenizer(options.tokenizer, distinct, options.vocab_size)
+        tokenizer = train_tokenizer(options.tokenizer or BYTES, distinct, options.vocab_size)
     counts: dict[str, dict[str, int]] = {}
     with workshop(folder) as work:
         tokenizer.save(work / "tokenizer.json")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rung.embeddings import token_names
 from rung.events import Event, Finished, Note
 from rung.measure import Measure
 from rung.models.base import Model
@@ -50,7 +51,8 @@ class TorchTrainer(Trainer):
             rows = task.rows_of(model_class.batch_tokens, dataset, window)
             defaults["batch_size"] = max(defaults["batch_size"], rows)
         width = min(asdict(config).get("n_embd", 128), 2048)
-        precision, message = choose(training.precision, torch.device(pick_device(device)), width)
+        wanted = training.precision if training.precision != "auto" else defaults.get("precision", "auto")
+        precision, message = choose(wanted, torch.device(pick_device(device)), width)
         training = training.of_one_batch(reads_blocks=getattr(model_class, "reads_blocks", False))
         return config, replace(training, precision=precision).resolved(defaults), message
 
@@ -122,7 +124,10 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
     """An untrained model on its device, or, with `shard`, this process's share of one."""
     device = pick_device(job.run.recipe["device"])
     job.group.check_device(device)
-    model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **job.shape)
+    shape = job.shape
+    if job.model_class.sees_examples:
+        shape = {**shape, "examples": job.task.examples(job.dataset, job.model_class)}
+    model: TorchModel[Any] = job.model_class.initialise(job.config, seed=job.seed, **shape)
     learn = parents.learn_of(job.run)
     # What a checkpoint brings is not asked of the parent, who may be gone.
     if job.resume:
@@ -131,7 +136,9 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
         new_rows = _begun(job, model)
     if "vectors" in job.run.recipe:
         if not job.resume and NEAR not in job.run.recipe:
-            start_embedding(job.run, model.network.token_embedding, job.dataset.tokenizer)
+            start_embedding(
+                job.run, model.network.token_embedding, model.row_names or token_names(job.dataset.tokenizer)
+            )
         if job.run.recipe["vectors"]["frozen"]:
             model.network.token_embedding.requires_grad_(False)
     transfer.restrict(model.network, learn, new_rows, job.seed)
@@ -153,9 +160,18 @@ def _begun(job: Job, model: TorchModel[Any]) -> int:
     parent = parents.parent_of(job.run)
     if parent is None:
         return 0
-    of_task, labels = parent.task.name, parent.shape.get("labels")
-    same_answers = of_task == job.task.name and labels == job.shape.get("labels")
+    own = job.shape.get("labels", job.shape.get("tags"))
     tensors, _ = load_tensors(parent.folder / MODEL)
+    if own is None:
+        return transfer.take_over(
+            model.network, tensors, same_answers=parent.task.name == job.task.name, of=parent.folder
+        )
+    theirs = list(parent.shape.get("labels", parent.shape.get("tags", parent.recipe["data"].get("tags", []))))
+    same_answers = sorted(own) == sorted(theirs)
+    if same_answers and own != theirs:
+        rows = [theirs.index(name) for name in own]
+        last = model.network.heads[-1:]
+        tensors = {name: t[rows] if name.startswith(last) else t for name, t in tensors.items()}
     return transfer.take_over(model.network, tensors, same_answers=same_answers, of=parent.folder)
 
 

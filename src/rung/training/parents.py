@@ -23,7 +23,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.events import Event, Note, Phase
 from rung.measure import bits_of
-from rung.models import tasks_with
+from rung.models import rung_class, tasks_with
 from rung.opening import opening
 from rung.run_files import DATA, MODEL, RECIPE
 from rung.runs import Run, load
@@ -41,13 +41,16 @@ LR_SHARE = 0.3
 """Of the parent's learning rate, what other text is learned with: between learning and forgetting (docs/log.md)."""
 
 FINE_TUNING_EPOCHS = 3.0
-"""How often a network that learns labels reads its examples, unless told: Radford et al. 2018, section 4.1."""
+"""How often a network that learns labels or tags reads its examples, unless told: Radford et al. 2018, section 4.1."""
 
 FINE_TUNING_SHARE = 0.25
 """Of the rate that a network learned with before, what it learns labels with: theirs is 6.25e-5 after 2.5e-4."""
 
-FREE = ("dropout", "ngram_dropout", "text_loss", "pool", "whole_words", "next_sentence")
+FREE = ("dropout", "ngram_dropout", "text_loss", "pool", "whole_words", "next_sentence", "crf")
 """Settings of a network that no weight of its body depends on."""
+
+ANSWERED = ("classification", "tagging")
+"""Tasks with answers that people gave: few, and read a few times."""
 
 ONE_WAY = {"bidirectional": False}
 """Settings that a language model doesn't have, and what it would have there."""
@@ -121,6 +124,12 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
             f"{run.folder} is a {run.rung}, not a {rung}{others}"
             if run.rung != rung
             else f"--from {start.from_} does not fit{anew}"
+        )
+    own = rung_class(rung, task)
+    if trainer_of(own).by_gradient and own.sees_examples:
+        raise UserError(
+            f"--from does not go with a {rung} of {task}, which has a row for each word of its own data: train it anew,"
+            f" or let its rows begin with those that another has: --vectors {run.folder}"
         )
     if task == "classification" and run.model_class.trained_by != "torch":
         raise UserError(
@@ -200,7 +209,7 @@ def with_rate(
     factor = LR_FACTORS[training.optimizer]
     if Learn.of(learn).kind in ("head", "lora"):  # what is learned has learned nothing yet
         return replace(training, lr=float(f"{model_class.training_defaults['lr'] * factor:.3g}"))
-    anew = task == "classification" or task != parent.task.name
+    anew = task in ANSWERED or task != parent.task.name
     share = FINE_TUNING_SHARE if anew else LR_SHARE
     lr = parent.model_class.training_defaults["lr"]
     if anew and not before:  # it came from elsewhere
@@ -212,8 +221,8 @@ def with_rate(
 
 
 def with_budget(training: TrainingConfig, task: Task[Any], dataset: Dataset) -> TrainingConfig:
-    """`training` of a network that has learned already: labels are read FINE_TUNING_EPOCHS times, unless told."""
-    if task.name != "classification" or training.has_budget:
+    """`training` of a network that has learned already: labels, tags are read FINE_TUNING_EPOCHS times, unless told."""
+    if task.name not in ANSWERED or training.has_budget:
         return training
     return replace(training, tokens=math.ceil(FINE_TUNING_EPOCHS * task.epoch_targets(dataset)))
 

@@ -10,6 +10,7 @@ ever. Frozen, no row of the table is learned.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -97,7 +98,10 @@ def described(source: Path, frozen: bool, tokenizer: Tokenizer) -> tuple[dict[st
     }
     if tokenizer.kind == "byte":
         return said, f"{source} has {len(table.words):,} words"
-    n, of = len(match(table, tokenizer).tokens), sum(1 for name in token_names(tokenizer) if name)
+    n, of = (
+        len(match(table, token_names(tokenizer)).tokens),
+        sum(1 for name in token_names(tokenizer) if name),
+    )
     if not n:
         raise UserError(
             f"no token of the {tokenizer.kind} tokeniser is a word that {source} has a vector for: try --tokenizer word"
@@ -108,22 +112,25 @@ def described(source: Path, frozen: bool, tokenizer: Tokenizer) -> tuple[dict[st
     }, f"{n:,} of {of:,} tokens ({n / of:.1%}) begin with a vector of {source}, and {told}"
 
 
-def match(table: WordTable, tokenizer: Tokenizer) -> Matched:
-    """The tokens that spell a word of `table`, and its vectors."""
-    rows = [(i, table.find(name)) for i, name in enumerate(token_names(tokenizer)) if name]
+def match(table: WordTable, names: Sequence[str]) -> Matched:
+    """The tokens, by what they are called, that spell a word of `table`, and its vectors."""
+    rows = [(i, table.find(name)) for i, name in enumerate(names) if name]
     found = [(i, row) for i, row in rows if row is not None]
     tokens, places = np.array(found, np.int64).reshape(-1, 2).T
     return Matched(tokens, np.asarray(table.vectors[places], np.float32))
 
 
-def start_embedding(run: Run, embedding: nn.Parameter | None, tokenizer: Tokenizer) -> None:
-    """Put a run's vectors into its network's new table, scaled. Raises UserError when they are gone or others."""
+def start_embedding(run: Run, embedding: nn.Parameter | None, names: Sequence[str]) -> None:
+    """Put a run's vectors into its network's new table, scaled, whose first rows are called `names`.
+
+    Raises UserError when they are gone or others.
+    """
     import torch
 
     assert embedding is not None
-    found = match(_reopened(run), tokenizer)
+    found = match(_reopened(run), names)
     with torch.no_grad():
-        spread = float(embedding[: tokenizer.vocab_size].square().mean().sqrt())
+        spread = float(embedding[: len(names)].square().mean().sqrt())
         own = float(np.sqrt(np.square(found.vectors, dtype=np.float64).mean()))
         scaled = found.vectors * (spread / own if own > 0 else 1.0)
         embedding[torch.from_numpy(found.tokens)] = torch.from_numpy(scaled.astype(np.float32))

@@ -105,20 +105,30 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
     def init_weights(self, generator: torch.Generator) -> None:
         """As of the language models (`recurrent`); the first loss is near ln L."""
         self.embedding.normal_(generator=generator)
-        width = self.core.hidden_size
-        for name, weight in self.core.named_parameters():
-            if name.startswith("weight_hh"):
-                for gate in weight.split(width):
-                    nn.init.orthogonal_(gate, generator=generator)
-            elif weight.dim() == 2:
-                weight.uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
-            else:
-                weight.zero_()
-                if isinstance(self.core, nn.LSTM) and name.startswith("bias_ih"):
-                    weight[width : 2 * width] = 1
+        init_core(self.core, generator)
         if self.head is not None:
-            self.head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
-            self.head.bias.zero_()
+            init_head(self.head, self.core.hidden_size, generator)
+
+
+def init_core(core: nn.RNN | nn.LSTM | nn.GRU, generator: torch.Generator) -> None:
+    """Orthogonal from state to state, uniform from inputs; an LSTM forgets nothing at first."""
+    width = core.hidden_size
+    for name, weight in core.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in weight.split(width):
+                nn.init.orthogonal_(gate, generator=generator)
+        elif weight.dim() == 2:
+            weight.uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
+        else:
+            weight.zero_()
+            if isinstance(core, nn.LSTM) and name.startswith("bias_ih"):
+                weight[width : 2 * width] = 1
+
+
+def init_head(head: nn.Linear, width: int, generator: torch.Generator) -> None:
+    """Nearly equal logits, of states `width` wide."""
+    head.weight.normal_(0, HEAD_SCALE / math.sqrt(width), generator=generator)
+    head.bias.zero_()
 
 
 def build_core(cell: type[nn.RNN | nn.LSTM | nn.GRU], config: Any) -> nn.RNN | nn.LSTM | nn.GRU:

@@ -95,6 +95,11 @@ class TorchModel(GradientModel, Generic[M]):
     """From a configuration and the sizes of the data to the network. Its weights may hold anything yet: `init_weights`
     or a checkpoint fills them."""
 
+    @property
+    def row_names(self) -> list[str] | None:
+        """What the rows of the network's `token_embedding` are called ("" = nothing); None = as the tokens are."""
+        return None
+
     @classmethod
     def new_network(cls, config: Any, seed: int, *shape: Any) -> M:
         """A new network, `build(config, *shape)`; the same seed gives the same weights. torch's global generator is
