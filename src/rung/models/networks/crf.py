@@ -91,7 +91,9 @@ class CRF(nn.Module):
         """Of each word and tag the log of the sum over paths up to it, (B, T, K), each word's summing to 1; and what
         was divided out up to a sentence's end, (B,)."""
         moves = self.moves.clamp(-BOUND, BOUND).exp()
-        first, *others = emissions.unbind(1)  # not cut word by word: each cut's gradient would be as large as all
+        first, *others = emissions.unbind(
+            1
+        )  # not cut word by word: each cut's gradient would be as large as all
         alpha, scale = _scaled(self.start.clamp(-BOUND, BOUND) + first)
         alphas, scales = [alpha], [scale]
         for emitted in others:
