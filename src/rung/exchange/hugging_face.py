@@ -196,7 +196,9 @@ def _export_bert(run: Run, folder: Path, force: bool) -> None:
         raise UserError(f"{run.folder} scores its tags together (--crf), which BERT of transformers does not")
     tokenizer: Tokenizer = run.tokenizer
     order = tokenizer.order if isinstance(tokenizer, BertTokenizer) else np.arange(tokenizer.vocab_size + 2)
-    config, weights = bert.to_transformers(run.model, order, run.shape.get("tags", run.recipe["data"].get("tags", [])))
+    config, weights = bert.to_transformers(
+        run.model, order, run.shape.get("tags", run.recipe["data"].get("tags", []))
+    )
     check_no_run(folder)
     with written_into(folder, force=force) as place:
         write_bert_tokenizer(tokenizer, place, run.config.context)
