@@ -50,7 +50,7 @@ def tagging(folder: Path) -> tuple[Path, list[str]]:
     lines = [text.split() for text in sentences(300).split("\n") if text]
     tagged = [" ".join(f"{word}/{'V' if i == 1 else 'N'}" for i, word in enumerate(line)) for line in lines]
     path.write_text("\n".join(tagged) + "\n", encoding="utf-8")
-    return path, ["--rungs", "majority,hmm"]
+    return path, ["--rungs", "majority,hmm,lstm", "--steps", "10"]
 
 
 def translation(folder: Path) -> tuple[Path, list[str]]:

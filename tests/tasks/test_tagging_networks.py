@@ -106,7 +106,7 @@ def test_tags_of_transformers_are_known_by_name(tagged: Path, tmp_path: Path):
     names = ["VB", "NN", "DT", "CD", "JJ"]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     torch.manual_seed(0)
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     theirs = BertForTokenClassification(
         BertConfig(
             vocab_size=len(pieces), **sizes, max_position_embeddings=16, id2label=dict(enumerate(names))
@@ -123,7 +123,7 @@ def test_tags_of_transformers_are_known_by_name(tagged: Path, tmp_path: Path):
     # And back: the same answers at the first (here the only) piece of each word.
     export_hf(run, tmp_path / "back")
     again = BertForTokenClassification.from_pretrained(tmp_path / "back").eval()
-    assert list(again.config.id2label.values()) == run.model.tags
+    assert list((again.config.id2label or {}).values()) == run.model.tags
     ids = AutoTokenizer.from_pretrained(tmp_path / "back")("The big cows eat grass", return_tensors="pt")
     with torch.no_grad():
         logits = again(**ids).logits[0, 1:-1].log_softmax(-1).numpy()

@@ -48,7 +48,7 @@ class Tagging(Task[TaggedCorpus]):
     name = "tagging"
     example = "corpus.conllu"
     options_class = TagOptions
-    ladder = ("majority", "hmm")
+    ladder = ("majority", "hmm", "lstm")
     target = "word"
     unit = "word"
     columns = (

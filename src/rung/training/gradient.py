@@ -136,9 +136,9 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
         new_rows = _begun(job, model)
     if "vectors" in job.run.recipe:
         if not job.resume and NEAR not in job.run.recipe:
-            start_embedding(
-                job.run, model.network.token_embedding, model.row_names or token_names(job.dataset.tokenizer)
-            )
+            # The last token is the mark, which has no name.
+            names = model.row_names or [*token_names(job.dataset.tokenizer), ""]
+            start_embedding(job.run, model.network.token_embedding, names)
         if job.run.recipe["vectors"]["frozen"]:
             model.network.token_embedding.requires_grad_(False)
     transfer.restrict(model.network, learn, new_rows, job.seed)

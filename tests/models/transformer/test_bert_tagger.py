@@ -51,7 +51,7 @@ def test_answers_are_those_of_transformers_at_first_pieces():
             num_attention_heads=2,
             intermediate_size=24,
             max_position_embeddings=16,
-            num_labels=3,
+            id2label={0: "a", 1: "b", 2: "c"},
         )
     ).eval()
     order = np.arange(V + 1)  # the tokeniser's ten, [SEP], [CLS], [MASK]

@@ -138,19 +138,19 @@ def best_paths(
         start = start.masked_fill(~allowed[-1, :-1], -torch.inf)
         moves = moves.masked_fill(~allowed[:-1, :-1], -torch.inf)
         end = end.masked_fill(~allowed[:-1, -1], -torch.inf)
-    best = start + emissions[:, 0]
-    pointers = []
     into = moves.T.contiguous()  # what is looked through lies side by side
+    best = start + emissions[:, 0]
+    bests = [best]
     for t in range(1, n_words):
-        reached, pointer = (best[:, None, :] + into).max(2)
-        reached = reached + emissions[:, t]
+        reached = (best[:, None, :] + into).amax(2) + emissions[:, t]
         reached = reached - reached.amax(-1, keepdim=True)
         best = torch.where((t < lengths)[:, None], reached, best)
-        pointers.append(pointer)
+        bests.append(best)
     tag = (best + end).argmax(-1)
     path = [tag]
     for t in range(n_words - 1, 0, -1):
-        tag = torch.where(t < lengths, pointers[t - 1].gather(1, tag[:, None])[:, 0], tag)
+        # From where a tag was best reached is asked of those on the path alone.
+        tag = torch.where(t < lengths, (bests[t - 1] + into[tag]).argmax(-1), tag)
         path.append(tag)
     return torch.stack(path[::-1], 1)
 

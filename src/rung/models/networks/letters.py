@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LETTERS = ("ends", "convolution", "none")
-END_ROWS = 1 << 16
-"""Rows for pieces of spelling."""
+MOST_ROWS = 1 << 16
+"""The most rows for pieces of spelling: of a small text there are fewer."""
 LONGEST_END = 4
 N_PIECES = 2 * LONGEST_END + 2
 N_LETTERS = 24
@@ -39,17 +39,23 @@ _RUN = re.compile(r"(.)\1+")
 
 
 def pieces_of_spelling(words: Sequence[bytes]) -> np.ndarray:
-    """Of each word the rows of its pieces, (N, N_PIECES) int32."""
-    rows = np.empty((len(words), N_PIECES), np.int32)
+    """Of each word the hashes of its pieces, (N, N_PIECES) uint32."""
+    rows = np.empty((len(words), N_PIECES), np.uint32)
     for i, word in enumerate(words):
         text = word.decode("utf-8", "replace")
         pieces = [f"<{text[:n]}" for n in range(1, LONGEST_END + 1)]
         pieces += [f"{n}{text[-n:]}>" for n in range(1, LONGEST_END + 1)]
         pieces += [f"={text.lower()}", f"#{shape_of(text)}"]
-        rows[i] = [
-            crc32(f"{k}{piece}".encode("utf-8", "replace")) % END_ROWS for k, piece in enumerate(pieces)
-        ]
+        rows[i] = [crc32(f"{k}{piece}".encode("utf-8", "replace")) for k, piece in enumerate(pieces)]
     return rows
+
+
+def rows_for(words: Sequence[bytes], letters: str) -> int:
+    """How many rows the pieces of these words want: one each, up to MOST_ROWS, a power of two; none without them."""
+    if letters != "ends":
+        return 0
+    distinct = len(np.unique(pieces_of_spelling(words)))
+    return min(1 << max(distinct - 1, 1).bit_length(), MOST_ROWS)
 
 
 def shape_of(text: str) -> str:
@@ -71,13 +77,13 @@ def letters_of(words: Sequence[bytes]) -> np.ndarray:
 class Ends(nn.Module):
     """A row for each piece of spelling, added."""
 
-    def __init__(self, n_embd: int) -> None:
+    def __init__(self, n_rows: int, n_embd: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.empty(END_ROWS, n_embd))
+        self.table = nn.Parameter(torch.empty(n_rows, n_embd))
 
     def forward(self, pieces: Tensor) -> Tensor:
-        """(U, N_PIECES) -> (U, E)."""
-        return F.embedding(pieces, self.table).sum(1)
+        """Hashes (U, N_PIECES) -> (U, E)."""
+        return F.embedding(pieces % len(self.table), self.table).sum(1)
 
 
 class Convolution(nn.Module):
@@ -109,11 +115,14 @@ class WordInputs(nn.Module):
     word_ends: Tensor
     counts: Tensor
 
-    def __init__(self, n_bytes: int, n_words: int, n_embd: int, letters: str, unknown: float) -> None:
+    def __init__(
+        self, n_bytes: int, n_words: int, n_rows: int, n_embd: int, letters: str, unknown: float
+    ) -> None:
+        """n_bytes: of the words; n_rows: for pieces of spelling (`rows_for`)."""
         super().__init__()
         self.table = nn.Parameter(torch.empty(n_words + 1, n_embd))
         self.letters = letters
-        self.ends = Ends(n_embd) if letters == "ends" else None
+        self.ends = Ends(n_rows, n_embd) if letters == "ends" else None
         self.convolution = Convolution(n_embd) if letters == "convolution" else None
         self.unknown = unknown
         self.width = 2 * n_embd if letters == "convolution" else n_embd

@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rung.errors import UserError, nearest
 from rung.models.config_checks import check_bool, check_counts, check_field, check_fraction
 from rung.models.networks.crf import CRF
-from rung.models.networks.letters import LETTERS, WordInputs, counted_words, words_in
+from rung.models.networks.letters import LETTERS, WordInputs, counted_words, rows_for, words_in
 from rung.models.networks.recurrent_classifier import init_core, init_head
 from rung.models.networks.tagger import NeuralTagger, TaggerNetwork
 from rung.opening import check_array, check_below, check_rising
@@ -144,9 +144,9 @@ class RecurrentTagger(NeuralTagger[RecurrentTaggerNetwork]):
 
     @classmethod
     def build(
-        cls, config: RecurrentTaggerConfig, n_tags: int, n_bytes: int, n_words: int
+        cls, config: RecurrentTaggerConfig, n_tags: int, n_bytes: int, n_words: int, n_rows: int
     ) -> RecurrentTaggerNetwork:
-        inputs = WordInputs(n_bytes, n_words, config.n_embd, config.letters, config.unknown)
+        inputs = WordInputs(n_bytes, n_words, n_rows, config.n_embd, config.letters, config.unknown)
         core = cls.cell(
             inputs.width,
             config.n_hidden,
@@ -168,8 +168,10 @@ class RecurrentTagger(NeuralTagger[RecurrentTaggerNetwork]):
         seed: int,
         examples: TaggedExamples,
     ) -> Self:
-        words = counted_words(words_of(examples.train.stream, delimiter), config.min_count)
-        sizes = len(words["words"]), len(words["word_ends"])
+        there = words_of(examples.train.stream, delimiter)
+        words = counted_words(there, config.min_count)
+        n_rows = rows_for(list(set(there)), config.letters)
+        sizes = len(words["words"]), len(words["word_ends"]), n_rows
         network = cls.new_network(config, seed, len(tags), *sizes)
         with torch.no_grad():
             for name, array in words.items():
@@ -194,7 +196,10 @@ class RecurrentTagger(NeuralTagger[RecurrentTaggerNetwork]):
         check_rising("word_ends", np.concatenate([[0], ends]), 0, len(words), strictly=True)
         check_array("counts", counts, "i8", [len(ends) + 1])
         check_below("counts", counts, 1 << 53)
-        network = cls.loaded_network(config, tensors, len(tags), len(words), len(ends))
+        n_rows = len(tensors.get("inputs.ends.table", ()))
+        if config.letters == "ends" and not n_rows:
+            raise ValueError("there are no rows for pieces of spelling")
+        network = cls.loaded_network(config, tensors, len(tags), len(words), len(ends), n_rows)
         return cls(config, vocab_size, end, delimiter, tags, network)
 
     @property
