@@ -106,7 +106,12 @@ def test_tags_of_transformers_are_known_by_name(tagged: Path, tmp_path: Path):
     names = ["VB", "NN", "DT", "CD", "JJ"]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    sizes: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+    }
     theirs = BertForTokenClassification(
         BertConfig(
             vocab_size=len(pieces), **sizes, max_position_embeddings=16, id2label=dict(enumerate(names))
