@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.children import run_apart
 from tests.fuzz.mutations import mutate, mutate_bytes
-from tests.fuzz.victims import ENCODERS, HISTORY, INPUTS, LABELLED, OWN_MODELS, STOPPED, TRAINED
+from tests.fuzz.victims import ANSWERING, ENCODERS, HISTORY, INPUTS, LABELLED, OWN_MODELS, STOPPED, TRAINED
 
 ON_RUN: tuple[tuple[str, ...], ...] = (
     ("evaluate", "v", "--json"),
@@ -120,6 +120,11 @@ def _labelled(rng: random.Random) -> Case:
     return damage_folder(rng.choice(list(LABELLED)), rng), rng.choice(ON_LABELLED), "v"
 
 
+def _answering(rng: random.Random) -> Case:
+    command = rng.choice([("evaluate", "v", "--json"), ("predict", "v", "--text", "the cows")])
+    return damage_folder(rng.choice(list(ANSWERING)), rng), command, "v"
+
+
 def _encoder(rng: random.Random) -> Case:
     victim, command = rng.choice(list(ENCODERS)), rng.choice(ON_ENCODER)
     # Vectors of another run are refused without being damaged.
@@ -214,6 +219,7 @@ CASES = (
     _run,
     _run,
     _labelled,
+    _answering,
     _encoder,
     _vectors,
     _stopped,

@@ -56,6 +56,13 @@ LABELLED: dict[str, tuple[str | int, ...]] = {
 }
 """Runs of classifiers."""
 
+ANSWERING: dict[str, tuple[str | int, ...]] = {
+    "tags": ("hmm", "tags.txt"),
+    "tags-lstm": ("lstm", "tags.txt", "--steps", 2, "--n-hidden", 8, "--crf"),
+    "translator": ("encoder-decoder", "pairs.tsv", "--n-layer", 1, "--n-embd", 16, "--steps", 2),
+}
+"""Runs that answer a text with more than a label."""
+
 ENCODERS: dict[str, tuple[str | int, ...]] = {
     "tf-idf": ("tf-idf", "r.csv", "--tokenizer", "word"),
     "pairs": ("gru", "labels.csv", "--views", "pairs", "--second", "label", "--steps", 3, "--n-hidden", 8),
@@ -104,11 +111,15 @@ def make_victims() -> None:
     Path("r.csv").write_text("text,id\n" + table, encoding="utf-8")
     labels = "".join(f'"{line}",{"corn" if "corn" in line else "other"}\n' for line in lines)
     Path("labels.csv").write_text("text,label\n" + labels, encoding="utf-8")
+    tagged = "".join(" ".join(f"{word}/{len(word) % 3}" for word in line.split()) + "\n" for line in lines)
+    Path("tags.txt").write_text(tagged, encoding="utf-8")
+    pairs = "".join(f"{line}\t{line[::-1]}\n" for line in lines)
+    Path("pairs.tsv").write_text(pairs, encoding="utf-8")
     Path("t.txt.gz").write_bytes(gzip.compress(Path("t.txt").read_bytes(), mtime=0))
     apart(lambda: _write_arrow(lines))
     for name, arguments in TRAINED.items():
         _must("train", *arguments, "--out", name, "--quiet")
-    for name, arguments in (LABELLED | ENCODERS).items():
+    for name, arguments in (LABELLED | ANSWERING | ENCODERS).items():
         apart(lambda name=name, arguments=arguments: _must("train", *arguments, "--out", name, "--quiet"))
     shutil.copyfile(Path(__file__).parents[2] / "docs" / "own_model.py", "own_model.py")
     for name, arguments in OWN_MODELS.items():

@@ -39,7 +39,7 @@ def predict(
     out: Path | None = None,
     quiet: bool = False,
 ) -> int:
-    """Which label has each record of a file, which tag each word, or which text answers it?
+    """The label, tags or translation of each record of a file.
 
     One JSON object each, in order: the likeliest label, and the probability of every one. A record is a line of plain
     text, an object of .jsonl or .json, a row of .csv, .tsv or .parquet, each (but Parquet) also as .gz or .zst. Reads

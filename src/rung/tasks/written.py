@@ -36,18 +36,18 @@ def greedy_ids(model: Translator, sources: TokenStream) -> list[list[int]]:
     """The tokens, without the closing mark."""
     view = model.given(sources)
     n = sources.n_documents
-    most = LONGER * int(np.diff(sources.starts).max(initial=1)) + MORE
+    most = LONGER * np.diff(sources.starts) + MORE  # each its own, whatever stands beside it
     written: list[list[int]] = [[] for _ in range(n)]
     alive = np.arange(n)
     state, tokens = view.start(n), np.full(n, model.end, np.int64)
-    for _ in range(most):
+    for length in range(1, int(most.max(initial=0)) + 1):
         log_probs, state = view.advance(state, tokens)
         tokens = log_probs.argmax(axis=1)
-        going = np.flatnonzero(tokens != model.end)
+        for place in np.flatnonzero(tokens != model.end).tolist():
+            written[alive[place]].append(int(tokens[place]))
+        going = np.flatnonzero((tokens != model.end) & (length < most[alive]))
         if not len(going):
             break
-        for place in going.tolist():
-            written[alive[place]].append(int(tokens[place]))
         if len(going) < len(alive):
             state = view.select(state, going)
             alive, tokens = alive[going], tokens[going]
