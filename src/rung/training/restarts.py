@@ -207,6 +207,8 @@ def _train_each(
         if not (part / RECIPE).exists():
             write_recipe(part, own)
         if _recipe_of(part)["status"] != "finished":
+            if not dataset.folder.exists():  # an older run's place was taken, and the data moved along
+                dataset = Run(place.folder, recipe).corpus
             try:
                 yield from session.resume(part, own, dataset, sample=sample, stop=stop)
             except session.Diverged:
