@@ -357,7 +357,7 @@ def test_the_best_of_restarts_leaves_what_it_learned_alone_too(
 
 def test_no_way_is_named_that_is_none(data: Path, tmp_path: Path):
     bag = api.train("bag-of-words", data / "rows.jsonl", label="label", out=tmp_path / "bag")
-    with pytest.raises(UserError, match="is a bag-of-words, not a gpt$"):
+    with pytest.raises(UserError, match=r"is a bag-of-words, not a gpt$"):
         api.train("gpt", data / "rows.jsonl", label="label", from_=bag.folder, out=tmp_path / "x")
 
 
