@@ -87,6 +87,14 @@ def test_rows_of_a_table_come_out_as_rows(one: Run, tmp_path: Path, capsys: pyte
     assert "1 of 3 records" in err
 
 
+def test_of_a_table_without_rows_the_header_comes_out(
+    one: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "r.csv").write_text("body,id\n")
+    code, _, _ = predicted(one, capsys, tmp_path / "r.csv", "--out", tmp_path / "o.csv")
+    assert (code, (tmp_path / "o.csv").read_text()) == (0, "body,id,label,probability,error\n")
+
+
 def test_labelled_lines_lose_their_label(one: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "t.txt").write_text("__label__no good\ngood\n")
     _, out, _ = predicted(one, capsys, tmp_path / "t.txt")

@@ -86,3 +86,12 @@ def test_restarts_that_cannot_be(text: Path, tmp_path: Path):
         api.train("gpt", text, out=tmp_path / "b", restarts=0, **TINY)
     with pytest.raises(UserError, match="all 2 restarts"):
         api.train("gpt", text, out=tmp_path / "c", restarts=2, lr=1e30, clip=0, **TINY)
+
+
+def test_restarts_take_an_older_runs_place(text: Path, tmp_path: Path):
+    """With the first checkpoint of the first, the data move to where the older run's were."""
+    api.train("bigram", text, out=tmp_path / "r")
+    run = api.train("gpt", text, out=tmp_path / "r", force=True, restarts=2, **TINY)
+    anew = api.train("gpt", text, out=tmp_path / "anew", restarts=2, **TINY)
+    assert (run.folder / "model.safetensors").read_bytes() == (anew.folder / "model.safetensors").read_bytes()
+    assert run.corpus.facts == anew.corpus.facts

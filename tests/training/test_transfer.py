@@ -345,6 +345,22 @@ def test_what_cannot_be_says_so_in_one_line(
     assert not (tmp_path / "x").exists()
 
 
+def test_the_best_of_restarts_leaves_what_it_learned_alone_too(
+    parents: Mapping[str, Run], data: Path, tmp_path: Path
+):
+    best = child_of(parents["gpt"], data, tmp_path / "best", learn="lora:2", restarts=2)
+    seed = next(entry["seed"] for entry in best.recipe["restarts"] if entry["kept"])
+    alone = child_of(parents["gpt"], data, tmp_path / "alone", learn="lora:2", seed=seed)
+    for name in ("adapter.safetensors", "model.safetensors"):
+        assert (best.folder / name).read_bytes() == (alone.folder / name).read_bytes()
+
+
+def test_no_way_is_named_that_is_none(data: Path, tmp_path: Path):
+    bag = api.train("bag-of-words", data / "rows.jsonl", label="label", out=tmp_path / "bag")
+    with pytest.raises(UserError, match=r"is a bag-of-words, not a gpt$"):
+        api.train("gpt", data / "rows.jsonl", label="label", from_=bag.folder, out=tmp_path / "x")
+
+
 def test_blocks_and_linear_layers_are_asked_of_networks_that_have_some(
     parents: Mapping[str, Run], data: Path, tmp_path: Path
 ):

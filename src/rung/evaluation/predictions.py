@@ -176,6 +176,8 @@ class Predicting:
                     write("".join(lines).encode("utf-8"))
                 n = len(lines)
                 yield Part("".join(lines), n, n, [*batch.errors.values()], self._records.position)
+            if write is not None and head and self._table is not None:
+                write(self._table.head().encode("utf-8"))
 
     def _lines(self, batch: RecordBatch) -> list[str]:
         found = self._predicted(batch)

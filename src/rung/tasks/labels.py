@@ -63,7 +63,7 @@ class LabelTask(Task[D]):
             "accuracy": float(hits.sum() / len(labels)) if len(labels) else 0.0,
             "macro_f1": float(np.mean(2 * hits[met] / (there + said)[met])) if met.any() else 0.0,
         }
-        nats = -float(_log_probs_of(log_probs, labels).sum())
+        nats = 0.0 - float(_log_probs_of(log_probs, labels).sum())  # nothing is 0, not -0
         return self.measure_from(nats, len(labels), len(labels), split, figures, {"labels": n_labels})
 
     def pieces(self, dataset: D, split: str) -> Pieces:

@@ -119,7 +119,8 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
     run = load(start.from_)
     if run.rung != rung or (run.task.name != task and run.model_class.trained_by != "torch"):
         anew = f": {run.task.name} has to be trained anew, on all its examples" if run.rung == rung else ""
-        others = f": rung train {run.rung} DATA --from {run.folder}" if task in tasks_with(run.rung) else ""
+        fits = task in tasks_with(run.rung) and (task == "language" or run.model_class.trained_by == "torch")
+        others = f": rung train {run.rung} DATA --from {run.folder}" if fits else ""
         raise UserError(
             f"{run.folder} is a {run.rung}, not a {rung}{others}"
             if run.rung != rung
@@ -265,9 +266,8 @@ def described(parent: Run, start: StartOptions) -> dict[str, Any]:
 def measured_before(parent: Run, dataset: Dataset, recipe: dict[str, Any]) -> Iterator[Event]:
     """Write into `recipe` what the parent's model makes of the held-out text of both; tell how the learning begins."""
     if "training" in recipe and recipe.get("task", "language") != "language":
-        kept = (
-            f" cut to {recipe['parent']['keep_layers']} layers," if "keep_layers" in recipe["parent"] else ""
-        )
+        n_kept = recipe["parent"].get("keep_layers")
+        kept = "" if n_kept is None else f" cut to {n_kept} layer{'s' if n_kept > 1 else ''},"
         yield Note(
             f"beginning with the weights of {parent.folder}, a {parent.rung} of {parent.task.name},{kept} at a "
             f"learning rate of {recipe['training']['lr']:g}"

@@ -17,7 +17,7 @@ from rung.files import atomic_path
 from rung.measure import bits_of, in_words
 from rung.models.base import check_size
 from rung.opening import damaged, opening
-from rung.run_files import CHECKPOINTS, DATA, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
+from rung.run_files import ADAPTER, CHECKPOINTS, DATA, EVENTS, LAST, MODEL, RECIPE, TOKENIZER
 from rung.run_folders import Place
 from rung.runs import Run, load, write_recipe
 from rung.tasks.base import Dataset
@@ -207,6 +207,8 @@ def _train_each(
         if not (part / RECIPE).exists():
             write_recipe(part, own)
         if _recipe_of(part)["status"] != "finished":
+            if not dataset.folder.exists():  # an older run's place was taken, and the data moved along
+                dataset = Run(place.folder, recipe).corpus
             try:
                 yield from session.resume(part, own, dataset, sample=sample, stop=stop)
             except session.Diverged:
@@ -224,7 +226,8 @@ def _train_each(
             f"all {len(seeds)} restarts of {place.folder} diverged; nothing was kept. Try a lower --lr"
         )
     best = _best(finished)
-    for name in (MODEL, EVENTS):
+    there = (ADAPTER,) if (place / RESTARTS / str(best) / ADAPTER).exists() else ()
+    for name in (MODEL, EVENTS, *there):
         with atomic_path(place / name) as temporary:
             shutil.copyfile(place / RESTARTS / str(best) / name, temporary)
     with Journal(place / EVENTS) as journal:

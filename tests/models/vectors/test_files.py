@@ -36,6 +36,12 @@ READ: dict[str, tuple[bytes, str, list[str]]] = {
         ["a\u00a0b", "é"],
     ),
     "numbers are words, too": (b"1 0.5 -1.25 3\n2 1e-08 0.1 -2.5\n", "glove", ["1", "2"]),
+    "a mark of byte order": (b"\xef\xbb\xbfthe 0.5 -1.25 3\nking 1e-08 0.1 -2.5\n", "glove", ["the", "king"]),
+    "a mark of byte order before the counts": (
+        b"\xef\xbb\xbf2 3\nthe 0.5 -1.25 3\nking 1e-08 0.1 -2.5\n",
+        "word2vec",
+        ["the", "king"],
+    ),
     "word2vec": (b"2 3\nthe 0.5 -1.25 3\nking 1e-08 0.1 -2.5\n", "word2vec", ["the", "king"]),
     "fastText, .vec": (b"2 3\nthe 0.5 -1.25 3 \nking 1e-08 0.1 -2.5 \n", "word2vec", ["the", "king"]),
     "word2vec, binary": (
@@ -84,6 +90,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "not a number": (b"the 1 2 3\nking 1 nan 3\n", "the vector of 'king' holds a number that is none"),
     "too large for float32": (b"the 1 2 3\nking 1 1e39 3\n", "the vector of 'king' holds"),
     "cut short": (b"3 2\nthe 1 2\nking 1 2\n", "3 words are promised and 2 are there"),
+    "more than promised": (b"1 2\nthe 1 2\nking 1 2\n", "goes on behind the 1 words promised: 2 are there"),
+    "wider than promised": (b"2 2\nthe 1 2 3\nking 1 2 3\n", "says 2 numbers a word, and there are 3"),
     "nothing behind the counts": (b"3 2\n", "3 words are promised and none is there"),
     "no width": (b"3 0\nthe\n", "says 0 numbers a word"),
     "binary, cut short": (b"2 3\nthe " + PACKED[0] + b"king " + PACKED[1][:-1], "cut short"),

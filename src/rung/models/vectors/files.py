@@ -11,6 +11,7 @@ packed (.gz).
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ def read_vectors(path: Path, most: int | None = None) -> VectorFile:
         first = file.readline(LONGEST_LINE)
         if first.startswith(FASTTEXT_MODEL):
             raise damaged(path, "it is a whole fastText model (.bin); its vectors are in the .vec beside it")
+        mark = codecs.BOM_UTF8 if first.startswith(codecs.BOM_UTF8) else b""
+        first = first.removeprefix(mark)
         header = HEADER.fullmatch(first)
         if header is None:
             rows, kind, promised = _text_rows(file, first, _width_of(first), 0), "glove", None
@@ -70,11 +73,15 @@ def read_vectors(path: Path, most: int | None = None) -> VectorFile:
                 raise ValueError(f"its first line says {width} numbers a word")
             second = file.readline(LONGEST_LINE)
             if _is_row(second, width):
+                if len(second.split()) > width + 1 and _width_of(second) > width:
+                    raise ValueError(
+                        f"its first line says {width} numbers a word, and there are {_width_of(second)}"
+                    )
                 rows, kind = _text_rows(file, second, width, 1), "word2vec"
             elif promised and not second:
                 raise ValueError(f"it is cut short: {promised:,} words are promised and none is there")
             else:
-                file.seek(len(first))
+                file.seek(len(mark) + len(first))
                 rows, kind = _binary_rows(file, width, promised), "word2vec-binary"
         return _gathered(rows, kind, promised, most)
 
@@ -124,6 +131,8 @@ def _gathered(
         kept.append(numbers if len(new) == len(spelled) else numbers[new])
         if n == most:
             break
+    if promised is not None and most is None and n > promised:
+        raise ValueError(f"it goes on behind the {promised:,} words promised: {n:,} are there")
     if promised is not None and n < (promised if most is None else min(promised, most)):
         raise ValueError(f"it is cut short: {promised:,} words are promised and {n:,} are there")
     if not words:
