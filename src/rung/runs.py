@@ -200,6 +200,8 @@ def check_recipe(recipe: Any) -> None:
             check_kind(name, recipe[name], kind)
     if recipe.get("task", "language") not in TASKS:
         raise ValueError(f"there is no task {recipe['task']!r}")
+    for name in ("given", "columns"):
+        check_kind(name, recipe["data"].get(name, {}), dict)
     for name, column in recipe["data"].get("columns", {}).items():
         check_kind(f"the column of {name}", column, str | None)
     model = recipe["model"]
