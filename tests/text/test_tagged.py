@@ -84,7 +84,7 @@ def test_every_format_holds_the_same_sentences(kind: str, tmp_path: Path):
         assert len(set(found.documents)) == 2
         other = read_sentences(path, TagColumns(column="xpos"))
         assert other.tags[0][0] == "xDT"
-    assert is_tagged(path) == (kind not in ("rows", "parquet"))
+    assert is_tagged(path) == (kind != "parquet")
 
 
 def test_numbered_columns_have_the_word_in_the_second(tmp_path: Path):
@@ -93,6 +93,12 @@ def test_numbered_columns_have_the_word_in_the_second(tmp_path: Path):
     path.write_text(columns(SENTENCES, lambda w, t, i: f"{i}\t{w}\t{w}\t{t}\t_\t0"), encoding="utf-8")
     found = read_sentences(path, TagColumns(column="4"))
     assert list(zip(found.words, found.tags, strict=True)) == SENTENCES
+
+
+def test_lines_may_begin_with_a_tab_as_those_of_brown_do(tmp_path: Path):
+    path = tmp_path / "ca01"
+    path.write_text("\n\n\tThe/at cows/nns\n\n\n\teat/vb ./.\n")
+    assert read_sentences(path, TagColumns()).words == [["The", "cows"], ["eat", "."]]
 
 
 def test_plain_text_is_not_taken_for_tagged(tmp_path: Path):

@@ -107,6 +107,10 @@ def is_tagged(data: str | Path) -> bool:
         suffix = split_suffixes(path)[0]
         if suffix in (".conllu", ".conll"):
             return True
+        if suffix == ".jsonl":
+            with path.open("rb") as file:
+                first = file.readline(LOOKED_AT)
+            return b'"tokens"' in first and b'"tags"' in first
         if suffix not in ("", ".txt", ".pos", ".tagged", ".tag", ".tsv", ".tt"):
             return False
         with path.open("rb") as file:
@@ -143,7 +147,7 @@ def _of_file(file: File, columns: TagColumns) -> Iterator[Sentence]:
         if first is None:
             return
         rest = _chained(first, lines)
-        if suffix == ".conll" or "\t" in first[1]:
+        if suffix == ".conll" or "\t" in first[1].strip():
             yield from _checked(file, _columns(file, rest, columns.column, conllu=False))
         else:
             if columns.column is not None:
