@@ -5,9 +5,10 @@
 BROWN   a folder with the files ca01 ... cr09 of the Brown corpus, a sentence a line, word/tag; tags are cut at - + * $.
 MINUTES of the LSTM on Brown; without, networks are left out.
 
-Both corpora are split 90/5/5 by document, whole files. Of HKCanCor, which the package pycantonese holds (without it that
-half is left out), words without a class are left out. Its tagger as it comes has learned from the held-out sentences too,
-so it is trained anew, as it sets it, on the same training part. Words a second: of the answer alone, on the test part.
+Both corpora are split 90/5/5 by document, whole files. Of HKCanCor, which the package pycantonese holds (without it
+that half is left out), words without a class are left out. Its tagger as it comes has learned from the held-out
+sentences too, so it is trained anew, as it sets it, on the same training part. Words a second: of the answer alone, on
+the test part.
 """
 
 from __future__ import annotations
