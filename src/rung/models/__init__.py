@@ -109,6 +109,22 @@ TRANSLATION: Rungs = {
         "rung.models.counting.ngram_translator:NGramTranslator",
         "counted n-grams of the targets, whatever the source says",
     ),
+    "rnn": (
+        "rung.models.networks.recurrent_translator:RNNTranslator",
+        "a recurrent network that reads, another that writes and looks back",
+    ),
+    "lstm": (
+        "rung.models.networks.recurrent_translator:LSTMTranslator",
+        "long short-term memory, with attention to what it read",
+    ),
+    "gru": (
+        "rung.models.networks.recurrent_translator:GRUTranslator",
+        "gated recurrent units, with attention to what they read",
+    ),
+    "gpt": (
+        "rung.models.transformer.gpt_translator:GPTTranslator",
+        "a transformer over the source, a delimiter and the target",
+    ),
     "encoder-decoder": (
         "rung.models.transformer.encoder_decoder:EncoderDecoder",
         "a transformer that reads one text and writes another",

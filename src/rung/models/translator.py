@@ -95,6 +95,14 @@ class GivenSources(LanguageModel):
     def select(self, state: State, rows: np.ndarray) -> State:
         return state.select(rows)
 
+    def attention(self, tokens: np.ndarray) -> np.ndarray:
+        """Of a view of one source with S tokens: where each of the T tokens of a target looks, when it is asked for.
+
+        Returns (A, T, S + 1), A maps of rows that sum to 1 (layers x heads, from the bottom up); the source's closing
+        mark comes last. Raises UserError for a rung that does not look at its source.
+        """
+        raise UserError(f"a {self.model.rung} of translation has no attention to its source to show")
+
     @property
     def n_parameters(self) -> int:
         return self.model.n_parameters

@@ -45,7 +45,7 @@ class Translation(Task[PairCorpus]):
     name = "translation"
     example = "pairs.tsv --source en --target de"
     options_class = ParallelOptions
-    ladder = ("ngram", "encoder-decoder")
+    ladder = ("ngram", "gru", "gpt", "encoder-decoder")
     target = "token"
     unit = "byte"
     columns = (

@@ -10,8 +10,7 @@ Vaswani et al. 2017 (arXiv:1706.03762) of the decoder's own parts: norms first, 
 between them), one table of tokens for source, target and head. The source ends in the mark, so that no source is empty;
 the target begins after it. How far a source reaches is told by its length, never by an id.
 
-Trained with smoothed labels (Szegedy et al. 2015, arXiv:1512.00567) where asked; every loss that is told is the plain
-one.
+Trained with smoothed labels where asked; every loss that is told is the plain one (`target_loss`).
 
 Shapes: B pairs, S tokens of the sources, T of the targets, C = n_embd, V ids.
 """
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from rung.models.base import State
 from rung.models.config_checks import check_bool, check_counts, check_fraction
+from rung.models.networks.target_loss import target_loss
 from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
 from rung.models.transformer.blocks import Block, build_block, build_norm
 from rung.models.transformer.config import GPTConfig, Shape, default_n_head
@@ -167,20 +167,9 @@ class EncoderDecoderNetwork(TrainableModule):
         return cast("list[DecoderBlock]", list(self.blocks))
 
     def loss(self, sources: Tensor, targets: Tensor) -> Tensor:
-        """The sum of -log p over `targets` (B, T), each ending in the mark, filled up with PADDING.
-
-        In training its slope is that of smoothed labels; its value is not.
-        """
+        """The sum of -log p over `targets` (B, T), each ending in the mark, filled up with PADDING."""
         inputs = F.pad(targets[:, :-1].clamp(min=0), (1, 0), value=self.end)
-        logits = upcast(self(sources, inputs)).flatten(0, 1)
-        flat = targets.flatten()
-        if not (self.training and self.label_smoothing):
-            return F.cross_entropy(logits, flat, ignore_index=PADDING, reduction="sum")
-        log_probs = logits.log_softmax(-1)
-        plain = F.nll_loss(log_probs, flat, ignore_index=PADDING, reduction="sum")
-        even = -(log_probs.mean(-1) * (flat != PADDING)).sum()
-        smoothed = (1 - self.label_smoothing) * plain + self.label_smoothing * even
-        return plain.detach() + smoothed - smoothed.detach()
+        return target_loss(self(sources, inputs), targets, self.label_smoothing if self.training else 0.0)
 
     def blocks_of(self) -> tuple[str, int]:
         return "blocks.", len(self.blocks)
@@ -288,6 +277,18 @@ class Given(GivenSources):
             log_probs = upcast(self.model.network.logits(x)).log_softmax(-1)
             found = log_probs.gather(2, self.model._tensor(np.ascontiguousarray(rows))[..., None])[..., 0]
         return found.numpy(force=True).reshape(tokens.shape)
+
+    def attention(self, tokens: np.ndarray) -> np.ndarray:
+        inputs = np.concatenate([[self.end], self.check_tokens(tokens)[:-1]])[None]
+        network = self.model.network
+        maps = []
+        with self.model.inference():
+            x = network.embed(self.model._tensor(inputs))
+            for block, memory in zip(network.decoder(), self.memories, strict=True):
+                asking = x + block.block.attention(block.block.norm_1(x))
+                maps.append(block.cross.weights(block.norm_cross(asking), memory, self.there)[0])
+                x = block(x, memory, self.there)
+        return torch.cat(maps).numpy(force=True)
 
     def _read(self, state: _Written, tokens: np.ndarray) -> tuple[Tensor, list[Memory | None]]:
         network = self.model.network

@@ -10,6 +10,7 @@ Shapes: B rows of a batch, T inputs, C = n_embd, V vocabulary, L = n_layer.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -85,11 +86,14 @@ class Transformer(Network):
             _init_gpt2(self, generator)
 
 
-def build_network(shape: Shape, vocab_size: int) -> Transformer:
+T = TypeVar("T", bound=Transformer)
+
+
+def build_network(shape: Shape, vocab_size: int, kind: type[T] = Transformer) -> T:
     blocks = [build_block(shape) for _ in range(shape.n_layer)]
     norm = build_norm(shape) if shape.norm_first else nn.Identity()
     head = None if shape.tied else nn.Parameter(torch.empty(vocab_size, shape.n_embd))
-    return Transformer(shape.context, _build_embedding(shape, vocab_size), blocks, norm, head)
+    return kind(shape.context, _build_embedding(shape, vocab_size), blocks, norm, head)
 
 
 def _build_embedding(shape: Shape, vocab_size: int) -> TokenEmbedding:
