@@ -98,6 +98,11 @@ class Run:
             )
         return tokenizer
 
+    @property
+    def source_tokenizer(self) -> Tokenizer:
+        """Of a translator: that of the texts that are read."""
+        return self.tokenizer
+
     @cached_property
     def model(self) -> Any:
         """The model, its arrays mapped from disk. Raises UserError when the run is unfinished or damaged."""
@@ -249,6 +254,12 @@ def load_language_model(run: Run | str | Path) -> Run:
             f"neither written, scored nor looked up; use it: rung {use}"
         )
     return run
+
+
+def load_scorer(run: Run | str | Path) -> Run:
+    """A run, or the one in a folder, that gives P(text), or P(text | source). Raises UserError for one that doesn't."""
+    run = run if isinstance(run, Run) else load(run)
+    return run if run.task.name == "translation" else load_language_model(run)
 
 
 def load_filler(run: Run | str | Path) -> Run:

@@ -53,9 +53,7 @@ def test_additive_attention_is_bahdanaus_formula() -> None:
     w, b, u, v = attention.query.weight, attention.query.bias, attention.key.weight, attention.score.weight[0]
     for row, step in np.ndindex(2, 3):
         places = [s for s in range(4) if there[row, s]]
-        scores = torch.stack(
-            [v @ torch.tanh(w @ asking[row, step] + b + u @ states[row, s]) for s in places]
-        )
+        scores = torch.stack([v @ torch.tanh(w @ asking[row, step] + b + u @ states[row, s]) for s in places])
         own = scores.exp() / scores.exp().sum()
         torch.testing.assert_close(weights[row, step, places], own)
         torch.testing.assert_close(found[row, step], own @ states[row, places])

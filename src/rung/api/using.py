@@ -14,6 +14,7 @@ from rung.evaluation.evaluate import evaluate as _evaluate
 from rung.evaluation.nearest import Neighbour
 from rung.evaluation.nearest import nearest as _nearest
 from rung.evaluation.predictions import check_classifier, predict_texts
+from rung.evaluation.scored_pairs import score_pairs
 from rung.evaluation.tagged_predictions import tag_sentences
 from rung.evaluation.translations import translate
 from rung.generation.beam import BeamSettings
@@ -28,7 +29,7 @@ from rung.generation.speculative import open_draft
 from rung.measure import Measure, checked
 from rung.models.vectors.table import WordTable
 from rung.process_group import launched
-from rung.runs import Run, load, load_filler, load_language_model
+from rung.runs import Run, load, load_filler, load_language_model, load_scorer
 from rung.signatures import takes
 from rung.tasks.text_scores import Score, score_texts
 from rung.text.options import ReadOptions
@@ -150,10 +151,18 @@ def nearest(
     return _nearest(_opened(run), query, str(file), n, pooling=pooling, field=field)
 
 
-def score(run: Run | str | Path, texts: Iterable[str]) -> Iterator[Score]:
-    """Score texts one by one, each as a document of its own."""
-    run = load_language_model(run)
-    return score_texts(run.model, run.tokenizer, texts)
+def score(
+    run: Run | str | Path, texts: Iterable[str], targets: Iterable[str] | None = None
+) -> Iterator[Score]:
+    """Score texts one by one, each as a document of its own; of a translator their translations, `targets`, given them.
+
+    Raises UserError for a run of another task, and where texts and targets are not as many.
+    """
+    run = load_scorer(run)
+    if targets is None:
+        load_language_model(run)
+        return score_texts(run.model, run.tokenizer, texts)
+    return score_pairs(run, texts, targets)
 
 
 @takes(Sampling, BeamSettings, ConstraintSettings)

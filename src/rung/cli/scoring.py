@@ -60,7 +60,9 @@ def score(
     file: Dashed = None,
     *,
     text: Dashed = None,
+    target_text: Dashed = None,
     field: str | None = None,
+    target: str | None = None,
     out: Path | None = None,
     keep: Dashed = None,
     worst: int | None = None,
@@ -75,13 +77,17 @@ def score(
     also as .gz or .zst. Reads and writes as it goes, in order and in constant memory. A text that is empty holds no
     tokens and adds nothing. A bad record (no UTF-8, no JSON, no text) gives an object with "error" and is counted.
 
+    Of a translator: log P(target and its closing mark | source) of rows that hold both, a filter for parallel text.
+
     Example: rung score runs/ngram web.jsonl.zst --keep "bits_per_byte < 2.5" --out good.jsonl.zst
 
     Args:
         run: a run's folder.
         file: the file, or - for standard input: lines, or with --field JSON lines.
         text: score this text instead, and show the log-probability of every token.
-        field: which JSON field or column holds the text; by default text.
+        target_text: of a translator, with --text: the translation whose tokens are scored.
+        field: which JSON field or column holds the text; by default text, of a translator that of the training.
+        target: of a translator: which one holds the translation; by default that of the training.
         out: write here instead of to standard output, when all is done: .jsonl, perhaps .gz or .zst, holds whole
             records with their scores added, .csv and .tsv rows of such tables with four columns more; .txt, with
             --keep, the lines of plain text that are kept.
@@ -93,19 +99,31 @@ def score(
         json: print a survey as one JSON object. (Scores are JSON lines in any case.)
         quiet: show no progress.
     """
-    from rung.runs import load_language_model
+    from rung.runs import load_scorer
 
     if text is not None:
+        from rung.evaluation.scored_pairs import score_pair
         from rung.evaluation.token_scores import score_text
 
         for flag, value in (
             *(("FILE", file), ("--field", field), ("--out", out), ("--keep", keep), ("--worst", worst)),
+            ("--target", target),
             ("--survey", survey or None),
         ):
             if value is not None:
                 raise UserError(f"{flag} does not go with --text, which is one text by itself")
-        show_json(score_text(load_language_model(run), text))
+        opened = load_scorer(run)
+        pairs = opened.task.name == "translation"
+        if pairs != (target_text is not None):
+            raise UserError(
+                f"{run} scores a translation given its source: --text SOURCE --target-text TRANSLATION"
+                if pairs
+                else f"--target-text does not go with {run}, which is of {opened.task.name}"
+            )
+        show_json(score_text(opened, text) if target_text is None else score_pair(opened, text, target_text))
         return 0
+    if target_text is not None:
+        raise UserError("--target-text goes with --text; of a file it is a column: --target NAME")
     if file is None:
         raise UserError('name a file, - for standard input, or one text: rung score RUN --text "..."')
     no_option(file)
@@ -117,7 +135,7 @@ def score(
         raise UserError("--json goes with --survey; scores are JSON lines in any case")
     from rung.evaluation.filter import Scoring
 
-    scoring = Scoring(load_language_model(run), file, field=field, keep=keep, worst=worst, out=out)
+    scoring = Scoring(load_scorer(run), file, field=field, target=target, keep=keep, worst=worst, out=out)
     shown = out is None and sys.stdout.isatty()
     records, kept, n_bad = 0, 0, 0
     places: list[str] = []

@@ -11,7 +11,7 @@ import gzip
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from rung.errors import UserError
 from rung.evaluation.keep import NAMES, Keep
 from rung.evaluation.rank import Ranked, Worst
+from rung.evaluation.scored_pairs import pair_fields, score_pair_batch
 from rung.evaluation.scored_records import RESERVED, form_of
 from rung.evaluation.training_rows import TrainingRows
 from rung.files import atomic_path
@@ -66,6 +67,7 @@ class Scoring:
         file: str,
         *,
         field: str | None = None,
+        target: str | None = None,
         keep: str | None = None,
         worst: int | None = None,
         out: Path | None = None,
@@ -76,6 +78,7 @@ class Scoring:
             run: a finished run.
             file: what `rung.text.record_batches` reads; - for standard input.
             field: which field or column holds the text.
+            target: of a translator: which one holds the translation, whose probability it is.
             keep: keep only records for which this holds (`rung.evaluation.keep`), or the best: "top 10%" (`rank`).
             worst: give only so many of the records that are kept, those with the most bits per byte, the worst first.
             out: a file to write to: .jsonl, .csv, .tsv or .txt, and perhaps .gz or .zst. It appears when all is done.
@@ -85,13 +88,17 @@ class Scoring:
         if out is not None:
             check_no_run(out)
         self._run, self._file, self._field, self._out = run, file, field, out
+        self._pairs = None if run.task.name == "language" and target is None else pair_fields(run, field)
+        if self._pairs is not None:
+            self._pairs = replace(self._pairs, target=target or self._pairs.target)
+            self._field = self._pairs.source
         self._ranked = None if keep is None else Ranked.read(keep)
         self._keep = None if keep is None or self._ranked is not None else Keep(keep)
         self._worst = None if worst is None else Worst(worst)
         self._chosen = keep is not None or worst is not None
+        self._n_read = 0
         self._open()
         self.size = self._records.size
-        self._n_read = 0
         if self._ranked is not None and self.size is None:
             raise UserError(
                 f"--keep {keep!r} reads twice, which {self._records.file.name} can't be: give a file, or a threshold"
@@ -99,8 +106,12 @@ class Scoring:
         self.training_rows = TrainingRows(run)
 
     def _open(self) -> None:
-        whole = self._out is not None or self._chosen
-        self._records = open_records(self._file, self._field, whole=whole, reserved=RESERVED)
+        whole = self._out is not None or self._chosen or self._pairs is not None
+        columns = () if self._pairs is None else self._pairs.headless
+        also = {} if self._pairs is None else {"target": self._pairs.target}
+        self._records = open_records(
+            self._file, self._field, whole=whole, reserved=RESERVED, columns=columns, also=also
+        )
         self._form = form_of(self._out, self._records, self._chosen)
 
     def parts(self) -> Generator[Part]:
@@ -153,6 +164,7 @@ class Scoring:
                 spilled.write(np.stack([columns[name] for name in NAMES]).astype(np.float64).tobytes())
                 yield Part("", len(batch.texts), 0, [*batch.errors.values()], self._records.position)
             kept = self._ranked(np.concatenate([np.empty(0), *ranked]))
+            self._n_read = 0
             self._open()
             spilled.seek(0)
             begin = 0
@@ -168,6 +180,14 @@ class Scoring:
         yield from self._last()
 
     def _scores(self, batch: RecordBatch) -> Columns:
+        if self._pairs is not None:
+            with naming(self._run.folder):
+                name = self._records.file.name
+                columns = score_pair_batch(self._run, batch, self._pairs.target, name, self._n_read)
+            if not self._n_read:
+                self._records.refuse_if_all_are_bad(batch)
+            self._n_read += len(batch.texts)
+            return columns
         self.training_rows.add(batch.texts)
         with naming(self._run.folder):
             try:

@@ -130,7 +130,8 @@ class Predicting:
         if field is None and not plain and columns["text"] != "text":
             field = columns["text"]
         whole = out is not None or self._second is not None
-        self._records = open_records(file, field, whole=whole, reserved=RESERVED)
+        also = {} if self._second is None else {"second": self._second}
+        self._records = open_records(file, field, whole=whole, reserved=RESERVED, also=also)
         self.size = self._records.size
         self._n_read = 0
         if self._second is not None and self._records.file.format == "text":
@@ -217,6 +218,8 @@ class Predicting:
         seconds = (
             None if self._second is None else [self._second_of(batch, place) for place in range(len(texts))]
         )
+        if not self._n_read:
+            self._records.refuse_if_all_are_bad(batch)
         try:
             found = predictions(self._run, texts, seconds)
         except NotInVocabularyError:

@@ -29,7 +29,12 @@ def score_text(run: Run, text: str) -> dict[str, Any]:
     ids = np.append(run.tokenizer.encode(text), run.tokenizer.end)
     if not text and run.tokenizer.unknown is None:
         ids = ids[:0]  # no document, as in files
-    log_probs = run.model.score(ids).astype(np.float64)
+    return told(run, text, ids, run.model.score(ids))
+
+
+def told(run: Run, text: str, ids: np.ndarray, log_probs: np.ndarray) -> dict[str, Any]:
+    """What `score_text` gives, of tokens (T,) and their log-probabilities (T,)."""
+    log_probs = log_probs.astype(np.float64)
     if np.isnan(log_probs).any():
         raise UserError(f"{run.folder}: {NO_NUMBERS}")
     decoder = TextDecoder(run.tokenizer)

@@ -21,6 +21,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.evaluation.filter import NEURAL_BATCH_BYTES, Part, open_output
+from rung.evaluation.scored_pairs import pair_fields
 from rung.evaluation.scored_records import with_fields
 from rung.generation.beam import BeamSettings, beam_search
 from rung.generation.settings import Sampling
@@ -75,7 +76,7 @@ def translate(run: Run, texts: Iterable[str], search: Search | None = None) -> I
 def translated(run: Run, texts: Sequence[str], search: Search) -> list[list[Translated]]:
     """Of a batch."""
     model: Translator = run.model
-    sources = run.tokenizer.encode_many(list(texts))
+    sources = run.source_tokenizer.encode_many(list(texts))
     if search.beams == 1:
         written = [np.array(ids, np.int64) for ids in greedy_ids(model, sources)]
         targets = TokenStream.of(written, model.end)
@@ -130,9 +131,11 @@ class Translating:
             if out.exists() and Path(file).exists() and out.samefile(file):
                 raise UserError(f"--out {out} is the file that is read; name another")
         self._run, self._out, self._search = run, out, search
-        if field is None and split_suffixes(Path(file))[0] in (".jsonl", ".json", ".csv", ".tsv", ".parquet"):
-            field = run.recipe["data"]["sides"].get("source")
-        self._records = open_records(file, field, whole=out is not None, reserved=RESERVED)
+        columns: tuple[str, ...] = ()
+        if split_suffixes(Path(file))[0] in (".jsonl", ".json", ".csv", ".tsv", ".parquet"):
+            named = pair_fields(run, field)
+            field, columns = named.source, named.headless
+        self._records = open_records(file, field, whole=out is not None, reserved=RESERVED, columns=columns)
         self.size = self._records.size
 
     def parts(self) -> Generator[Part]:

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,13 +90,23 @@ class Records:
     header: list[str]
     delimiter: str
 
-    def __init__(self, file: File, field: str | None, whole: bool, reserved: frozenset[str]) -> None:
+    def __init__(
+        self,
+        file: File,
+        field: str | None,
+        whole: bool,
+        reserved: frozenset[str],
+        columns: tuple[str, ...] = (),
+        also: dict[str, str] | None = None,
+    ) -> None:
         self.file = file
         self.size = file.path.stat().st_size if file.path is not None and file.path.is_file() else None
         self._field = field
         self._name = "text" if field is None else field
         self._whole = whole
         self._reserved = reserved
+        self._columns = columns
+        self._also = also or {}
         self._raw: BinaryIO | None = None
         self._share = 0.0
 
@@ -125,7 +136,7 @@ class Records:
                 if not batch.texts:
                     continue
                 if first:
-                    self._refuse_if_all_are_bad(batch)
+                    self.refuse_if_all_are_bad(batch)
                 first = False
                 yield batch
 
@@ -173,16 +184,18 @@ class Records:
             table = Table(self.file.name, self.file.format, text)
             if is_broken("".join(table.header)):
                 refuse_encoding(self.file.name, "its header")
-            self.header, self.delimiter = table.header, table.delimiter
-            name = self._column(table.header)
-            for column in table.header if self._whole else ():
-                refuse_doubled(self.file.name, table.header, column)
+            self.header, self.delimiter, rows = table.header, table.delimiter, table.rows()
+            if len(self.header) == len(self._columns) and not set(self.header) & set(self._columns):
+                self.header, rows = list(self._columns), chain([(1, table.header, None)], rows)
+            name = self._column(self.header)
+            for column in self.header if self._whole else ():
+                refuse_doubled(self.file.name, self.header, column)
             batch, weight = RecordBatch(rows=[]), 0
-            for line, cells, why in table.rows():
+            for line, cells, why in rows:
                 joined = "".join(cells)
                 if why is None and is_broken(joined):
                     why = "not UTF-8"
-                row = dict(zip(table.header, cells, strict=True)) if why is None else None
+                row = dict(zip(self.header, cells, strict=True)) if why is None else None
                 self._add(batch, row, self._as_json(row), name, f"{self.file.name}:{line}", why)
                 if self._whole:
                     batch.cells.append(cells if row is not None else [])
@@ -280,9 +293,10 @@ class Records:
 
     def _column(self, header: list[str], texts: list[str] | None = None) -> str:
         """The column that holds the text."""
-        return choose_columns(self.file.name, {"text": self._field}, header, texts, COLUMNS_SHOWN)["text"]
+        asked = {"text": self._field} if self._field is None else {"text": self._field, **self._also}
+        return choose_columns(self.file.name, asked, header, texts, COLUMNS_SHOWN)["text"]
 
-    def _refuse_if_all_are_bad(self, batch: RecordBatch) -> None:
+    def refuse_if_all_are_bad(self, batch: RecordBatch) -> None:
         """A misspelled --field is a mistake, not a billion bad records."""
         if len(batch.texts) < ENOUGH or len(batch.errors) < len(batch.texts):
             return
@@ -290,7 +304,13 @@ class Records:
 
 
 def open_records(
-    file: str, field: str | None = None, *, whole: bool = False, reserved: frozenset[str] = frozenset()
+    file: str,
+    field: str | None = None,
+    *,
+    whole: bool = False,
+    reserved: frozenset[str] = frozenset(),
+    columns: tuple[str, ...] = (),
+    also: dict[str, str] | None = None,
 ) -> Records:
     """The records of `file`.
 
@@ -299,12 +319,14 @@ def open_records(
         field: which field or column holds the text.
         whole: whether `RecordBatch.rows` of tables are wanted with all their columns.
         reserved: names that records should not have; see `RecordBatch.fields`.
+        also: which other columns a table must have, by what they are for.
+        columns: what the columns of a table are called that has so many and no header: a first line with none of these.
 
     Raises UserError when there is no such file, or its format does not fit.
     """
     if file == "-":
         stdin = File(STDIN, None, "text" if field is None else "jsonl", "")
-        return Records(stdin, field, whole, reserved)
+        return Records(stdin, field, whole, reserved, columns, also)
     path = Path(os.path.expanduser(file))
     try:
         if path.is_dir():
@@ -325,7 +347,7 @@ def open_records(
                 f"--field {field} does not fit: {file} is plain text (with fields: {', '.join(ROW_FORMATS)})"
             )
         format = "jsonl"
-    return Records(File(file, path, format, compression), field, whole, reserved)
+    return Records(File(file, path, format, compression), field, whole, reserved, columns, also)
 
 
 def _missing(name: str, row: dict[str, Any]) -> str:

@@ -1,15 +1,15 @@
 """Recurrent networks as translators: one reads the source from both ends, one writes the target and looks back at it.
 
     h_1 ... h_S = cells over the source, from both ends           the source ends in the mark, so none is empty
-    s_t = cell(y_(t-1), s_(t-1))                                  y_0 is the mark; s_0 is made of the source's last states
+    s_t = cell(y_(t-1), s_(t-1))                                  y_0 is the mark; s_0 is made of the source's ends
     c_t = what the attention finds in h when s_t asks             (`source_attention`)
     u_t = cells over [s_t; c_t]
-    logits = table . tanh(W [u_t; c_t])                           the table is that of the inputs (Press and Wolf 2017)
+    logits = table . tanh(W [u_t; c_t])                           the inputs' own table (Press and Wolf 2017)
 
-Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473), but for the order of a step: there the state before it asks, and what is
-found goes into the one cell, so that a text can only be read a token at a time, in training too. Here the first of two
-layers asks and the others take in what is found (Wu et al. 2016, arXiv:1609.08144, section 3.2), so a known target is
-read in one go. With `attention = "none"` what is found is always the source's last states (Cho et al. 2014).
+Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473), but for the order of a step: there the state before it asks, and what
+is found goes into the one cell, so that a text can only be read a token at a time, in training too. Here the first of
+two layers asks and the others take in what is found (Wu et al. 2016, arXiv:1609.08144, section 3.2), so a known target
+is read in one go. With `attention = "none"` what is found is always the source's last states (Cho et al. 2014).
 
 There is no window: source and target may have any length. What fills up a batch is never read.
 
@@ -133,9 +133,7 @@ class RecurrentTranslatorNetwork(TrainableModule):
         """Inputs (B, T) behind a state -> what the head reads (B, T, E), and the state after them."""
         asking, below = _run(self.asking, self.embed(inputs), state[:, :1])
         found = self.attention(asking, source)
-        written, above = _run(
-            self.writing, torch.cat([self.dropout(asking), found], dim=2), state[:, 1:]
-        )
+        written, above = _run(self.writing, torch.cat([self.dropout(asking), found], dim=2), state[:, 1:])
         hidden = torch.tanh(self.readout(torch.cat([self.dropout(written), found], dim=2)))
         return hidden, torch.cat([below, above], dim=1)
 
@@ -150,9 +148,7 @@ class RecurrentTranslatorNetwork(TrainableModule):
     def loss(self, sources: Tensor, targets: Tensor) -> Tensor:
         """The sum of -log p over `targets` (B, T), each ending in the mark, filled up with PADDING."""
         inputs = F.pad(targets[:, :-1].clamp(min=0), (1, 0), value=self.end)
-        return target_loss(
-            self(sources, inputs), targets, self.label_smoothing if self.training else 0.0
-        )
+        return target_loss(self(sources, inputs), targets, self.label_smoothing if self.training else 0.0)
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Cores as of the language models (`recurrent`), the table N(0, 1 / E), other matrices uniform within
@@ -187,7 +183,11 @@ class RecurrentTranslator(TorchModel[RecurrentTranslatorNetwork], Translator):
     cell: ClassVar[Cell]
 
     def __init__(
-        self, config: RecurrentTranslatorConfig, vocab_size: int, end: int, network: RecurrentTranslatorNetwork
+        self,
+        config: RecurrentTranslatorConfig,
+        vocab_size: int,
+        end: int,
+        network: RecurrentTranslatorNetwork,
     ) -> None:
         super().__init__(config, vocab_size, end)
         self.network = network
@@ -283,7 +283,7 @@ class Given(GivenSources):
         return found.numpy(force=True).reshape(tokens.shape)
 
     def attention(self, tokens: np.ndarray) -> np.ndarray:
-        if self.model.config.attention == "none":
+        if self.model.network.attention.kind == "none":
             return super().attention(tokens)
         inputs = np.concatenate([[self.end], self.check_tokens(tokens)[:-1]])[None]
         network = self.model.network

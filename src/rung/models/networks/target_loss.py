@@ -2,8 +2,8 @@
 
 smoothed = (1 - e) x (-log p of the right token) + e x (the mean of -log p over all tokens)
 
-Szegedy et al. 2015 (arXiv:1512.00567), section 7. Every loss that is told is the plain one, so that a run with smoothing
-and one without can be set side by side.
+Szegedy et al. 2015 (arXiv:1512.00567), section 7. Every loss that is told is the plain one, so that a run with
+smoothing and one without can be set side by side.
 """
 
 from __future__ import annotations

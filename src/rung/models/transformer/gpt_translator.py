@@ -3,8 +3,8 @@
     end source delimiter target end
     loss = -log p over target and its closing mark + source_loss x the mean of -log p over the source's tokens
 
-Radford et al. 2018, section 3.3, of pairs; Radford et al. 2019, section 3.7, of translation. The delimiter is a token of
-its own behind the V that can be written, and is never written itself. A gpt of language is a good beginning: `--from`.
+Radford et al. 2018, section 3.3, of pairs; Radford et al. 2019, section 3.7, of translation. The delimiter is a token
+of its own behind the V that can be written, and is never written itself. A gpt of language is a beginning: `--from`.
 
 By default the context holds the longest pair of the training. What is longer is read by the window policy of
 `rung.models.networks.network`: windows that overlap by half, so that the beginning of a long source is forgotten.
@@ -90,9 +90,7 @@ class TranslatingTransformer(TrainableModule):
         """Sources (B, S) and what stands before each token of the targets, (B, T), the delimiter first -> rows with the
         mark, the source and the inputs, each right behind the other, and where in a row the inputs stand (B, T)."""
         lengths = (sources != PADDING).sum(1)
-        places = (
-            torch.arange(inputs.shape[1], device=inputs.device) + 1 + lengths[:, None]
-        )
+        places = torch.arange(inputs.shape[1], device=inputs.device) + 1 + lengths[:, None]
         rows = F.pad(sources.clamp(min=0), (1, inputs.shape[1]), value=0)
         rows[:, 0] = self.end
         return rows.scatter(1, places, inputs), places
