@@ -96,12 +96,10 @@ class Run:
             raise damaged(
                 path, f"it has {tokenizer.vocab_size} ids, and the model {self.shape['vocab_size']}"
             )
+        own = None if tokenizer.source is None else tokenizer.source.vocab_size
+        if own != self.shape.get("source_vocab_size"):
+            raise damaged(path, "its side of sources is another model's")
         return tokenizer
-
-    @property
-    def source_tokenizer(self) -> Tokenizer:
-        """Of a translator: that of the texts that are read."""
-        return self.tokenizer
 
     @cached_property
     def model(self) -> Any:
@@ -227,6 +225,9 @@ def check_recipe(recipe: Any) -> None:
                 raise ValueError(
                     f"delimiter can't be {model['delimiter']}: it is the last of {model['vocab_size']} ids"
                 )
+            continue
+        if name == "source_vocab_size":
+            check_count(name, model[name], 1)
             continue
         if name not in ("labels", "tags"):
             raise ValueError(f"a model has no {name!r}")

@@ -17,15 +17,16 @@ from tests.models.random_weights import randomize
 
 V, END = 12, 11
 RECURRENT: dict[str, Any] = {"n_embd": 6, "n_hidden": 5}
+ENCODER_DECODER: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 8}
 GPT: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 8, "context": 24, "ngram_rows": 16}
 
 
-def small(rung: str, **more: Any) -> Any:
+def small(rung: str, source_vocab_size: int | None = None, **more: Any) -> Any:
     model_class = rung_class(rung, "translation")
-    own = GPT if rung == "gpt" else RECURRENT
+    own = {"gpt": GPT, "encoder-decoder": ENCODER_DECODER}.get(rung, RECURRENT)
     config = model_class.config_class(**{**own, **more})
     config = model_class.resolve_config(config, vocab_size=V, train_tokens=900, longest_document=10)
-    return randomize(model_class.initialise(config, V, END, 0))
+    return randomize(model_class.initialise(config, V, END, 0, source_vocab_size))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,9 @@ def small(rung: str, **more: Any) -> Any:
         ("gru", {"attention": "dot"}),
         ("gpt", {}),
         ("gpt", {"preset": "plain", "context": 8}),  # longer ones go beyond the window
+        ("gru", {"source_vocab_size": 6}),
+        ("gpt", {"source_vocab_size": 20}),
+        ("encoder-decoder", {"source_vocab_size": 6}),
     ],
 )
 def test_the_contract(rung: str, more: dict[str, Any]) -> None:
@@ -86,17 +90,10 @@ def test_a_gpt_of_pairs_is_a_gpt_over_source_delimiter_and_target() -> None:
 @pytest.mark.parametrize("rung", ["lstm", "encoder-decoder"])
 def test_where_it_looks(rung: str) -> None:
     """Rows sum to 1."""
-    model = small(rung) if rung != "encoder-decoder" else small_encoder_decoder()
-    view = model.given(TokenStream.of([np.array([1, 2, 3])], END))
+    view = small(rung).given(TokenStream.of([np.array([1, 2, 3])], END))
     maps = view.attention(np.array([4, 5, END]))
     assert maps.shape[1:] == (3, 4)
     np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-6)
     with pytest.raises(UserError, match="no attention"):
         small("gru", attention="none").given(TokenStream.of([np.array([1])], END)).attention(np.array([END]))
 
-
-def small_encoder_decoder() -> Any:
-    model_class = rung_class("encoder-decoder", "translation")
-    return randomize(
-        model_class.initialise(model_class.config_class(n_layer=2, n_head=2, n_embd=8), V, END, 0)
-    )

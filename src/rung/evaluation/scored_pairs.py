@@ -56,7 +56,7 @@ def score_pair_batch(run: Run, batch: RecordBatch, target: str, file: str, n_rea
     except NotInVocabularyError:
         for place, (source, own) in enumerate(zip(batch.texts, targets, strict=True)):
             try:
-                run.source_tokenizer.encode(source)
+                run.tokenizer.reading.encode(source)
                 run.tokenizer.encode(own)
             except NotInVocabularyError as error:
                 batch.errors[place] = f"{where[place]}: {error}"
@@ -67,14 +67,14 @@ def score_pair_batch(run: Run, batch: RecordBatch, target: str, file: str, n_rea
 def pair_columns(run: Run, sources: list[str], targets: list[str]) -> Columns:
     """Of texts and their translations."""
     stream = run.tokenizer.encode_many(targets)
-    log_probs = run.model.score_pairs(run.source_tokenizer.encode_many(sources), stream)
+    log_probs = run.model.score_pairs(run.tokenizer.reading.encode_many(sources), stream)
     return columns_of(run.tokenizer, targets, stream, log_probs)
 
 
 def score_pair(run: Run, source: str, target: str) -> dict[str, Any]:
     """One pair, token by token of the target, as `rung.evaluation.token_scores.score_text` has it."""
     ids = np.append(run.tokenizer.encode(target), run.tokenizer.end)
-    sources = run.source_tokenizer.encode_many([source])
+    sources = run.tokenizer.reading.encode_many([source])
     return told(
         run, target, ids, run.model.score_pairs(sources, TokenStream.of([ids[:-1]], run.tokenizer.end))
     )

@@ -76,7 +76,7 @@ def translate(run: Run, texts: Iterable[str], search: Search | None = None) -> I
 def translated(run: Run, texts: Sequence[str], search: Search) -> list[list[Translated]]:
     """Of a batch."""
     model: Translator = run.model
-    sources = run.source_tokenizer.encode_many(list(texts))
+    sources = run.tokenizer.reading.encode_many(list(texts))
     if search.beams == 1:
         written = [np.array(ids, np.int64) for ids in greedy_ids(model, sources)]
         targets = TokenStream.of(written, model.end)

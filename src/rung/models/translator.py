@@ -9,7 +9,7 @@ Shapes: S pairs, N tokens of their targets, closing marks included, V ids of bot
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,11 +17,34 @@ from rung.errors import UserError
 from rung.models.base import LanguageModel, Model, State
 from rung.text.stream import TokenStream
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 TOKENS_AT_ONCE = 1 << 13
 
 
 class Translator(Model):
-    """P(target | source)."""
+    """P(target | source).
+
+    Attributes:
+        source_vocab_size: how many ids the sources have, where they are others than the targets'; None = the same.
+    """
+
+    def __init__(
+        self, config: DataclassInstance, vocab_size: int, end: int, source_vocab_size: int | None = None
+    ) -> None:
+        super().__init__(config, vocab_size, end)
+        self.source_vocab_size = source_vocab_size
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        own = {} if self.source_vocab_size is None else {"source_vocab_size": self.source_vocab_size}
+        return {**super().shape, **own}
+
+    @property
+    def source_end(self) -> int:
+        """The mark of the sources: the last of their ids."""
+        return self.end if self.source_vocab_size is None else self.source_vocab_size - 1
 
     @abstractmethod
     def given(self, sources: TokenStream) -> LanguageModel:
@@ -67,7 +90,14 @@ class Translator(Model):
 
     @classmethod
     @abstractmethod
-    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
+    def from_tensors(
+        cls,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        tensors: dict[str, np.ndarray],
+        source_vocab_size: int | None = None,
+    ) -> Self:
         """The model whose `tensors()` these are. The arrays may be read-only and memory-mapped."""
 
 

@@ -78,6 +78,11 @@ class Translation(Task[PairCorpus]):
             options.source or "source", options.target or "target", options.group, options.target_file
         )
         shares = shares_of(options.split, validation=options.val is not None, test=options.test is not None)
+        if tokenizer is not None and options.source_tokenizer is not None and tokenizer.source is None:
+            raise UserError(
+                f"--source-tokenizer {options.source_tokenizer} does not fit: what is begun with has one for both"
+            )
+        own = (options.source_tokenizer, options.source_vocab_size)
         found = read_parallel(data, sides, options.sha256)
         given = {
             part: read_parallel(spec, replace(sides, group=None)).pairs
@@ -103,13 +108,18 @@ class Translation(Task[PairCorpus]):
                     if value is not None
                 },
                 "longest": options.longest,
-                "left_out": 0,
             },
             found.groups,
+            None if own[0] is None else (own[0], own[1]),
         )
 
     def open(self, folder: Path) -> PairCorpus:
         return open_pairs(folder)
+
+    def shape(self, dataset: PairCorpus) -> dict[str, Any]:
+        source = dataset.tokenizer.source
+        own = {} if source is None else {"source_vocab_size": source.vocab_size}
+        return {**super().shape(dataset), **own}
 
     def sizes(self, dataset: PairCorpus) -> dict[str, Any]:
         longest = max(int(np.diff(stream.starts).max()) for stream in dataset.pairs("train"))
@@ -178,7 +188,7 @@ class Translation(Task[PairCorpus]):
         told = tuple(notes({"source": found.pairs.source.describe()}))
         out = []
         for model, tokenizer, _ in readers:
-            sources = tokenizer.encode_many(found.pairs.texts)
+            sources = tokenizer.reading.encode_many(found.pairs.texts)
             targets = tokenizer.encode_many(found.pairs.seconds)
             scores = model.score_pairs(sources, targets)
             n_bytes = _bytes_of(targets, tokenizer)

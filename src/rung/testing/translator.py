@@ -23,7 +23,8 @@ def check_translator(model: Translator, *, seed: int = 0, atol: float = 1e-4) ->
     rng = np.random.default_rng(seed)
     ids = [i for i in range(model.vocab_size) if i != model.end]
     pairs = [(rng.choice(ids, n), rng.choice(ids, m)) for n, m in ((3, 4), (0, 2), (9, 0), (1, 7), (5, 4))]
-    sources = TokenStream.of([source for source, _ in pairs], model.end)
+    n_read = model.vocab_size if model.source_vocab_size is None else model.source_vocab_size
+    sources = TokenStream.of([source % (n_read - 1) for source, _ in pairs], model.source_end)
     targets = TokenStream.of([target for _, target in pairs], model.end)
 
     for pair in (0, 1):

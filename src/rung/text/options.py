@@ -150,8 +150,10 @@ class ParallelOptions:
         target: which one holds its translation; by default `target`.
         target_file: the translations, a line for each line of DATA, in place of columns.
         group: which column says what belongs together (a document): no group is torn by the split.
-        tokenizer: char, byte, word, bpe, wordpiece or unigram, one for both sides.
+        tokenizer: char, byte, word, bpe, wordpiece or unigram; for both sides, unless the source has its own.
         vocab_size: the most token ids; by default what suits the tokeniser.
+        source_tokenizer: of the texts that are read alone: char, byte, ...; by default one for both sides.
+        source_vocab_size: the most ids it has.
         longest: pairs with more tokens on a side are left out of training, and told of; all are measured.
         split: shares of train/validation/test; by default 90/5/5, with --val 100/0/0, with --test alone 95/5/0.
         val: validation pairs from this file, of the same columns; the data are then all for training, unless --split
@@ -166,6 +168,8 @@ class ParallelOptions:
     group: str | None = None
     tokenizer: str = "bpe"
     vocab_size: int | None = None
+    source_tokenizer: str | None = None
+    source_vocab_size: int | None = None
     longest: int = 256
     split: str | None = None
     val: str | None = None
@@ -175,6 +179,11 @@ class ParallelOptions:
     def __post_init__(self) -> None:
         if not (type(self.longest) is int and self.longest >= 1):
             raise UserError(f"--longest {self.longest} is not allowed: give 1 or more")
+        if self.source_vocab_size is not None and self.source_tokenizer is None:
+            raise UserError(
+                f"--source-vocab-size {self.source_vocab_size} goes with a tokeniser for the source alone: "
+                f"--source-tokenizer {self.tokenizer}"
+            )
         if self.target_file is not None:
             for name in ("source", "target", "group", "val", "test"):
                 if (value := getattr(self, name)) is not None:

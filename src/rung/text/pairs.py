@@ -128,6 +128,7 @@ def prepare_pairs(
         validation, test: held-out pairs given explicitly.
         tokenizer: a kind, or a trained one, used as it is.
         told: what else the facts are to hold.
+        source_tokenizer: the kind, and the most ids, of one for the first texts alone; None = one for both.
 
     Raises UserError for bad input and a folder that can't be written to.
     """
@@ -153,6 +154,7 @@ def keep_pairs(
     field: str | None,
     told: Mapping[str, Any],
     groups: np.ndarray | None = None,
+    source_tokenizer: tuple[str, int | None] | None = None,
 ) -> PairCorpus:
     """Split pairs that were read, train the tokeniser on the training part, write everything into `folder`.
 
@@ -161,6 +163,7 @@ def keep_pairs(
         given: held-out ones, by part.
         groups: (N,) int64, from 0 without gaps, which group each pair belongs to: none is torn. None = they are drawn.
         told: what else the facts are to hold.
+        source_tokenizer: the kind, and the most ids, of one for the first texts alone; None = one for both.
 
     Raises UserError for too few pairs and a folder that can't be written to.
     """
@@ -175,8 +178,13 @@ def keep_pairs(
         part: ([found.texts[i] for i in chosen], [found.seconds[i] for i in chosen])
         for part, chosen in rows.items()
     } | {part: (held_out.texts, held_out.seconds) for part, held_out in given.items()}
-    if isinstance(tokenizer, str):
+    if isinstance(tokenizer, str) and source_tokenizer is None:
         tokenizer = train_tokenizer(tokenizer, [*parts["train"][0], *parts["train"][1]], vocab_size)
+    elif isinstance(tokenizer, str) and source_tokenizer is not None:
+        tokenizer = train_tokenizer(tokenizer, parts["train"][1], vocab_size)
+        tokenizer.source = train_tokenizer(source_tokenizer[0], parts["train"][0], source_tokenizer[1])
+    assert not isinstance(tokenizer, str)
+    ways = tokenizer.reading, tokenizer
     digest = hashlib.sha256()
     for text in (text for pair in zip(found.texts, found.seconds, strict=True) for text in pair):
         digest.update(utf8(text) + b"\0")
@@ -185,7 +193,7 @@ def keep_pairs(
     with workshop(folder) as work:
         tokenizer.save(work / "tokenizer.json")
         for part, texts in parts.items():
-            streams = [tokenizer.encode_many(column) for column in texts]
+            streams = [way.encode_many(column) for way, column in zip(ways, texts, strict=True)]
             for stream, name in zip(streams, _streams(part), strict=True):
                 stream.save(work / name)
             counts[part] = {
@@ -230,8 +238,9 @@ def open_pairs(folder: Path) -> PairCorpus:
         if part not in facts["parts"]:
             continue
         first, second = (TokenStream.load(folder / name) for name in _streams(part))
-        for stream, name in ((first, _streams(part)[0]), (second, _streams(part)[1])):
-            stream.check_ids(folder / name, tokenizer.vocab_size, tokenizer.end)
+        ways = tokenizer.reading, tokenizer
+        for stream, way, name in zip((first, second), ways, _streams(part), strict=True):
+            stream.check_ids(folder / name, way.vocab_size, way.end)
         if not first.n_documents == second.n_documents == facts["parts"][part]["examples"]:
             raise damaged(folder, "its files do not belong together; prepare the data again")
         parts[part] = (first, second)

@@ -27,18 +27,30 @@ class NGramTranslator(Counted, Translator):
     rung = "ngram"
     config_class = NGramConfig
 
-    def __init__(self, config: NGramConfig, vocab_size: int, end: int, targets: NGram) -> None:
-        super().__init__(config, vocab_size, end)
+    def __init__(
+        self,
+        config: NGramConfig,
+        vocab_size: int,
+        end: int,
+        targets: NGram,
+        source_vocab_size: int | None = None,
+    ) -> None:
+        super().__init__(config, vocab_size, end, source_vocab_size)
         self.targets = targets
 
     @classmethod
     def fit(
-        cls, config: NGramConfig, examples: tuple[TokenStream, TokenStream], vocab_size: int, end: int
+        cls,
+        config: NGramConfig,
+        examples: tuple[TokenStream, TokenStream],
+        vocab_size: int,
+        end: int,
+        source_vocab_size: int | None = None,
     ) -> Iterator[Event | Self]:
         """Count the targets. Yields events and, last, the model."""
         for event in NGram.fit(config, examples[1], vocab_size, end):
             if isinstance(event, NGram):
-                yield cls(event.config, vocab_size, end, event)
+                yield cls(event.config, vocab_size, end, event, source_vocab_size)
             else:
                 yield event
 
@@ -53,8 +65,16 @@ class NGramTranslator(Counted, Translator):
         return self.targets.tensors()
 
     @classmethod
-    def from_tensors(cls, config: Any, vocab_size: int, end: int, tensors: dict[str, np.ndarray]) -> Self:
-        return cls(config, vocab_size, end, NGram.from_tensors(config, vocab_size, end, tensors))
+    def from_tensors(
+        cls,
+        config: Any,
+        vocab_size: int,
+        end: int,
+        tensors: dict[str, np.ndarray],
+        source_vocab_size: int | None = None,
+    ) -> Self:
+        targets = NGram.from_tensors(config, vocab_size, end, tensors)
+        return cls(config, vocab_size, end, targets, source_vocab_size)
 
 
 class _Whatever(GivenSources):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,9 +35,9 @@ from rung.models.networks.recurrent import HEAD_SCALE
 from rung.models.networks.recurrent_classifier import init_core
 from rung.models.networks.source_attention import ATTENTIONS, Source, SourceAttention
 from rung.models.networks.target_loss import target_loss
-from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
-from rung.models.translator import GivenSources, Translator
-from rung.text.masking import PADDING
+from rung.models.networks.torch_model import TrainableModule, next_log_probs, upcast
+from rung.models.networks.translator import NeuralTranslator, ended
+from rung.models.translator import GivenSources
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
 
@@ -76,15 +76,24 @@ class RecurrentTranslatorNetwork(TrainableModule):
     """One table of tokens, three cores, an attention."""
 
     above = ("readout.",)
-    tables = ("tokens",)
+    tables = ("tokens", "source_tokens")
 
-    def __init__(self, vocab_size: int, cell: Cell, config: RecurrentTranslatorConfig) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        cell: Cell,
+        config: RecurrentTranslatorConfig,
+        source_vocab_size: int | None = None,
+    ) -> None:
         super().__init__()
         width, depth = config.n_hidden, config.n_layer
         between = config.dropout if depth > 1 else 0.0
         self.end = vocab_size - 1
         self.label_smoothing = config.label_smoothing
         self.tokens = nn.Parameter(torch.empty(vocab_size, config.n_embd))
+        self.source_tokens = (
+            None if source_vocab_size is None else nn.Parameter(torch.empty(source_vocab_size, config.n_embd))
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.encoder: Core = cell(
             config.n_embd, width, depth, batch_first=True, bidirectional=True, dropout=between
@@ -104,17 +113,16 @@ class RecurrentTranslatorNetwork(TrainableModule):
     def token_embedding(self) -> nn.Parameter:
         return self.tokens
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, table: Tensor | None = None) -> Tensor:
         """(B, T) -> (B, T, E)."""
-        return self.dropout(F.embedding(tokens, self.tokens) * math.sqrt(self.tokens.shape[1]))
+        table = self.tokens if table is None else table
+        return self.dropout(F.embedding(tokens, table) * math.sqrt(table.shape[1]))
 
     def encode(self, sources: Tensor) -> Source:
         """Sources (B, S), filled up with PADDING, as they are read with the mark behind each."""
-        lengths = (sources != PADDING).sum(1)
-        tokens = F.pad(sources.clamp(min=0), (0, 1), value=0)
-        tokens[torch.arange(len(tokens), device=tokens.device), lengths] = self.end
-        lengths = lengths + 1
-        x = self.embed(tokens)
+        table = self.tokens if self.source_tokens is None else self.source_tokens
+        tokens, lengths = ended(sources, len(table) - 1)
+        x = self.embed(tokens, table)
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         read, last = self.encoder(packed)
         states, _ = pad_packed_sequence(read, batch_first=True, total_length=tokens.shape[1])
@@ -153,7 +161,9 @@ class RecurrentTranslatorNetwork(TrainableModule):
     def init_weights(self, generator: torch.Generator) -> None:
         """Cores as of the language models (`recurrent`), the table N(0, 1 / E), other matrices uniform within
         1 / sqrt(fan-in), the readout small: the first loss is near ln V."""
-        self.tokens.normal_(0, 1 / math.sqrt(self.tokens.shape[1]), generator=generator)
+        for table in (self.tokens, self.source_tokens):
+            if table is not None:
+                table.normal_(0, 1 / math.sqrt(table.shape[1]), generator=generator)
         for core in (self.encoder, self.asking, self.writing):
             init_core(core, generator)
         for name, weight in (*self.bridge.named_parameters(), *self.attention.named_parameters()):
@@ -175,37 +185,18 @@ def _run(core: Core, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return states, h[None]
 
 
-class RecurrentTranslator(TorchModel[RecurrentTranslatorNetwork], Translator):
+class RecurrentTranslator(NeuralTranslator[RecurrentTranslatorNetwork]):
     """What the three share: everything but the cell."""
 
     config_class = RecurrentTranslatorConfig
     training_defaults: ClassVar = {"lr": 2e-3, "batch_size": 64, "weight_decay": 0.01}
     cell: ClassVar[Cell]
 
-    def __init__(
-        self,
-        config: RecurrentTranslatorConfig,
-        vocab_size: int,
-        end: int,
-        network: RecurrentTranslatorNetwork,
-    ) -> None:
-        super().__init__(config, vocab_size, end)
-        self.network = network
-
     @classmethod
-    def build(cls, config: RecurrentTranslatorConfig, vocab_size: int) -> RecurrentTranslatorNetwork:
-        return RecurrentTranslatorNetwork(vocab_size, cls.cell, config)
-
-    @classmethod
-    def initialise(cls, config: RecurrentTranslatorConfig, vocab_size: int, end: int, seed: int) -> Self:
-        """A new model; the same seed gives the same weights."""
-        return cls(config, vocab_size, end, cls.new_network(config, seed, vocab_size))
-
-    @classmethod
-    def from_tensors(
-        cls, config: RecurrentTranslatorConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
-    ) -> Self:
-        return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size))
+    def build(
+        cls, config: RecurrentTranslatorConfig, vocab_size: int, source_vocab_size: int | None
+    ) -> RecurrentTranslatorNetwork:
+        return RecurrentTranslatorNetwork(vocab_size, cls.cell, config, source_vocab_size)
 
     def given(self, sources: TokenStream) -> Given:
         return Given(self, sources)

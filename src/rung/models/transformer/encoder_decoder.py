@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -29,12 +29,12 @@ from torch import Tensor, nn
 from rung.models.base import State
 from rung.models.config_checks import check_bool, check_counts, check_fraction
 from rung.models.networks.target_loss import target_loss
-from rung.models.networks.torch_model import TorchModel, TrainableModule, next_log_probs, upcast
+from rung.models.networks.torch_model import TrainableModule, next_log_probs, upcast
+from rung.models.networks.translator import NeuralTranslator, ended
 from rung.models.transformer.blocks import Block, build_block, build_norm
 from rung.models.transformer.config import GPTConfig, Shape, default_n_head
 from rung.models.transformer.cross_attention import CrossAttention, Memory, attend_further
-from rung.models.translator import GivenSources, Translator
-from rung.text.masking import PADDING
+from rung.models.translator import GivenSources
 from rung.text.stream import TokenStream
 from rung.text.windows import padded_documents
 
@@ -118,13 +118,18 @@ class EncoderDecoderNetwork(TrainableModule):
     """One table of tokens, two stacks of blocks."""
 
     above = ("norm_encoder.", "norm.")
-    tables = ("tokens",)
+    tables = ("tokens", "source_tokens")
 
-    def __init__(self, vocab_size: int, shape: Shape, label_smoothing: float) -> None:
+    def __init__(
+        self, vocab_size: int, shape: Shape, label_smoothing: float, source_vocab_size: int | None = None
+    ) -> None:
         super().__init__()
         self.end = vocab_size - 1
         self.label_smoothing = label_smoothing
         self.tokens = nn.Parameter(torch.empty(vocab_size, shape.n_embd))
+        self.source_tokens = (
+            None if source_vocab_size is None else nn.Parameter(torch.empty(source_vocab_size, shape.n_embd))
+        )
         self.dropout = nn.Dropout(shape.dropout)
         self.encoder = nn.ModuleList(build_block(shape, causal=False) for _ in range(shape.n_layer))
         self.norm_encoder = build_norm(shape)
@@ -135,18 +140,18 @@ class EncoderDecoderNetwork(TrainableModule):
     def token_embedding(self) -> nn.Parameter:
         return self.tokens
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, table: Tensor | None = None) -> Tensor:
         """(B, T) -> (B, T, C), times sqrt(C) as in section 3.4."""
-        return self.dropout(F.embedding(tokens, self.tokens) * math.sqrt(self.tokens.shape[1]))
+        table = self.tokens if table is None else table
+        return self.dropout(F.embedding(tokens, table) * math.sqrt(table.shape[1]))
 
     def encode(self, sources: Tensor) -> tuple[Tensor, Tensor | None]:
         """Sources (B, S), filled up with PADDING -> states (B, S + 1, C) and which are there (B, 1, 1, S + 1)."""
-        lengths = (sources != PADDING).sum(1)
-        tokens = F.pad(sources.clamp(min=0), (0, 1), value=0)
-        tokens[torch.arange(len(tokens), device=tokens.device), lengths] = self.end
-        there = torch.arange(tokens.shape[1], device=tokens.device) <= lengths[:, None]
+        table = self.tokens if self.source_tokens is None else self.source_tokens
+        tokens, lengths = ended(sources, len(table) - 1)
+        there = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
         mask = None if bool(there.all()) else there[:, None, None, :]
-        x = self.embed(tokens)
+        x = self.embed(tokens, table)
         for block in self.encoder:
             x = block(x, mask)
         return self.norm_encoder(x), mask
@@ -177,7 +182,7 @@ class EncoderDecoderNetwork(TrainableModule):
     def init_weights(self, generator: torch.Generator) -> None:
         """Matrices uniform as Glorot and Bengio 2010 have it, the table N(0, 0.02): the first loss is near ln V."""
         for name, weight in self.named_parameters():
-            if name == "tokens":
+            if name in self.tables:
                 weight.normal_(0, 0.02, generator=generator)
             elif weight.dim() == 2:
                 bound = math.sqrt(6 / (weight.shape[0] + weight.shape[1]))
@@ -190,7 +195,7 @@ class EncoderDecoderNetwork(TrainableModule):
                 weight.fill_(1)
 
 
-class EncoderDecoder(TorchModel[EncoderDecoderNetwork], Translator):
+class EncoderDecoder(NeuralTranslator[EncoderDecoderNetwork]):
     """A transformer that reads one text and writes another."""
 
     rung = "encoder-decoder"
@@ -203,26 +208,11 @@ class EncoderDecoder(TorchModel[EncoderDecoderNetwork], Translator):
         "schedule": "linear",
     }
 
-    def __init__(
-        self, config: EncoderDecoderConfig, vocab_size: int, end: int, network: EncoderDecoderNetwork
-    ) -> None:
-        super().__init__(config, vocab_size, end)
-        self.network = network
-
     @classmethod
-    def build(cls, config: EncoderDecoderConfig, vocab_size: int) -> EncoderDecoderNetwork:
-        return EncoderDecoderNetwork(vocab_size, config.shape(), config.label_smoothing)
-
-    @classmethod
-    def initialise(cls, config: EncoderDecoderConfig, vocab_size: int, end: int, seed: int) -> Self:
-        """A new model; the same seed gives the same weights."""
-        return cls(config, vocab_size, end, cls.new_network(config, seed, vocab_size))
-
-    @classmethod
-    def from_tensors(
-        cls, config: EncoderDecoderConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
-    ) -> Self:
-        return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size))
+    def build(
+        cls, config: EncoderDecoderConfig, vocab_size: int, source_vocab_size: int | None
+    ) -> EncoderDecoderNetwork:
+        return EncoderDecoderNetwork(vocab_size, config.shape(), config.label_smoothing, source_vocab_size)
 
     def given(self, sources: TokenStream) -> Given:
         return Given(self, sources)

@@ -4,7 +4,8 @@
     loss = -log p over target and its closing mark + source_loss x the mean of -log p over the source's tokens
 
 Radford et al. 2018, section 3.3, of pairs; Radford et al. 2019, section 3.7, of translation. The delimiter is a token
-of its own behind the V that can be written, and is never written itself. A gpt of language is a beginning: `--from`.
+of its own behind the V that can be written, and is never written itself; so are the source's, where it has a tokeniser
+of its own. A gpt of language is a beginning: `--from`.
 
 By default the context holds the longest pair of the training. What is longer is read by the window policy of
 `rung.models.networks.network`: windows that overlap by half, so that the beginning of a long source is forgotten.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,12 +27,13 @@ from torch import Tensor, nn
 from rung.errors import UserError
 from rung.models.base import State
 from rung.models.networks.target_loss import target_loss
-from rung.models.networks.torch_model import TorchModel, TrainableModule, upcast
+from rung.models.networks.torch_model import TrainableModule, upcast
+from rung.models.networks.translator import NeuralTranslator
 from rung.models.transformer.config import DEFAULT_N_LAYER, GPTConfig
 from rung.models.transformer.decoder import GPT
 from rung.models.transformer.inference.kv_cache import Window
 from rung.models.transformer.network import Transformer, build_network
-from rung.models.translator import GivenSources, Translator
+from rung.models.translator import GivenSources
 from rung.text.masking import PADDING
 from rung.text.stream import TokenStream
 
@@ -57,11 +59,13 @@ class GPTTranslatorConfig(GPTConfig):
 
 
 class Body(Transformer):
-    """A transformer that reads V + 1 tokens and writes V."""
+    """A transformer that reads more tokens than it writes: V are written, the first of its rows."""
+
+    n_written: int
 
     @property
     def head(self) -> Tensor:
-        return super().head[:-1]
+        return super().head[: self.n_written]
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.head)
@@ -74,11 +78,12 @@ class TranslatingTransformer(TrainableModule):
     above = ("body.norm.",)
     tables = ("body.embedding.tokens", "body.free_head")
 
-    def __init__(self, body: Body, source_loss: float, label_smoothing: float) -> None:
+    def __init__(self, body: Body, vocab_size: int, source_loss: float, label_smoothing: float) -> None:
         super().__init__()
         self.body = body
-        self.delimiter = len(body.embedding.tokens) - 1
-        self.end = self.delimiter - 1
+        self.body.n_written = vocab_size
+        self.end, self.delimiter = vocab_size - 1, vocab_size
+        self.first_source = vocab_size + 1 if len(body.embedding.tokens) > vocab_size + 1 else 0
         self.source_loss = source_loss
         self.label_smoothing = label_smoothing
 
@@ -91,7 +96,7 @@ class TranslatingTransformer(TrainableModule):
         mark, the source and the inputs, each right behind the other, and where in a row the inputs stand (B, T)."""
         lengths = (sources != PADDING).sum(1)
         places = torch.arange(inputs.shape[1], device=inputs.device) + 1 + lengths[:, None]
-        rows = F.pad(sources.clamp(min=0), (1, inputs.shape[1]), value=0)
+        rows = F.pad(sources.clamp(min=0) + self.first_source, (1, inputs.shape[1]), value=0)
         rows[:, 0] = self.end
         return rows.scatter(1, places, inputs), places
 
@@ -123,11 +128,11 @@ class TranslatingTransformer(TrainableModule):
         self.body.init_weights(generator)
 
 
-class GPTTranslator(TorchModel[TranslatingTransformer], Translator):
+class GPTTranslator(NeuralTranslator[TranslatingTransformer]):
     """A gpt that goes on with the translation.
 
     Attributes:
-        reader: the language model of V + 1 ids whose states a view's are.
+        reader: the language model of all its ids whose states a view's are.
     """
 
     rung = "gpt"
@@ -135,11 +140,15 @@ class GPTTranslator(TorchModel[TranslatingTransformer], Translator):
     training_defaults: ClassVar = {"lr": 2e-3, "weight_decay": 0.1, "batch_size": 64}
 
     def __init__(
-        self, config: GPTTranslatorConfig, vocab_size: int, end: int, network: TranslatingTransformer
+        self,
+        config: GPTTranslatorConfig,
+        vocab_size: int,
+        end: int,
+        network: TranslatingTransformer,
+        source_vocab_size: int | None = None,
     ) -> None:
-        super().__init__(config, vocab_size, end)
-        self.network = network
-        self.reader = GPT(config, vocab_size + 1, end, network.body)
+        super().__init__(config, vocab_size, end, network, source_vocab_size)
+        self.reader = GPT(config, len(network.token_embedding), end, network.body)
 
     @classmethod
     def resolve_config(
@@ -162,20 +171,16 @@ class GPTTranslator(TorchModel[TranslatingTransformer], Translator):
         return GPT.published_training(config)
 
     @classmethod
-    def build(cls, config: GPTTranslatorConfig, vocab_size: int) -> TranslatingTransformer:
-        body = build_network(config.shape(), vocab_size + 1, Body)
-        return TranslatingTransformer(body, config.source_loss, config.label_smoothing)
-
-    @classmethod
-    def initialise(cls, config: GPTTranslatorConfig, vocab_size: int, end: int, seed: int) -> Self:
-        """A new model; the same seed gives the same weights."""
-        return cls(config, vocab_size, end, cls.new_network(config, seed, vocab_size))
-
-    @classmethod
-    def from_tensors(
-        cls, config: GPTTranslatorConfig, vocab_size: int, end: int, tensors: dict[str, np.ndarray]
-    ) -> Self:
-        return cls(config, vocab_size, end, cls.loaded_network(config, tensors, vocab_size))
+    def build(
+        cls, config: GPTTranslatorConfig, vocab_size: int, source_vocab_size: int | None
+    ) -> TranslatingTransformer:
+        if source_vocab_size is not None and config.source_loss:
+            raise UserError(
+                f"--source-loss {config.source_loss} does not go with a tokeniser for the source alone, whose tokens "
+                "are never written; give one for both"
+            )
+        body = build_network(config.shape(), vocab_size + 1 + (source_vocab_size or 0), Body)
+        return TranslatingTransformer(body, vocab_size, config.source_loss, config.label_smoothing)
 
     def given(self, sources: TokenStream) -> Given:
         return Given(self, sources)
@@ -204,7 +209,8 @@ class Given(GivenSources):
         windows = []
         for length in np.unique(lengths):
             places = np.flatnonzero(lengths == length)
-            read = np.stack([np.append(self.end, self.sources[row]) for row in rows[places]])
+            first = self.model.network.first_source
+            read = np.stack([np.append(self.end, self.sources[row] + first) for row in rows[places]])
             if self.n_sources == 1:
                 _, window = self.model.reader.advance(self.model.reader.start(1), read[:1])
                 window = self.model.reader.select(window, np.zeros(len(places), np.int64))

@@ -30,7 +30,7 @@ from typing import Any
 
 from rung.errors import UserError, nearest
 from rung.files import read_json
-from rung.opening import opening
+from rung.opening import check_kind, opening
 from rung.text.tokenizers.bare_words import BareWordTokenizer
 from rung.text.tokenizers.base import (
     NotInVocabularyError,
@@ -111,7 +111,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
 def tokenizer_from(value: dict[str, Any]) -> Tokenizer:
     """The tokeniser that `value` describes: its kind, and its `to_json()`. Raises KeyError for an unknown kind."""
     by_kind = {tokenizer.kind: tokenizer for tokenizer in READABLE}
-    return by_kind[value["kind"]].from_json(value)
+    tokenizer = by_kind[value["kind"]].from_json(value)
+    if "source" in value:
+        check_kind("source", value["source"], dict)
+        tokenizer.source = tokenizer_from(value["source"])
+    return tokenizer
 
 
 def check_vocabulary(

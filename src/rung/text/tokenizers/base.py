@@ -32,6 +32,7 @@ class Tokenizer(ABC):
         by_neighbour: whether what an id spells depends on the one before it at all.
         lossless: whether the ids of a text spell its bytes; of those that know words alone they don't.
         unknown: the id of all words without one of their own; those that lose nothing have none.
+        source: of translations, where the texts that are read have a tokeniser of their own: that one.
         special: ids that no text is encoded to, the mark aside.
         unit: by what bits are reckoned: bytes of the text, or words where the text's bytes are lost.
     """
@@ -39,6 +40,7 @@ class Tokenizer(ABC):
     kind: ClassVar[str]
     lossless: bool = True
     unknown: int | None = None
+    source: Tokenizer | None = None
     special: tuple[int, ...] = ()
     unit: ClassVar[str] = "byte"
 
@@ -142,7 +144,15 @@ class Tokenizer(ABC):
 
     def save(self, path: Path) -> None:
         """Write the tokeniser as JSON, atomically."""
-        write_json(path, {"format": 1, "kind": self.kind, **self.to_json()})
+        source = (
+            {} if self.source is None else {"source": {"kind": self.source.kind, **self.source.to_json()}}
+        )
+        write_json(path, {"format": 1, "kind": self.kind, **self.to_json(), **source})
+
+    @property
+    def reading(self) -> Tokenizer:
+        """The one of texts that are read, where those that are written have another."""
+        return self if self.source is None else self.source
 
 
 class TrainableTokenizer(Tokenizer):
