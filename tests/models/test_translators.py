@@ -96,4 +96,3 @@ def test_where_it_looks(rung: str) -> None:
     np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-6)
     with pytest.raises(UserError, match="no attention"):
         small("gru", attention="none").given(TokenStream.of([np.array([1])], END)).attention(np.array([END]))
-

@@ -111,6 +111,7 @@ class Translation(Task[PairCorpus]):
             },
             found.groups,
             None if own[0] is None else (own[0], own[1]),
+            options.longest,
         )
 
     def open(self, folder: Path) -> PairCorpus:

@@ -70,6 +70,13 @@ def notes(facts: Mapping[str, Any], parts: Collection[str] = ("validation", "tes
         told.append(
             f"{facts['empty']:,} texts are empty: their labels can only be guessed by how often each occurs"
         )
+    too_long = facts.get("too_long", {})
+    if n := too_long.get("train"):
+        share = n / facts["parts"]["train"]["examples"]
+        told.append(
+            f"{n:,} training pairs ({share:.1%}) have more than {too_long['longest']} tokens on a side: they are left "
+            "out of training (--longest), and measured where they are held out"
+        )
     found = facts.get("in_training", {})
     for part in parts:
         if found.get(part, 0) >= NOTABLE:

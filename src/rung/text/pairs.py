@@ -128,6 +128,7 @@ def prepare_pairs(
         validation, test: held-out pairs given explicitly.
         tokenizer: a kind, or a trained one, used as it is.
         told: what else the facts are to hold.
+        longest: training leaves pairs out that have more tokens on a side; how many that are is told.
         source_tokenizer: the kind, and the most ids, of one for the first texts alone; None = one for both.
 
     Raises UserError for bad input and a folder that can't be written to.
@@ -155,6 +156,7 @@ def keep_pairs(
     told: Mapping[str, Any],
     groups: np.ndarray | None = None,
     source_tokenizer: tuple[str, int | None] | None = None,
+    longest: int | None = None,
 ) -> PairCorpus:
     """Split pairs that were read, train the tokeniser on the training part, write everything into `folder`.
 
@@ -163,6 +165,7 @@ def keep_pairs(
         given: held-out ones, by part.
         groups: (N,) int64, from 0 without gaps, which group each pair belongs to: none is torn. None = they are drawn.
         told: what else the facts are to hold.
+        longest: training leaves pairs out that have more tokens on a side; how many that are is told.
         source_tokenizer: the kind, and the most ids, of one for the first texts alone; None = one for both.
 
     Raises UserError for too few pairs and a folder that can't be written to.
@@ -190,12 +193,16 @@ def keep_pairs(
         digest.update(utf8(text) + b"\0")
     known = set(zip(*parts["train"], strict=True))
     counts: dict[str, dict[str, int]] = {}
+    too_long = 0
     with workshop(folder) as work:
         tokenizer.save(work / "tokenizer.json")
         for part, texts in parts.items():
             streams = [way.encode_many(column) for way, column in zip(ways, texts, strict=True)]
             for stream, name in zip(streams, _streams(part), strict=True):
                 stream.save(work / name)
+            if part == "train" and longest is not None:
+                lengths = np.maximum(*(np.diff(stream.starts) - 1 for stream in streams))
+                too_long = int((lengths > longest).sum())
             counts[part] = {
                 "examples": len(texts[0]),
                 "tokens": sum(stream.n_tokens for stream in streams),
@@ -222,6 +229,7 @@ def keep_pairs(
                 },
             },
             **told,
+            **({} if longest is None else {"too_long": {"longest": longest, "train": too_long}}),
             "parts": {part: counts[part] for part in PARTS if part in counts},
         }
         write_json(work / FACTS, facts)
