@@ -244,12 +244,11 @@ def measured(result: Mapping[str, Any], tokenizer: str) -> str:
     """A measure in words: `2.145 bits per byte on validation text (1.487 nats per char token)`."""
     task = task_of(result.get("task", "language"))
     bits = f"{bits_of(result):.3f} bits per {unit_of(result)} on {result['split']} text"
+    figures = [f"{c.short} {c.shown(result)}" for c in columns_in(task.columns, [result]) if c.short]
     if "nats_per_token" in result:
         token = "word" if unit_of(result) == "word" else f"{tokenizer} token"
-        return f"{bits} ({number(result['nats_per_token']):.3f} nats per {token})"
-    columns = [column for column in columns_in(task.columns, [result]) if column.short]
-    figures = ", ".join(f"{column.short} {column.shown(result)}" for column in columns)
-    return f"{bits} ({figures})" if figures else bits
+        figures.insert(0, f"{number(result['nats_per_token']):.3f} nats per {token}")
+    return f"{bits} ({', '.join(figures)})" if figures else bits
 
 
 def measure_in_full(measure: Measure, tokenizer: str) -> str:
@@ -357,7 +356,8 @@ def recipe_table(rows: Sequence[Reproduction]) -> None:
         )
     console.print(table)
     console.print(
-        "\nnats per token of validation text, closing marks counted; sources: rung recipes --json",
+        "\nnats per token of validation text, closing marks counted (of made-...: the share of texts written right); "
+        "sources: rung recipes --json",
         markup=False,
     )
 

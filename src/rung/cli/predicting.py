@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OWN_FLAGS = {
     "classification": ("--second-text", "--second"),
     "tagging": ("--words",),
-    "translation": ("--beams", "--n-best", "--length-penalty"),
+    "translation": ("--beams", "--n-best", "--length-penalty", "--attention"),
 }
 """Task -> the flags that only it has."""
 ANSWERS = {"tagging": "tags", "translation": "text"}
@@ -36,6 +36,7 @@ def predict(
     beams: int | None = None,
     n_best: int | None = None,
     length_penalty: float | None = None,
+    attention: Path | None = None,
     out: Path | None = None,
     quiet: bool = False,
 ) -> int:
@@ -63,6 +64,7 @@ def predict(
         beams: of a translator: candidates kept at every step, 4 unless told; 1 = the likeliest token each time.
         n_best: of a translator: how many texts of each, best first.
         length_penalty: of a translator: texts are ranked by log P / tokens ** this, 1 unless told.
+        attention: with --text, of a translator: draw where it looked as it wrote, to this .svg, .png or .pdf.
         out: write here, when all is done: .jsonl holds whole records with `label` and `probabilities` added, .csv and
             .tsv rows of such tables with `label` and `probability`; of tags .conll and .conllu columns of words; of
             translations .txt a line each; then perhaps .gz or .zst.
@@ -81,6 +83,7 @@ def predict(
         "--beams": beams,
         "--n-best": n_best,
         "--length-penalty": length_penalty,
+        "--attention": attention,
     }
     for flag, value in flags.items():
         if value is not None and flag not in own:
@@ -91,8 +94,10 @@ def predict(
         for flag, value in (("FILE", file), ("--field", field), ("--second", second), ("--out", out)):
             if value is not None:
                 raise UserError(f"{flag} does not go with --text, which is one text by itself")
-        show_json(_of_text(opened, text, second_text, words, searched))
+        show_json(_of_text(opened, text, second_text, words, searched, attention))
         return 0
+    if attention is not None:
+        raise UserError("--attention goes with --text: it draws one text and what is written for it")
     if second_text is not None:
         raise UserError("--second-text goes with --text; of a file it is a column: --second NAME")
     if file is None:
@@ -121,7 +126,9 @@ def predict(
     return 0
 
 
-def _of_text(run: Run, text: str, second: str | None, words: bool, search: dict[str, Any]) -> dict[str, Any]:
+def _of_text(
+    run: Run, text: str, second: str | None, words: bool, search: dict[str, Any], attention: Path | None
+) -> dict[str, Any]:
     """What is made of one text."""
     if run.task.name == "tagging":
         from rung.evaluation.tagged_predictions import cut, tag_sentences
@@ -130,7 +137,12 @@ def _of_text(run: Run, text: str, second: str | None, words: bool, search: dict[
     if run.task.name == "translation":
         from rung.evaluation.translations import Search, translate
 
-        best = [asdict(one) for one in next(translate(run, [text], Search(**search)))]
+        found = next(translate(run, [text], Search(**search)))
+        if attention is not None:
+            from rung.inspection.attention_picture import draw_source_attention, source_attention
+
+            draw_source_attention(attention, source_attention(run, text, found[0].text))
+        best = [asdict(one) for one in found]
         return {"texts": best} if search.get("n_best", 1) > 1 else best[0]
     from rung.evaluation.predictions import check_classifier, predict_texts
 

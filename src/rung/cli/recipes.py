@@ -33,8 +33,9 @@ def follow_recipe(name: str, run: RunOptions, json: bool, quiet: bool) -> int:
         )
     code = show_run(trained, json)
     if code == 0 and not json:
-        ours = number(trained.recipe["result"]["validation"]["nats_per_token"])
-        print(f"published: {recipe.published:.3f} nats per token; ours: {ours:.3f}")
+        ours = number(trained.recipe["result"]["validation"][recipe.figure])
+        what = recipe.figure.replace("_", " ")
+        print(f"published: {recipe.published:.3f} {what}; ours: {ours:.3f}")
     return code
 
 

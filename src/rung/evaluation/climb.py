@@ -272,9 +272,10 @@ def _row(
     recorder: _Recorder,
     seed: int,
 ) -> dict[str, Any]:
+    writing = run.task.writing(run.model, run.corpus, "test")
     measured = {
         **run.task.measure_of(scores, corpus, "test").to_json(),
-        **run.task.figures_of_writing(run.model, run.corpus, "test")[0],
+        **({} if writing is None else {**writing.figures, "by_length": writing.by_length}),
     }
     interval = statistics.bootstrap_interval(piece_nats, pieces.units, seed=seed)
     how = Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
@@ -289,7 +290,7 @@ def _row(
         "run": folder.as_posix(),
         key: measured[key],
         "ci95": list(interval) if interval is not None else None,
-        **{name: measured[name] for name in ("by_source",) if name in measured},
+        **{name: measured[name] for name in ("by_source", "by_length") if name in measured},
         **{column.key: measured[column.key] for column in columns_in(run.task.columns, [measured])},
         "parameters": result["parameters"],
         "steps": result["steps"] if by_steps else None,

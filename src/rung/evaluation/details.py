@@ -9,10 +9,12 @@ import numpy as np
 
 from rung.evaluation.label_report import label_report
 from rung.evaluation.tag_report import tag_report
+from rung.evaluation.translation_report import translation_report
 
 DETAILS: dict[str, tuple[str, Callable[[Any, Any, str, np.ndarray], dict[str, Any]]]] = {
     "classification": ("labels", label_report),
     "tagging": ("tags", tag_report),
+    "translation": ("translations", translation_report),
 }
 """Task -> the name of its part of the page, `NAME.html` with a macro `of_NAME`, and what finds the facts, from a model,
 its data, the split and the task's scores."""

@@ -1,8 +1,7 @@
 """The report's plots, as SVG to be set into an HTML page.
 
-Each function takes rungs as dicts (the keys of `report.json`) and returns one `<svg>` element. Colours are
-the page's CSS variables (`--ink`, `--muted`, `--rule`, `--card`, `--rung-0` ... `--rung-7`), so a plot
-follows the page from light to dark; text is text, in the page's font. The same input gives the same bytes.
+Each function takes rungs as dicts (the keys of `report.json`) and returns one `<svg>` element (`drawing`). The same
+input gives the same bytes.
 
 Matplotlib draws, through its objects alone; settings hold inside one `rc_context`.
 """
@@ -10,27 +9,31 @@ Matplotlib draws, through its objects alone; settings hold inside one `rc_contex
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from rung.evaluation.drawing import (
+    INK,
+    MUTED,
+    RULE,
+    SETTINGS,
+    WIDTH,
+    colour,
+    marker,
+    plain,
+    short,
+    svg,
+)
 from rung.measure import bits_of
 
-RUNG_COLOURS = 8
-"""How many colours the page names; further rungs begin again."""
-
-WIDTH = 5.0  # inches at 72 points; the page scales the drawing
 MAX_CURVE_POINTS = 160
-MAX_NAME = 18
 LETTER = 6.2  # points, about, that a letter of a name is wide
 
 CLOCK = (
@@ -47,40 +50,6 @@ CLOCK = (
 )
 """The marks of a time axis."""
 
-# Stand-ins that matplotlib takes for colours; `_svg` writes the page's variable in their place.
-INK, MUTED, RULE, CARD = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
-VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", CARD: "card"} | {
-    f"#0b000{i}": f"rung-{i}" for i in range(RUNG_COLOURS)
-}
-
-SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": RULE,
-    "grid.linewidth": 0.8,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "xtick.major.pad": 6,
-    "ytick.major.pad": 6,
-    "legend.frameon": False,
-    "lines.solid_capstyle": "round",
-}
-
 
 def bars(rungs: Sequence[dict[str, Any]], best: str, unit: str = "byte") -> str:
     """Bits per byte of every rung from zero, the 95% intervals as whiskers, the best rung in full colour."""
@@ -94,7 +63,7 @@ def bars(rungs: Sequence[dict[str, Any]], best: str, unit: str = "byte") -> str:
         for row, rung in enumerate(rungs):
             chosen = rung["name"] == best
             ax.barh(
-                row, values[row], height=thick, color=_colour(row), alpha=1 if chosen else 0.55, linewidth=0
+                row, values[row], height=thick, color=colour(row), alpha=1 if chosen else 0.55, linewidth=0
             )
             if rung["ci95"]:
                 low, high = rung["ci95"]
@@ -109,7 +78,7 @@ def bars(rungs: Sequence[dict[str, Any]], best: str, unit: str = "byte") -> str:
                 color=INK,
                 fontweight="bold" if chosen else "normal",
             )
-        ax.set_yticks(range(len(rungs)), [_short(_plain(rung["name"])) for rung in rungs])
+        ax.set_yticks(range(len(rungs)), [short(plain(rung["name"])) for rung in rungs])
         ax.tick_params(axis="y", labelcolor=INK)
         ax.set_ylim(len(rungs) - 0.5, -0.5)
         ax.set_xlim(0, 1.18 * max([*highs, 1e-9]))
@@ -117,7 +86,7 @@ def bars(rungs: Sequence[dict[str, Any]], best: str, unit: str = "byte") -> str:
         ax.spines["left"].set_color(MUTED)
         ax.spines["bottom"].set_visible(False)
         ax.set_xlabel(f"bits per {unit}, lower is better")
-        return _svg(figure, "bars", f"Bits per {unit} of every rung")
+        return svg(figure, "bars", f"Bits per {unit} of every rung")
 
 
 def losses(rung: dict[str, Any], index: int, target: str = "token") -> str:
@@ -130,9 +99,9 @@ def losses(rung: dict[str, Any], index: int, target: str = "token") -> str:
             smooth = _binned(train, MAX_CURVE_POINTS)
             ax.plot(smooth[:, 0], smooth[:, 2], color=MUTED, linewidth=1.1, label="training")
         if len(validation):
-            ax.plot(validation[:, 0], validation[:, 2], color=_colour(index), linewidth=2, label="validation")
+            ax.plot(validation[:, 0], validation[:, 2], color=colour(index), linewidth=2, label="validation")
             lowest = validation[validation[:, 2].argmin()]
-            ax.plot(lowest[0], lowest[2], **_marker(index))
+            ax.plot(lowest[0], lowest[2], **marker(index))
             ax.annotate(
                 f"{lowest[2]:.3f}",
                 (lowest[0], lowest[2]),
@@ -151,7 +120,7 @@ def losses(rung: dict[str, Any], index: int, target: str = "token") -> str:
         ax.set_ylabel(f"nats per {target}")
         if len(train) or len(validation):
             ax.legend(loc="upper right", labelcolor=MUTED, handlelength=1.2, borderaxespad=0)
-        return _svg(figure, f"loss-{index}", f"Training and validation loss of {rung['name']}")
+        return svg(figure, f"loss-{index}", f"Training and validation loss of {rung['name']}")
 
 
 def against_time(rungs: Sequence[dict[str, Any]], unit: str = "byte") -> str:
@@ -165,11 +134,11 @@ def against_time(rungs: Sequence[dict[str, Any]], unit: str = "byte") -> str:
             end = max(float(rung["train_seconds"]), 1e-3), float(bits_of(rung))
             path = _finite(rung["curve"]["validation"], 4)
             path = path[path[:, 1] > 0]
-            ax.plot(path[:, 1], path[:, 3], color=_colour(index), linewidth=1.8)
-            ax.plot(*end, **_marker(index))
+            ax.plot(path[:, 1], path[:, 3], color=colour(index), linewidth=1.8)
+            ax.plot(*end, **marker(index))
             ends.append(end)
             paths.append(path[:, [1, 3]])
-        names = [_short(_plain(rung["name"])) for rung in rungs]
+        names = [short(plain(rung["name"])) for rung in rungs]
         _set_time_limits(ax, names, ends, paths)
         _label_ends(figure, ax, names, ends, [len(path) > 1 for path in paths])
         ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: dict(CLOCK).get(float(seconds), "")))
@@ -179,7 +148,7 @@ def against_time(rungs: Sequence[dict[str, Any]], unit: str = "byte") -> str:
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("training time, logarithmic")
         ax.set_ylabel(f"bits per {unit}")
-        return _svg(figure, "time", f"Bits per {unit} against training time")
+        return svg(figure, "time", f"Bits per {unit} against training time")
 
 
 def curves_picture(
@@ -196,9 +165,10 @@ def curves_picture(
     Lines are validation; thin ones are training batches, smoothed, in units of validation text: their loss times the
     bits per unit that a nat per target was there.
     """
-    plain = {INK: "#1f1d1a", MUTED: "#6b665e", RULE: "#e4dfd5"}
+    on_white = {INK: "#1f1d1a", MUTED: "#6b665e", RULE: "#e4dfd5"}
     looks: Any = {
-        key: plain.get(value, value) if isinstance(value, str) else value for key, value in SETTINGS.items()
+        key: on_white.get(value, value) if isinstance(value, str) else value
+        for key, value in SETTINGS.items()
     }
     looks |= {"figure.facecolor": "white", "savefig.facecolor": "white"}
     salt = {"svg.hashsalt": "curves"}
@@ -211,18 +181,18 @@ def curves_picture(
         faint: Any = {"alpha": 0.35, "linewidth": 0.9}
         lines_of_training = any(len(curve.train) and len(curve.validation) for curve in curves.values())
         for index, (name, curve) in enumerate(curves.items()):
-            colour = f"C{index % 10}"
+            own = f"C{index % 10}"
             train, validation = _finite(curve.train, 3), _finite(curve.validation, 4)
             for ax, column in zip(both, (0, 1), strict=True):
-                label = _plain(name)
+                label = plain(name)
                 if len(validation):
-                    ax.plot(validation[:, column], validation[:, 3], color=colour, marker=".", label=label)
+                    ax.plot(validation[:, column], validation[:, 3], color=own, marker=".", label=label)
                 elif ends.get(name) is not None and not len(train):
-                    ax.axhline(ends[name], color=colour, linestyle="--", label=label)
+                    ax.axhline(ends[name], color=own, linestyle="--", label=label)
                 if len(train) and len(validation):
                     smooth = _binned(train, MAX_CURVE_POINTS)
                     ratio = validation[-1, 3] / max(validation[-1, 2], 1e-9)
-                    ax.plot(smooth[:, column], smooth[:, 2] * ratio, color=colour, **faint)
+                    ax.plot(smooth[:, column], smooth[:, 2] * ratio, color=own, **faint)
                     lows.append(float(smooth[:, 2].min() * ratio))
             highest += [float(value) for value in validation[:1, 3]]
             highest += [end for end in (ends.get(name),) if end is not None]
@@ -240,30 +210,6 @@ def curves_picture(
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
         return buffer.getvalue()
-
-
-def _colour(index: int) -> str:
-    return f"#0b000{index % RUNG_COLOURS}"
-
-
-def _marker(index: int) -> dict[str, Any]:
-    return {
-        "marker": "o",
-        "markersize": 8,
-        "color": _colour(index),
-        "markeredgecolor": CARD,
-        "markeredgewidth": 1.5,
-        "zorder": 5,
-    }
-
-
-def _plain(text: str) -> str:
-    """What matplotlib's own font can measure; it warns of any other character."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 
 def _finite(points: Sequence[Sequence[float]], columns: int) -> np.ndarray:
@@ -344,7 +290,7 @@ def _label_ends(
             textcoords="offset points",
             ha="right" if leftward else "left",
             va="center_baseline",
-            color=_colour(i),
+            color=colour(i),
             annotation_clip=False,
         )
 
@@ -353,30 +299,23 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
-    """One element: no prologue, date or address, ids of its own, colours and font of the page."""
-    buffer = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with mpl.rc_context({"svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r"<!--.*?-->\s*", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
-    height, width = (re.search(rf' {side}="([\d.]+)pt"', drawing) for side in ("height", "width"))
-    assert height is not None
-    assert width is not None
-    box = f"0 0 {width[1]} {height[1]}"
-    body = drawing[drawing.index(">") + 1 :]
-    for stand_in, variable in VARIABLES.items():
-        body = body.replace(stand_in, f"var(--{variable})")
-    body = re.sub(
-        r"font: (?:[a-z0-9]+ )*([\d.]+px) [^;\"]*", r"font-size: \1", body
-    )  # before matplotlib 3.11
-    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    used = set(re.findall(r'(?:xlink:href="|url\()#([^")]+)', body))
-    body = re.sub(r' id="([^"]+)"', lambda at: f' id="{name}-{at[1]}"' if at[1] in used else "", body)
-    body = body.replace('xlink:href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    body = re.sub(r"\s*\n\s*", "\n", body)
-    return f'<svg viewBox="{box}" role="img" aria-label="{escape(_plain(label))}">{body.strip()}'
+def by_length(rungs: Sequence[dict[str, Any]], figure: str, name: str) -> str:
+    """A figure of what each rung wrote, over the length of what it read; `rungs` with their places on the page."""
+    with mpl.rc_context(SETTINGS):
+        drawing = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+        ax = drawing.add_subplot()
+        for index, rung in enumerate(rungs):
+            points = [(row["tokens"], row[figure]) for row in rung.get("by_length", ()) if figure in row]
+            if points:
+                x, y = zip(*points, strict=True)
+                ax.plot(x, y, color=colour(index), linewidth=1.8, label=short(plain(rung["name"])))
+                ax.plot(x[-1], y[-1], **marker(index))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ax.set_ylim(bottom=0)
+        ax.grid(axis="y")
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("tokens of the source")
+        ax.set_ylabel(name)
+        ax.legend(loc="best", labelcolor=MUTED, handlelength=1.2)
+        return svg(drawing, "length", f"{name} over the length of the source")

@@ -150,6 +150,17 @@ def headline(report: Mapping[str, Any]) -> str:
     return " ".join(_verdict(report))
 
 
+def _by_length(rungs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Which figure tells most over the length of the source: exact match, if any rung is ever exact."""
+    rows = [row for rung in rungs for row in rung.get("by_length", ())]
+    exact = max((row["exact_match"] for row in rows), default=0.0)
+    return (
+        ("chrf", "chrF")
+        if exact < 0.05 and any("chrf" in row for row in rows)
+        else ("exact_match", "exact match")
+    )
+
+
 def render(report: Mapping[str, Any]) -> str:
     """The page, as HTML in one string. The same report gives the same bytes.
 
@@ -159,6 +170,7 @@ def render(report: Mapping[str, Any]) -> str:
     from markupsafe import Markup
 
     from rung.evaluation import plots
+    from rung.evaluation.drawing import RUNG_COLOURS
     from rung.evaluation.pages import template
 
     rungs = list(report["rungs"])
@@ -177,10 +189,11 @@ def render(report: Mapping[str, Any]) -> str:
         verdict=first,
         lede=" ".join(rest),
         compared=list(zip(report["steps"], sentences(report), strict=True)),
-        colours=plots.RUNG_COLOURS,
+        colours=RUNG_COLOURS,
         bars=Markup(plots.bars(rungs, report["best"], unit_of(best))),
         time=Markup(plots.against_time(rungs, unit_of(best))),
         losses=[(rung, Markup(plots.losses(rung, i, task.target))) for i, rung in neural],
+        lengths=[Markup(plots.by_length(rungs, *_by_length(rungs)))] if "by_length" in best else [],
         unit=unit_of(best),
         writes=task.writes,
         columns=columns_in(task.columns, rungs),

@@ -68,6 +68,7 @@ def render_run(
         samples=samples,
         labels=(details or {}).get("labels"),
         tags=(details or {}).get("tags"),
+        translations=(details or {}).get("translations"),
         columns=shown,
         column_value=lambda column: format(number(values[column.key]), column.format),
         glossary=[

@@ -91,6 +91,19 @@ class Reader(NamedTuple):
     facts: dict[str, Any]
 
 
+class Writing(NamedTuple):
+    """What is known of texts that a model wrote.
+
+    figures: the field's, of all of them.
+    told: what is to be known of these.
+    by_length: the same figures of parts of them, by `tokens`, the mean length of what was read.
+    """
+
+    figures: dict[str, float]
+    told: str
+    by_length: list[dict[str, float]]
+
+
 class Measured(NamedTuple):
     """A measure, and in which independent pieces of the data it was made, K of them.
 
@@ -260,12 +273,10 @@ class Task(ABC, Generic[D]):
             for scores in (self.scores(model, dataset, split),)
         ]
 
-    def figures_of_writing(
-        self, model: Any, dataset: D, split: str
-    ) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Figures of what a model writes when it is left alone, where a task has some, and what to know of them. They
-        cost more than a measure, so they are made when a run is measured, and not while it learns."""
-        return {}, ()
+    def writing(self, model: Any, dataset: D, split: str) -> Writing | None:
+        """What a model writes when it is left alone, where a task asks for a text. It costs more than a measure, so it
+        is looked at when a run is measured, and not while it learns."""
+        return None
 
     @abstractmethod
     def measure_on(self, readers: Sequence[Reader], data: str | Path, options: ReadOptions) -> list[Measured]:

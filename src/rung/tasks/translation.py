@@ -22,7 +22,7 @@ from rung.errors import UserError
 from rung.measure import Measure
 from rung.models.translator import Translator
 from rung.process_group import SINGLE_PROCESS, ProcessGroup
-from rung.tasks.base import Column, Measured, Pieces, Reader, Task
+from rung.tasks.base import Column, Measured, Pieces, Reader, Task, Writing
 from rung.tasks.written import figures_of, written_greedily
 from rung.text.facts import notes
 from rung.text.masking import PADDING
@@ -37,6 +37,8 @@ from rung.text.windows import padded_documents
 POOL = 32
 MOST_WRITTEN = 500
 """Of so many pairs what is written is looked at, while a run is measured."""
+LENGTHS, FEWEST_WRITTEN = 6, 10
+"""They are looked at in so many parts, by the length of what was read, if each has enough."""
 
 
 class Translation(Task[PairCorpus]):
@@ -166,17 +168,15 @@ class Translation(Task[PairCorpus]):
         counts = {"pairs": targets.n_documents}
         return self.measure_from(nats, len(scores), int(n_bytes.sum()), split, perplexity, counts)
 
-    def figures_of_writing(
-        self, model: Any, dataset: PairCorpus, split: str
-    ) -> tuple[dict[str, float], tuple[str, ...]]:
-        return _written_figures(model, dataset.tokenizer, *dataset.pairs(split))
+    def writing(self, model: Any, dataset: PairCorpus, split: str) -> Writing:
+        return _writing(model, dataset.tokenizer, *dataset.pairs(split))
 
     def measure_together(
         self, models: Sequence[Any], datasets: Sequence[PairCorpus], split: str
     ) -> list[Measured]:
         measured = super().measure_together(models, datasets, split)
         return [
-            one._replace(measure=_with(one.measure, *self.figures_of_writing(model, dataset, split)))
+            one._replace(measure=_with(one.measure, self.writing(model, dataset, split)))
             for one, model, dataset in zip(measured, models, datasets, strict=True)
         ]
 
@@ -195,7 +195,7 @@ class Translation(Task[PairCorpus]):
             n_bytes = _bytes_of(targets, tokenizer)
             measure = self._measure(scores, targets, n_bytes, str(data))
             measure = replace(measure, notes=told)
-            measure = _with(measure, *_written_figures(model, tokenizer, sources, targets))
+            measure = _with(measure, _writing(model, tokenizer, sources, targets))
             pieces = _pieces(targets, n_bytes)
             out.append(Measured(measure, pieces.units, pieces.nats(scores)))
         return out
@@ -298,17 +298,23 @@ def _pieces(targets: TokenStream, n_bytes: np.ndarray) -> Pieces:
     return Pieces(n_bytes, nats)
 
 
-def _with(measure: Measure, figures: Mapping[str, float], told: Sequence[str]) -> Measure:
-    return replace(measure, figures={**measure.figures, **figures}, notes=(*measure.notes, *told))
+def _with(measure: Measure, writing: Writing) -> Measure:
+    figures = {**measure.figures, **writing.figures}
+    return replace(measure, figures=figures, notes=(*measure.notes, writing.told))
 
 
-def _written_figures(
-    model: Translator, tokenizer: Tokenizer, sources: TokenStream, targets: TokenStream
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Of what is written alone, of a part drawn once where there are many pairs."""
+def _writing(model: Translator, tokenizer: Tokenizer, sources: TokenStream, targets: TokenStream) -> Writing:
+    """Of a part drawn once where there are many pairs."""
     rows = np.arange(sources.n_documents)
     if len(rows) > MOST_WRITTEN:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_WRITTEN])
     right = [tokenizer.decode(targets.document(int(row))[:-1]) for row in rows]
-    figures, told = figures_of(written_greedily(model, tokenizer, sources.of_documents(rows)), right)
-    return figures, (told,)
+    chosen = sources.of_documents(rows)
+    written = written_greedily(model, tokenizer, chosen)
+    lengths = np.diff(chosen.starts) - 1
+    by_length = []
+    for part in np.array_split(np.argsort(lengths, kind="stable"), LENGTHS):
+        if len(part) >= FEWEST_WRITTEN:
+            own = figures_of([written[i] for i in part], [right[i] for i in part])[0]
+            by_length.append({"tokens": float(lengths[part].mean()), "pairs": len(part), **own})
+    return Writing(*figures_of(written, right), by_length)

@@ -20,6 +20,7 @@ import numpy as np
 
 from rung.errors import UserError
 from rung.text.formats import File, open_text, plain_documents, reading
+from rung.text.made import is_made
 from rung.text.pairs import Pairs
 from rung.text.records import read_rows, whole_characters
 from rung.text.sources import open_source
@@ -73,6 +74,8 @@ def read_parallel(data: str | Path, sides: Sides, sha256: str | None = None) -> 
 
 def is_parallel(data: str | Path) -> bool:
     """Whether `data` is a file whose first row has a source and a target."""
+    if is_made(str(data)):
+        return True
     path = Path(data)
     try:
         if not path.is_file():

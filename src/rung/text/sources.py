@@ -1,4 +1,4 @@
-"""Where text comes from: built-in names, files, folders, globs, standard input, https, the hub.
+"""Where text comes from: built-in names, made data, files, folders, globs, standard input, https, the hub.
 
 Documents come out one by one; no more than one (and a buffer) is held in memory. Text is UTF-8 and comes out
 as it stands in the file: a byte order mark at the start is dropped, line ends are not translated.
@@ -47,6 +47,7 @@ from rung.text.formats import (
     split_suffixes,
 )
 from rung.text.json_rows import is_array
+from rung.text.made import is_made, made_file
 from rung.text.records import names_of, read_rows, require_fields, values_of
 
 MODES = ("auto", "lines", "paragraphs", "files")
@@ -70,8 +71,9 @@ def open_source(
     """The documents of `data`.
 
     Args:
-        data: a built-in name (`shakespeare`, `names`, `reviews`; write `./names` for a file of that name), a file, a
-            folder (all text below it, sorted, hidden files left out), a glob,
+        data: a built-in name (`shakespeare`, `names`, `reviews`; write `./names` for a file of that name), made data
+            (`made:reverse?n=5000`, `rung.text.made`), a file, a folder (all text below it, sorted, hidden files left
+            out), a glob,
             `-` for standard input, an https:// URL, or `hf://owner/dataset[/configuration]`.
         documents: auto, lines, paragraphs or files; see the module's docstring.
         field: which field of .json, .jsonl, .csv, .tsv and .parquet holds the text; default `text`, or the only
@@ -213,6 +215,10 @@ def _files(
         _no_hash(spec, sha256)
         text = BUILT_IN[spec]
         return [_file(spec, (text.labelled if labelled and text.labelled else text).path())], [], None
+    if is_made(spec):
+        _no_hash(spec, sha256)
+        path = made_file(spec)
+        return [File(spec, path, "jsonl", "")], [], path
     if spec == "-":
         _no_hash("standard input", sha256)
         path = _spool(sys.stdin.buffer)
@@ -314,7 +320,9 @@ def _missing(spec: str, path: Path) -> str:
     beside = [entry.name for entry in path.parent.iterdir()]
     hint = nearest(path.name, [*beside, *BUILT_IN])
     others = ", ".join(BUILT_IN)
-    return f"{spec} is not there{hint} (accepted: a file, a folder, a glob, -, https://, hf://, {others})"
+    return (
+        f"{spec} is not there{hint} (accepted: a file, a folder, a glob, -, https://, hf://, made:, {others})"
+    )
 
 
 def _no_hash(spec: str, sha256: str | None) -> None:

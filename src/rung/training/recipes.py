@@ -3,6 +3,7 @@
     title = "MLP on names"
     source = "Karpathy, makemore part 2 (2022)"
     published = 2.17                # nats per token on validation text, the closing mark counted
+    figure = "exact_match"          # where it is another figure of the measure, and the more the better
     rung = "mlp"
     data = "names"
     [settings]                      # fields of the rung's configuration, of TrainingConfig and of DataOptions
@@ -20,7 +21,9 @@ from typing import Any
 
 from rung.errors import UserError, nearest
 
+NATS = "nats_per_token"
 KEYS = {"title": str, "source": str, "published": float, "rung": str, "data": str, "settings": dict}
+OPTIONAL = {"figure": str}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Recipe:
     Attributes:
         name: the file's, without its suffix.
         title, source: what it is and who published it.
-        published: nats per token on validation text.
+        published: nats per token on validation text, or what `figure` is to be at least.
+        figure: which figure of the measure it is.
         rung, data, settings: what `rung.train` is called with.
     """
 
@@ -41,6 +45,11 @@ class Recipe:
     rung: str
     data: str
     settings: dict[str, Any]
+    figure: str = NATS
+
+    def reached_by(self, value: float) -> bool:
+        """Whether a run that came to `value` is as good."""
+        return value <= self.published if self.figure == NATS else value >= self.published
 
 
 def recipe_names() -> list[str]:
@@ -67,12 +76,14 @@ def parse_recipe(name: str, text: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe {name} is no TOML: {error}") from error
     for key in value:
-        if key not in KEYS:
+        if key not in (known := KEYS | OPTIONAL):
             raise UserError(
-                f"recipe {name} has an unknown key {key!r}{nearest(key, KEYS)} (keys: {', '.join(KEYS)})"
+                f"recipe {name} has an unknown key {key!r}{nearest(key, known)} (keys: {', '.join(known)})"
             )
-    for key, kind in KEYS.items():
+    for key, kind in (KEYS | OPTIONAL).items():
         if key not in value:
+            if key in OPTIONAL:
+                continue
             raise UserError(f"recipe {name} lacks {key!r}")
         if not isinstance(value[key], kind):
             raise UserError(f"recipe {name}: {key} must be of type {kind.__name__}, not {value[key]!r}")

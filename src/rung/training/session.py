@@ -267,6 +267,8 @@ def _train(
         else:  # these very weights were measured when they were kept
             assert best.measure is not None
             measured = replace(best.measure, nats=best.nats_per_target * best.measure.targets)
+        if (writing := run.task.writing(model, dataset, "validation")) is not None:
+            measured = replace(measured, figures={**measured.figures, **writing.figures})
     recipe = dict(recipe)
     recipe["status"] = "finished"
     # What was left open before training (an order, an amount of smoothing) is closed now.
