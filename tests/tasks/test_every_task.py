@@ -58,7 +58,7 @@ def translation(folder: Path) -> tuple[Path, list[str]]:
     rows = [f"{text}\t{text[::-1]}" for text in sentences(200).split("\n") if text]
     path.write_text("source\ttarget\n" + "\n".join(rows) + "\n", encoding="utf-8")
     small = ["--steps", "3", "--tokenizer", "char"]
-    return path, ["--rungs", "ngram,encoder-decoder", *small]
+    return path, ["--rungs", "ngram,gru,gpt,encoder-decoder", *small]
 
 
 DATA = {
@@ -124,6 +124,18 @@ def test_its_names_are_known(name: str):
     assert task_from(own[:1], ()) == name
     assert all(rung_class.trained_by in TRAINERS for rung_class in map(class_of(name), RUNGS[name]))
     assert len(np.unique([column.key for column in task.columns])) == len(task.columns)
+
+
+def test_a_setting_of_several_tasks_leaves_it_to_the_data(tmp_path: Path):
+    """--group goes with labels, tags and translations; a file that holds pairs is of pairs, one that says nothing of
+    labels."""
+    pairs, rows = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    pairs.write_text('{"page": "x", "source": "a", "target": "b"}\n')
+    rows.write_text('{"page": "x", "body": "a"}\n')
+    assert task_from(["gru"], {"group"}, [pairs]) == "translation"
+    assert task_from(["gru"], {"group"}, [rows]) == "classification"
+    assert task_from(["gru"], {"group", "label"}, [pairs]) == "classification"
+    assert task_from(["gru"], set(), [rows]) == "language"
 
 
 def class_of(task: str):

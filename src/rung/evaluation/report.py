@@ -193,7 +193,7 @@ def render(report: Mapping[str, Any]) -> str:
         bars=Markup(plots.bars(rungs, report["best"], unit_of(best))),
         time=Markup(plots.against_time(rungs, unit_of(best))),
         losses=[(rung, Markup(plots.losses(rung, i, task.target))) for i, rung in neural],
-        lengths=[Markup(plots.by_length(rungs, *_by_length(rungs)))] if "by_length" in best else [],
+        lengths=[Markup(plots.by_length(rungs, *_by_length(rungs)))] if best.get("by_length") else [],
         unit=unit_of(best),
         writes=task.writes,
         columns=columns_in(task.columns, rungs),

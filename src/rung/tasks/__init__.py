@@ -27,7 +27,7 @@ TASKS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "translation": (
         "rung.tasks.translation:Translation",
-        ("source", "target", "target_file", "longest"),
+        ("source", "target", "target_file", "group", "source_tokenizer", "source_vocab_size", "longest"),
         "rung.text.parallel:is_parallel",
     ),
     "contrastive": ("rung.tasks.contrastive:ContrastiveLearning", ("views", "second"), ""),
@@ -56,8 +56,7 @@ def task_from(rungs: Iterable[str], settings: Container[str], data: Iterable[str
             raise UserError(f"{rung} is a rung of {' and '.join(having)}, and the others are of {tasks[0]}")
         tasks = [task for task in tasks if task in having]
     given = {task: sum(name in settings for name in TASKS[task][1]) for task in tasks}
-    if any(given.values()):
-        return max(tasks, key=given.__getitem__)
+    tasks = [task for task in tasks if given[task] == max(given.values())]
     files = list(data)
     for task in tasks:
         if TASKS[task][2] and any(map(_imported(TASKS[task][2]), files)):
