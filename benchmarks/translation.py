@@ -197,9 +197,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = pairs_of(Path(sys.argv[1]), Path(scratch) / "pairs.jsonl")
         how: dict[str, Any] = {"group": "page", "tokenizer": "bpe", "vocab_size": VOCABULARY}
-        corpus, bfloat16 = None, False
+        corpus: Any = None
+        bfloat16, rows, right = False, np.empty(0, np.int64), list[str]()
         for name in rungs:
-            budget = {} if name == "ngram" else {"minutes": minutes}
+            budget: dict[str, Any] = {} if name == "ngram" else {"minutes": minutes}
             run = rung.train(name, data, out=Path(scratch) / name, task="translation", **how, **budget)
             result, corpus = run.recipe["result"], run.corpus
             rows = np.sort(

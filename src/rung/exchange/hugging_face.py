@@ -8,6 +8,8 @@ are read: a pickle can run anything.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,20 @@ from rung.exchange import hugging_face_bert as bert
 from rung.exchange.gguf import read_gguf
 from rung.exchange.hugging_face_architectures import architecture_of, marks_of, setting
 from rung.exchange.hugging_face_bert_tokenizers import read_bert_tokenizer, write_bert_tokenizer
+from rung.exchange.hugging_face_classifiers import (
+    body_config,
+    body_weights,
+    classifier_of,
+    classifier_to_transformers,
+    is_classifier,
+)
 from rung.exchange.hugging_face_tokenizers import MARK, converted, read_tokenizer, to_tokenizer_json
 from rung.exchange.hugging_face_weights import from_transformers, to_transformers
 from rung.files import atomic_path, read_json, write_json
 from rung.models.transformer.bert import Bert
 from rung.models.transformer.bert_classifier import BertClassifier
 from rung.models.transformer.bert_tagger import BertTagger
+from rung.models.transformer.classifier import GPTClassifier
 from rung.models.transformer.decoder import GPT
 from rung.opening import opening
 from rung.run_files import TOKENIZER
@@ -34,6 +44,8 @@ from rung.text.tokenizers import BertTokenizer, Tokenizer, WhitespaceTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Head = Callable[[GPT], GPTClassifier]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -48,12 +60,18 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
     if isinstance(run.model, Bert | BertClassifier | BertTagger):
         _export_bert(run, folder, force)
         return
-    if not isinstance(run.model, GPT):
+    if isinstance(run.model, GPTClassifier):
+        config, weights = classifier_to_transformers(run.model)
+    elif isinstance(run.model, GPT):
+        config, weights = to_transformers(run.model)
+    else:
         raise UserError(
-            f"{run.folder} is a {run.rung}; only gpt runs of language and bert runs can be written for transformers"
+            f"{run.folder} is a {run.rung} of {run.task.name}; only gpt runs of language or of labels, and bert "
+            "runs, can be written for transformers"
         )
-    config, weights = to_transformers(run.model)
     tokenizer = to_tokenizer_json(run.tokenizer)
+    if not isinstance(run.model, GPT):  # no mark before a text that gets a label
+        tokenizer = json.dumps({**json.loads(tokenizer), "post_processor": None}, ensure_ascii=False)
     check_no_run(folder)
     marks = {"bos_token": MARK, "eos_token": MARK, "pad_token": MARK}
     with written_into(folder, force=force) as place:
@@ -68,7 +86,7 @@ def export_hf(run: Run, folder: Path, *, force: bool = False) -> None:
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "clean_up_tokenization_spaces": False,
-                "model_max_length": run.model.context,
+                "model_max_length": run.config.context,
                 **marks,
             },
         )
@@ -98,15 +116,21 @@ def import_hf(path: Path, folder: Path, *, force: bool = False, pairs: bool = Fa
         return _import_bert(path, config, folder, force, pairs)
     if pairs:
         raise UserError("--pairs goes with a BertForSequenceClassification; leave it out")
+    labelled, own = is_classifier(config), config
+    if labelled:
+        config = body_config(config)
     try:
         architecture_of(config)  # said before the weights are read
-        model = from_transformers(config, _weights(path))
+        weights = _weights(path)
+        head: Head | None = (lambda body: classifier_of(body, own, weights)) if labelled else None
+        model = from_transformers(config, body_weights(weights) if labelled else weights)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / 'config.json'} has a value that makes no sense: {error}") from error
     found = read_tokenizer(path, model.end, model.vocab_size, marks_of(config)[0])
-    return _keep(path, "hf", config, model, found, folder, force=force)
+    with opening(path / CONFIG):
+        return _keep(path, "hf", config, model, found, folder, head=head, force=force)
 
 
 def import_gguf(path: Path, folder: Path, *, force: bool = False) -> Run:
@@ -138,9 +162,10 @@ def _keep(
     folder: Path,
     facts: dict[str, Any] | None = None,
     *,
+    head: Head | None = None,
     force: bool,
 ) -> Run:
-    """Write what was read as a run."""
+    """Write what was read as a run; with what a `head` makes of it, a classifier, in its place."""
     data: dict[str, Any] = {"source": {"data": path.name}, "imported": format, **(facts or {})}
     begin, end = marks_of(config)
     if not isinstance(found, str) and found[0].kind == WhitespaceTokenizer.kind:
@@ -154,8 +179,12 @@ def _keep(
             tokenizer, order = found
             model = _reordered(model, order)
             tokenizer.save(place / TOKENIZER)
-        save_model(place, model)
-        write_imported(place, model, None if isinstance(found, str) else found[0].kind, data)
+        whole = model if head is None else head(model)
+        if head is not None:
+            data["columns"] = {"text": "text", "label": "label", "second": None}
+        save_model(place, whole)
+        kind = None if isinstance(found, str) else found[0].kind
+        write_imported(place, whole, kind, data, "language" if head is None else "classification")
         place.stand()
     return load(folder)
 

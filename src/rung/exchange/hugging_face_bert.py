@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rung.errors import UserError
 from rung.exchange.hugging_face_architectures import setting
+from rung.exchange.hugging_face_classifiers import labels_of
 from rung.models.transformer.bert import Bert, BertConfig
 from rung.models.transformer.bert_classifier import BertClassifier, BertClassifierConfig
 from rung.models.transformer.bert_tagger import BertTagger
@@ -93,7 +94,7 @@ def from_transformers(
     vocab_size = setting(config, "vocab_size", 30522) - 2
     if len(order) != vocab_size + 2:
         raise UserError(f"the tokeniser has {len(order)} ids, and config.json {vocab_size + 2}")
-    labels = _labels(config)
+    labels = labels_of(config)
     if kind == "BertForSequenceClassification":
         if len(labels) < 2 or config.get("problem_type") not in (None, "single_label_classification"):
             raise UserError(
@@ -224,17 +225,6 @@ def _write(config: Any) -> dict[str, Any]:
         "type_vocab_size": 2,
         "dtype": "float32",
     }
-
-
-def _labels(config: Mapping[str, Any]) -> list[str]:
-    """What the labels are called, in the order of their numbers; transformers' two where the file doesn't say."""
-    named = setting(config, "id2label", {})
-    if not named:
-        return [f"LABEL_{i}" for i in range(setting(config, "num_labels", 2))]
-    found = {int(i): str(label) for i, label in named.items()}
-    if sorted(found) != list(range(len(found))) or len(set(found.values())) < len(found):
-        raise UserError("config.json has an id2label that does not number different labels from 0 on")
-    return [found[i] for i in range(len(found))]
 
 
 def _renamed(name: str) -> str:

@@ -2,13 +2,16 @@
 
     [start] text [classify]                      one text
     [start] text [delimiter] text 2 [classify]   two
+    text                                         with pool = "last": no marks, asked at the last token of the text
 
     h = the network's state at the classify token, which has read everything;  logits = W h + d
     loss = -log p(label) + text_loss x the mean of -log p(token) over the text's tokens and the marks behind them
 
 Radford et al. 2018, "Improving language understanding by generative pre-training", sections 3.2 and 3.3: the marks are
 tokens of their own, learned with the rest, the text's own loss weighs 0.5. What fills up a batch stands behind the
-classify token, where nothing looks. A text longer than the context loses its end; of two texts each keeps about half.
+classify token, where nothing looks. Asked at the last token, with a head without a bias, it is what transformers calls
+GPT2ForSequenceClassification; an empty text is a mark then. A text longer than the context loses its end; of two texts
+each keeps about half.
 
 Shapes: B texts, T tokens, C = n_embd, V vocabulary without the new marks, L labels.
 """
@@ -24,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rung.errors import UserError
+from rung.errors import UserError, nearest
 from rung.models.networks.classifier import ClassifierNetwork, NeuralClassifier, label_loss
 from rung.models.networks.states import HasStates, States, to_the_left
 from rung.models.networks.torch_model import upcast
@@ -34,7 +37,8 @@ from rung.models.transformer.network import Transformer, build_network
 
 LONGEST_CONTEXT = 512
 """The longest context that is chosen unasked."""
-MARKS = 2
+POOLS = ("classify", "last")
+MARKS = {"classify": 2, "last": 0}
 """Start and classify: rows behind the tokeniser's (and the delimiter's)."""
 
 
@@ -44,9 +48,14 @@ class GPTClassifierConfig(GPTConfig):
 
     text_loss: float = 0.5
     """How much the text's own loss counts beside the label's; 0 = not at all."""
+    pool: str = "classify"
+    """Where it answers: classify (a token of its own behind the text), or last (the text's last token, no marks)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pool not in POOLS:
+            near = nearest(self.pool, POOLS) if isinstance(self.pool, str) else ""
+            raise UserError(f"--pool {self.pool!r} is unknown{near} (known: {', '.join(POOLS)})")
         if not 0 <= self.text_loss <= 100:
             raise UserError(f"--text-loss {self.text_loss} is not possible: give a number from 0 to 100")
 
@@ -59,12 +68,19 @@ class TransformerClassifier(ClassifierNetwork):
     tables = ("body.embedding.tokens", "body.free_head")
 
     def __init__(
-        self, body: Transformer, vocab_size: int, n_labels: int, text_loss: float, dropout: float
+        self,
+        body: Transformer,
+        vocab_size: int,
+        n_labels: int,
+        text_loss: float,
+        dropout: float,
+        pool: str = "classify",
     ) -> None:
         super().__init__()
         self.body = body
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(body.head.shape[1], n_labels)
+        self.classify = nn.Linear(body.head.shape[1], n_labels, bias=pool != "last")
+        self.n_marks = MARKS[pool]
         self.start, self.end = vocab_size, vocab_size + 1
         self.text_loss = text_loss
 
@@ -81,12 +97,16 @@ class TransformerClassifier(ClassifierNetwork):
     @property
     def room(self) -> int:
         """The most tokens of a text, without its marks."""
-        return self.body.context - MARKS
+        return self.body.context - self.n_marks
 
     def states(self, texts: Tensor, mark: int | None = None) -> States:
         """(B, T + 1, C): of the tokens and the classify token; it has marks of its own."""
         marked, last = self.marked(to_the_left(texts))
-        values = self.body.hidden(marked)[:, 1:]
+        values = self.body.hidden(marked)
+        if self.n_marks:
+            values = values[:, 1:]
+        else:
+            last = last + 1
         return States(values, torch.arange(values.shape[1], device=values.device) < last[:, None])
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -112,12 +132,22 @@ class TransformerClassifier(ClassifierNetwork):
     def marked(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Texts (B, T) with their marks (B, T + 2), and where the classify token of each stands (B,)."""
         lengths = (tokens >= 0).sum(1)
-        room = self.body.context - MARKS
+        room = self.body.context - self.n_marks
         if tokens.shape[1] > room:
             tokens, lengths = _cut(tokens, lengths, room, self.start - 1)
+        if not self.n_marks:
+            return self._unmarked(tokens, lengths)
         marked = F.pad(tokens.clamp(min=0), (1, 1), value=self.start)
         marked[torch.arange(len(marked), device=marked.device), lengths + 1] = self.end
         return marked, lengths + 1
+
+    def _unmarked(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Texts as they are, an empty one as the last id there is, a mark, and where their last tokens stand."""
+        if not tokens.shape[1]:
+            tokens = tokens.new_full((len(tokens), 1), -1)
+        first = torch.where(lengths == 0, self.start - 1, tokens[:, 0])
+        tokens = torch.cat([first[:, None], tokens[:, 1:]], dim=1).clamp(min=0)
+        return tokens, (lengths - 1).clamp(min=0)
 
     def _logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         rows = torch.arange(len(hidden), device=hidden.device)
@@ -133,7 +163,8 @@ class TransformerClassifier(ClassifierNetwork):
         """The body as a gpt's; the head N(0, 0.02), so that the first loss is near ln L + text_loss x ln V."""
         self.body.init_weights(generator)
         self.classify.weight.normal_(0, 0.02, generator=generator)
-        self.classify.bias.zero_()
+        if self.classify.bias is not None:
+            self.classify.bias.zero_()
 
 
 class GPTClassifier(NeuralClassifier[TransformerClassifier]):
@@ -148,10 +179,11 @@ class GPTClassifier(NeuralClassifier[TransformerClassifier]):
         cls, config: GPTClassifierConfig, *, vocab_size: int, train_tokens: int, longest_document: int
     ) -> GPTClassifierConfig:
         """The context is by default the longest text's, with its marks, up to 512."""
-        longest = longest_document - 1 + MARKS
+        marks = MARKS[config.pool]
+        longest = longest_document - 1 + marks
         if config.context is None and config.preset is None:
-            config = replace(config, context=min(max(longest, MARKS + 1), LONGEST_CONTEXT))
-        if config.context is not None and config.context < MARKS + 1:
+            config = replace(config, context=min(max(longest, marks + 1), LONGEST_CONTEXT))
+        if config.context is not None and config.context < marks + 1:
             raise UserError(
                 f"--context {config.context} has no room for a token and two marks: give 3 or more"
             )
@@ -167,14 +199,16 @@ class GPTClassifier(NeuralClassifier[TransformerClassifier]):
 
     @classmethod
     def build(cls, config: GPTClassifierConfig, vocab_size: int, n_labels: int) -> TransformerClassifier:
-        body = build_network(config.shape(), vocab_size + MARKS)
+        body = build_network(config.shape(), vocab_size + MARKS[config.pool])
         dropout = config.dropout or 0.0
-        return TransformerClassifier(body, vocab_size, n_labels, config.text_loss, dropout)
+        return TransformerClassifier(body, vocab_size, n_labels, config.text_loss, dropout, config.pool)
 
     @property
     def even_guess(self) -> float:
         """An untrained one guesses the text's tokens too."""
-        return math.log(len(self.labels)) + self.network.text_loss * math.log(self.vocab_size + MARKS)
+        return math.log(len(self.labels)) + self.network.text_loss * math.log(
+            self.vocab_size + self.network.n_marks
+        )
 
 
 def _cut(tokens: Tensor, lengths: Tensor, room: int, delimiter: int) -> tuple[Tensor, Tensor]:
