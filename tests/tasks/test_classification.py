@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 import rung
 from rung.cli import main
 from rung.errors import UserError
+from rung.events import Note
 from rung.models.counting.majority import Majority, MajorityConfig
 from rung.models.networks.recurrent_classifier import RecurrentClassifierConfig, RNNClassifier
 from rung.tasks.classification import Classification, ExampleBatches
@@ -303,3 +304,29 @@ def test_batches_hold_texts_of_like_length_and_each_text_once_an_epoch():
     for t in (150, 3, 99):  # a batch is a function of its number alone
         for one, other in zip(anew.batch(t).arrays, batches.batch(t).arrays, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_of_a_long_text_the_beginning_is_read_and_how_many_there_are_is_told(tmp_path: Path):
+    texts = [("good " * n, "x") for n in (3, 4, 60)] + [("bad " * n, "y") for n in (3, 4, 5)]
+    rows = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in texts * 4)
+    (tmp_path / "rows.jsonl").write_text(rows)
+    told = list[str]()
+    small: dict[str, Any] = {
+        "tokenizer": "word",
+        "steps": 2,
+        "n_embd": 4,
+        "n_hidden": 4,
+        "longest": 9,
+        "split": "100/0/0",
+    }
+    run = rung.train(
+        "gru",
+        tmp_path / "rows.jsonl",
+        label="label",
+        out=tmp_path / "run",
+        on_event=lambda event: told.append(event.text) if isinstance(event, Note) else None,
+        **small,
+    )
+    assert any("4 training examples (16.7%) have more than 9 tokens" in text for text in told)
+    one, other = rung.predict(run, ["good " * 60, ("good " * 9)[:-1]])
+    assert one.probabilities == pytest.approx(other.probabilities)

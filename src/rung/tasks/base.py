@@ -273,6 +273,10 @@ class Task(ABC, Generic[D]):
             for scores in (self.scores(model, dataset, split),)
         ]
 
+    def unread(self, model: Any, dataset: D) -> str | None:
+        """What a model leaves of the training part, a sentence, where it reads no more than so much of a text."""
+        return None
+
     def writing(self, model: Any, dataset: D, split: str) -> Writing | None:
         """What a model writes when it is left alone, where a task asks for a text. It costs more than a measure, so it
         is looked at when a run is measured, and not while it learns."""

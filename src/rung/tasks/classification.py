@@ -104,6 +104,19 @@ class Classification(LabelTask[LabelledCorpus]):
             dataset.labelled("train"), window, rows, seed, group.shard(rows), dataset.weights()
         )
 
+    def unread(self, model: Any, dataset: LabelledCorpus) -> str | None:
+        room = getattr(model.network, "room", None)
+        lengths = np.diff(dataset.stream("train").starts) - 1
+        n = 0 if room is None else int((lengths > room).sum())
+        if not n:
+            return None
+        flag = "--longest" if hasattr(model.config, "longest") else "--context"
+        kept = "its beginning" if dataset.delimiter is None else "the beginnings of both texts"
+        return (
+            f"{n:,} training examples ({n / len(lengths):.1%}) have more than {room:,} tokens: of such a one {kept} "
+            f"{'is' if dataset.delimiter is None else 'are'} read, {room:,} tokens ({flag})"
+        )
+
     def right_labels(self, dataset: LabelledCorpus, split: str) -> np.ndarray:
         return dataset.labelled(split).labels
 

@@ -64,6 +64,8 @@ class TorchTrainer(Trainer):
             learn = parents.learn_of(job.run)
             if learn.kind != "all" and not job.resume:
                 yield Note(transfer.in_words(model.network, learn))
+            if not job.resume and (unread := task.unread(model, dataset)) is not None:
+                yield Note(unread)
             batches = task.batches(model, dataset, training.window, training.batch_size, job.seed, job.group)
 
         def evaluate() -> Measure:

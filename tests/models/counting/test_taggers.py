@@ -85,7 +85,7 @@ def test_sums_and_the_best_path_are_those_of_all_paths_written_out(order: int, m
         own = np.stack(
             [model._of_word(word.encode(), i == 0 and word[0].isupper()) for i, word in enumerate(words)]
         )
-        near = own > 2e-3 * own.max(axis=1, keepdims=True)
+        near = own >= 1e-6 * own.max(axis=1, keepdims=True)
         paths = list(itertools.product(range(n_tags), repeat=len(words)))
         weights = np.array(
             [

@@ -42,8 +42,8 @@ STRENGTHS = (0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
 UNCHOSEN = 0.4
 SHARES = (1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
 UNCHOSEN_SHARE = 0.01
-FAR = 2e-3
-"""A tag by so much less likely than a word's likeliest is left out."""
+FAR, FURTHER = 2e-3, 1e-6
+"""A tag by so much less likely than a word's likeliest is left out of paths; of sums, which its share adds to."""
 LARGEST = 1 << 28
 """The most numbers of the table of transitions: 1 GiB."""
 HISTORIES_AT_ONCE = 1 << 12
@@ -167,7 +167,7 @@ class HMM(CountedTagger):
         counts = word_counts(sentences, self.delimiter)
         out = np.empty((int(counts.sum()), len(self.tags)), np.float32)
         for begin, part in _in_parts(sentences, counts):
-            found = self._candidates(part)
+            found = self._candidates(part, FURTHER)
             posteriors, _ = self._sums(part, found)
             rows = self.share * found.own[found.word]
             n = np.diff(found.first)
@@ -179,7 +179,7 @@ class HMM(CountedTagger):
         counts = word_counts(sentences, self.delimiter)
         out = []
         for begin, part in _in_parts(sentences, counts):
-            found = self._candidates(part)
+            found = self._candidates(part, FURTHER)
             own = tags[begin : begin + len(found.word)]
             by_order, alone = self._scores(part, found, own)
             out.append(np.logaddexp(np.log1p(-self.share) + by_order, np.log(self.share) + alone))
@@ -197,7 +197,7 @@ class HMM(CountedTagger):
             how = *self._table, self._allowed
             best_paths(own, found.first, found.tags, found.weights, *how, paths, alive)
             if not alive.all():  # no path leads through the candidates: all tags are, then
-                whole = self._candidates(part, every=True)
+                whole = self._candidates(part, 0)
                 others, reached = np.zeros_like(paths), np.zeros_like(alive)
                 best_paths(own, whole.first, whole.tags, whole.weights, *how, others, reached)
                 dead = np.repeat(~alive, own)
@@ -212,7 +212,7 @@ class HMM(CountedTagger):
 
     def _best_share(self, held_out: TaggedStream) -> float:
         """The e under which held-out sentences cost least."""
-        found = self._candidates(held_out.stream)
+        found = self._candidates(held_out.stream, FURTHER)
         by_order, alone = self._scores(held_out.stream, found, np.asarray(held_out.tags))
         costs = [-np.logaddexp(np.log1p(-e) + by_order, np.log(e) + alone).sum() for e in SHARES]
         return SHARES[int(np.argmin(costs))]
@@ -245,8 +245,8 @@ class HMM(CountedTagger):
         forward_backward(counts, found.first, found.tags, found.weights, *self._table, posteriors, totals)
         return posteriors, totals
 
-    def _candidates(self, stream: TokenStream, every: bool = False) -> _Candidates:
-        """The tags that each word may have, or all."""
+    def _candidates(self, stream: TokenStream, far: float = FAR) -> _Candidates:
+        """The tags that each word may have: all but those by so much less likely."""
         words, counts = words_of(stream, self.delimiter), word_counts(stream, self.delimiter)
         initial = np.zeros(len(words), bool)
         initial[(np.cumsum(counts) - counts)[counts > 0]] = True
@@ -258,7 +258,7 @@ class HMM(CountedTagger):
         own = np.empty((len(numbers), len(self.tags)))
         for (one, capital), number in numbers.items():
             own[number] = self._of_word(one, capital)
-        near = np.ones_like(own, bool) if every else own > FAR * own.max(axis=1, keepdims=True)
+        near = own >= far * own.max(axis=1, keepdims=True)
         kinds, tags = np.nonzero(near)
         begins = np.searchsorted(kinds, np.arange(len(own) + 1))
         sizes = np.diff(begins)[word]

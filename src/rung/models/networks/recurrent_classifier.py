@@ -4,7 +4,8 @@
     logits = V pool(h_0 ... h_n) + d
 
 A mark of its own stands before every text, so an empty one has a state too. Pooled by each text's length: what fills up
-a batch is never read (packed sequences), so a text costs the same alone and beside longer ones. The cells are those of
+a batch is never read (packed sequences), so a text costs the same alone and beside longer ones. Of a text longer than
+`longest` the beginning is read. The cells are those of
 `recurrent`. Shapes: B texts, T tokens, H = n_hidden, D = 1 or 2 directions, L labels.
 """
 
@@ -44,9 +45,11 @@ class RecurrentClassifierConfig:
     """What is told of the states: their mean, the max of each number, or the last (of each direction)."""
     dropout: float = 0.3
     """The share of activations dropped in training: of embeddings, between layers, before the head."""
+    longest: int = 4096
+    """How many tokens of a text are read, from its beginning; what is beyond is told of, and left."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "n_embd", "n_hidden", "n_layer")
+        check_counts(self, "n_embd", "n_hidden", "n_layer", "longest")
         check_fraction(self, "dropout")
         check_bool(self, "bidirectional")
         if self.pool not in POOLS:
@@ -61,7 +64,13 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
     tables = ("embedding",)
 
     def __init__(
-        self, vocab_size: int, core: nn.RNN | nn.LSTM | nn.GRU, n_labels: int, pool: str, dropout: float
+        self,
+        vocab_size: int,
+        core: nn.RNN | nn.LSTM | nn.GRU,
+        n_labels: int,
+        pool: str,
+        dropout: float,
+        longest: int | None = None,
     ):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size + 1, core.input_size))
@@ -70,13 +79,14 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
         self.head = nn.Linear(width, n_labels) if n_labels else None
         self.dropout = nn.Dropout(dropout)
         self.pool = pool
+        self.room = longest
 
     @property
     def token_embedding(self) -> nn.Parameter:
         return self.embedding
 
     first_knows = False
-    room = None
+    room: int | None
 
     @property
     def with_states(self) -> HasStates:
@@ -93,7 +103,7 @@ class RecurrentClassifierNetwork(ClassifierNetwork):
 
     def states(self, texts: Tensor, mark: int | None = None) -> States:
         """(B, 1 + T, D H): of the mark before a text, which is its own, and of each token; of D directions."""
-        tokens = to_the_left(texts)
+        tokens = to_the_left(texts)[:, : self.room]
         lengths = (tokens >= 0).sum(1) + 1  # (B,), the mark included
         marked = F.pad(tokens.clamp(min=0), (1, 0), value=len(self.embedding) - 1)  # (B, 1 + T)
         x = self.dropout(F.embedding(marked, self.embedding))
@@ -155,7 +165,9 @@ class RecurrentClassifier(NeuralClassifier[RecurrentClassifierNetwork]):
         cls, config: RecurrentClassifierConfig, vocab_size: int, n_labels: int
     ) -> RecurrentClassifierNetwork:
         core = build_core(cls.cell, config)
-        return RecurrentClassifierNetwork(vocab_size, core, n_labels, config.pool, config.dropout)
+        return RecurrentClassifierNetwork(
+            vocab_size, core, n_labels, config.pool, config.dropout, config.longest
+        )
 
 
 class RNNClassifier(RecurrentClassifier):
