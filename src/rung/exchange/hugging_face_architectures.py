@@ -226,7 +226,7 @@ _GPT_PARTS = {
     "feed_forward.expand": ("mlp.c_fc",),
     "feed_forward.project": ("mlp.c_proj",),
 }
-_PLAIN = {"qk_norm": (False,), "local": (None,)}
+_PLAIN = {"qk_norm": (False,), "local": (None,), "stride": (None,), "attention": ("softmax",)}
 
 _GPT2 = Architecture(
     "GPT2LMHeadModel",

@@ -24,6 +24,7 @@ from rung.models.transformer.decoder import GPT
 from rung.models.transformer.hashed_ngrams import HashedNgrams
 from rung.models.transformer.inference import kernels, lean
 from rung.models.transformer.inference.kernels import ngram_row_ids
+from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
 from rung.testing import check_model
 from rung.text.stream import TokenStream
 
@@ -37,6 +38,8 @@ LEARNED = (
     (LSTM, RecurrentConfig(4, 8, 2)),
     (GRU, RecurrentConfig(4, 8, 2)),
     (GPT, GPTConfig(6, 2, 2, 8)),
+    (GPT, GPTConfig(6, 2, 2, 8, stride=2)),
+    (GPT, GPTConfig(6, 2, 2, 8, attention="linear")),
 )
 SHAPES: tuple[dict[str, Any], ...] = (
     {},
@@ -46,6 +49,11 @@ SHAPES: tuple[dict[str, Any], ...] = (
     {"positions": "alibi", "n_kv_head": 1, "feed_forward": "relu2"},
     {"positions": "none", "qk_norm": True, "local": 3},
     {"positions": "alibi", "local": 2},
+    {"local": 2, "stride": 3},
+    {"positions": "alibi", "stride": 4},
+    {"positions": "rotary", "stride": 2, "n_kv_head": 2, "norm_first": False},
+    {"attention": "linear"},
+    {"attention": "linear", "positions": "rotary", "n_kv_head": 2, "qk_norm": True},
     {"positions": "rotary", "local": 1, "n_kv_head": 2},
 )
 
@@ -121,6 +129,7 @@ COMPILED: tuple[dict[str, Any], ...] = (
     {"preset": "rung", "ngrams": 0, "norm": "layer", "feed_forward": "gelu", "norm_eps": 0.1},
     {"positions": "alibi", "n_kv_head": 1, "feed_forward": "relu2"},
     {"positions": "sinusoidal", "qk_norm": True, "local": 3},
+    {"positions": "alibi", "local": 2, "stride": 3, "n_kv_head": 2},
 )
 
 
@@ -152,7 +161,12 @@ def test_the_compiled_step_equals_the_modules(
 
 @pytest.mark.parametrize(
     "fields",
-    [{"norm_first": False}, {"feed_forward": "swiglu"}, {"n_embd": 1024, "n_layer": 1}],
+    [
+        {"norm_first": False},
+        {"feed_forward": "swiglu"},
+        {"attention": "linear"},
+        {"n_embd": 1024, "n_layer": 1},
+    ],
     ids=str,
 )
 def test_other_networks_and_large_ones_are_not_compiled(
@@ -187,13 +201,18 @@ def test_the_compiled_exponential_is_exp() -> None:
     np.testing.assert_allclose(found, np.exp(x.astype(np.float64)), rtol=3e-6)
 
 
+def cache_of(state: object) -> KeyValueCache:
+    assert isinstance(state, Window)
+    return state.cache
+
+
 def test_a_plain_chain_copies_nothing() -> None:
     model = gpt()
     _, state = model.advance(model.start(2), np.full((2, 3), END))
-    address = state.cache.keys_values[0].data_ptr()
+    address = cache_of(state).keys_values[0].data_ptr()
     for token in range(10):
         _, state = model.advance(state, np.full(2, token))
-        assert state.cache.keys_values[0].data_ptr() == address
+        assert cache_of(state).keys_values[0].data_ptr() == address
     assert state.inputs.tolist() == [[END] * 3 + list(range(10))] * 2
 
 
@@ -202,23 +221,23 @@ def test_a_second_branch_copies_while_the_first_is_in_use() -> None:
     _, root = model.advance(model.start(1), np.array([[END]]))
     _, first = model.advance(root, np.array([1]))
     _, second = model.advance(root, np.array([2]))
-    assert first.cache is root.cache
-    assert second.cache is not root.cache
+    assert cache_of(first) is cache_of(root)
+    assert cache_of(second) is not cache_of(root)
     del first
     _, third = model.advance(root, np.array([3]))
-    assert third.cache is root.cache
+    assert cache_of(third) is cache_of(root)
 
 
 def test_a_draft_taken_back_copies_nothing() -> None:
     """Six tokens verified, two kept, four forgotten, as speculation does."""
     model = gpt()
     _, state = model.advance(model.start(1), np.array([[END]]))
-    cache = state.cache
+    cache = cache_of(state)
     _, states = model.advance_all(state, np.array([[1, 2, 3, 4, 5, 6]]))
     state = states[1]
     del states
     _, state = model.advance(state, np.array([7]))
-    assert state.cache is cache
+    assert cache_of(state) is cache
     assert state.inputs.tolist() == [[END, 1, 2, 7]]
 
 

@@ -9,6 +9,8 @@ What came after is a part that may be left out:
     q, k = rotate(q, k)       rotary positions
     scores - slope * distance ALiBi
     only the last few keys    a local window (Child et al. 2019; as Mistral has it, a position's own key counts)
+    and every stride-th       by the second half of the heads, the first has the window (`sparse_attention`)
+    features for softmax      a sum in place of scores (`linear_attention`)
     all keys of the text      both sides, as an encoder has it (Devlin et al. 2018, arXiv:1810.04805)
 """
 
@@ -18,7 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rung.models.transformer.linear_attention import linear_attention, linear_products
 from rung.models.transformer.positions import Rotary
+from rung.models.transformer.sparse_attention import (
+    block_size,
+    is_cut_in_blocks,
+    local_attention,
+    strided_attention,
+)
 
 
 class Attention(nn.Module):
@@ -34,6 +43,9 @@ class Attention(nn.Module):
         rotary: rotates queries and keys; None = they stay.
         slopes: ALiBi's, one a head; None = scores don't fall with distance.
         local: how many keys a position attends to, its own included; None = all before it.
+        stride: in the second half of the heads a position attends to itself and every stride-th before it; None = all
+            heads are alike.
+        linear: a feature map is in place of softmax, and nothing of what attention passes is dropped.
         causal: whether what comes after a position is hidden from it.
     """
 
@@ -49,12 +61,14 @@ class Attention(nn.Module):
         rotary: Rotary | None = None,
         slopes: list[float] | None = None,
         local: int | None = None,
+        stride: int | None = None,
+        linear: bool = False,
         causal: bool = True,
     ) -> None:
         super().__init__()
-        self.causal = causal
+        self.causal, self.linear = causal, linear
         self.n_head, self.n_kv_head, self.head_size = n_head, n_kv_head, n_embd // n_head
-        self.slopes, self.local = slopes, local
+        self.slopes, self.local, self.stride = slopes, local, stride
         self.qkv = nn.Linear(n_embd, (n_head + 2 * n_kv_head) * self.head_size, bias=bias)
         self.project = nn.Linear(n_embd, n_embd, bias=bias)
         self.dropout = nn.Dropout(dropout)
@@ -69,17 +83,69 @@ class Attention(nn.Module):
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, H or Hkv, T, D)
+        if self.linear:
+            turns = None if self.rotary is None else self.rotary.cos_sin(0, length, self.head_size, q)
+            y = linear_attention(q, k, v, turns)
+            return self.dropout(self.project(y.transpose(1, 2).reshape(rows, length, width)))
         if self.rotary is not None:
             q, k = self.rotary(q, k)
         if self.n_kv_head < self.n_head:
             group_size = self.n_head // self.n_kv_head
             k, v = k.repeat_interleave(group_size, dim=1), v.repeat_interleave(group_size, dim=1)
-        mask = causal_mask(0, length, self.slopes, self.local, q) if self.causal else there
-        triangle = self.causal and mask is None and length > 1
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask, self.dropout.p if self.training else 0.0, is_causal=triangle
-        )  # (B, H, T, D)
+        drop = self.dropout.p if self.training else 0.0
+        if self.causal:
+            y = attend(q, k, v, self.slopes, self.local, self.stride, drop)  # (B, H, T, D)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, there, drop)
         return self.dropout(self.project(y.transpose(1, 2).reshape(rows, length, width)))
+
+    def products_per_input(self, length: int) -> float:
+        """Products of two numbers that an input costs in a text of so many, those with weights left out."""
+        if self.linear:
+            return linear_products(length, self.n_head, self.n_kv_head, self.head_size)
+        n_far = 0 if self.stride is None else self.n_head // 2
+        keys = (self.n_head - n_far) * float(length)
+        if self.local is not None and is_cut_in_blocks(self.local, length):
+            block = block_size(self.local)
+            n_blocks = -(-length // block)
+            keys = (self.n_head - n_far) * (block + self.local - 1) * n_blocks * block / length
+        if self.stride is not None:
+            keys += n_far * self.stride * (-(-length // self.stride)) ** 2 / length
+        return 2 * self.head_size * keys
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    slopes: list[float] | None,
+    local: int | None,
+    stride: int | None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Softmax attention (B, H, T, D) of the T last of n inputs, q (B, H, T, D), to all n, k and v (B, H, n, D), as far
+    as they see them."""
+    if stride is None:
+        return _attend_near(q, k, v, slopes, local, dropout)
+    near = q.shape[1] - q.shape[1] // 2
+    of_near, of_far = (None, None) if slopes is None else (slopes[:near], slopes[near:])
+    return torch.cat(
+        [
+            _attend_near(q[:, :near], k[:, :near], v[:, :near], of_near, local, dropout),
+            strided_attention(q[:, near:], k[:, near:], v[:, near:], stride, of_far, dropout),
+        ],
+        dim=1,
+    )
+
+
+def _attend_near(
+    q: Tensor, k: Tensor, v: Tensor, slopes: list[float] | None, local: int | None, dropout: float
+) -> Tensor:
+    length = q.shape[2]
+    if local is not None and (length == 1 or is_cut_in_blocks(local, length)):
+        return local_attention(q, k, v, local, slopes, dropout)
+    mask = causal_mask(k.shape[2] - length, length, slopes, local, q)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None and length > 1)
 
 
 def causal_mask(

@@ -85,6 +85,8 @@ def _build_attention(shape: Shape, causal: bool) -> Attention:
         rotary=Rotary(shape.rotary_base) if shape.positions == "rotary" else None,
         slopes=alibi_slopes(shape.n_head) if shape.positions == "alibi" else None,
         local=shape.local,
+        stride=shape.stride,
+        linear=shape.attention == "linear",
         causal=causal,
     )
 

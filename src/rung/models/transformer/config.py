@@ -19,6 +19,7 @@ ALLOWED = {
     "norm": ("layer", "rms"),
     "positions": ("learned", "sinusoidal", "alibi", "rotary", "none"),
     "feed_forward": ("gelu", "swiglu", "relu2"),
+    "attention": ("softmax", "linear"),
 }
 """What the fields that are words can be."""
 
@@ -78,6 +79,10 @@ class GPTConfig:
     """Whether queries and keys are normed head by head. On the command line --qk-norm=false turns it off."""
     local: int | None = None
     """How many inputs a position attends to, itself and those right before it."""
+    stride: int | None = None
+    """Half the heads attend to every stride-th input before a position, and the others to the last --local of them."""
+    attention: str | None = None
+    """softmax, or linear: a sum that every position before adds to, of a size that does not grow with the context."""
     tied: bool | None = None
     """Whether the head is the token embedding. On the command line --tied=false."""
     ngrams: int | None = None
@@ -88,7 +93,7 @@ class GPTConfig:
     """The share of looked-up n-grams dropped from epoch 2 on."""
 
     def __post_init__(self) -> None:
-        sizes = ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local")
+        sizes = ("context", "n_layer", "n_head", "n_embd", "n_hidden", "n_kv_head", "local", "stride")
         check_counts(self, *sizes, optional=True)
         check_field(
             self,
@@ -128,7 +133,27 @@ class GPTConfig:
                 f"--ngrams {self.ngrams} does not go with --positions {self.positions}: both change what is looked up"
                 " at the door; give --positions rotary, alibi or none, or --ngrams 0"
             )
+        self._check_attention()
         self._check_heads()
+
+    def _check_attention(self) -> None:
+        if self.attention == "linear":
+            for name in ("local", "stride"):
+                if getattr(self, name) is not None:
+                    raise UserError(
+                        f"{flag(name)} {getattr(self, name)} does not go with --attention linear, which sums up"
+                        " all that came before: leave out one of them"
+                    )
+            if self.positions == "alibi":
+                raise UserError(
+                    "--positions alibi does not go with --attention linear, which has no scores to lower: give rotary,"
+                    " learned, sinusoidal or none"
+                )
+        if self.stride is not None and self.n_head == 1:
+            raise UserError(
+                f"--stride {self.stride} does not go with --n-head 1: half the heads look far and half look near; give"
+                " --n-head 2 or more"
+            )
 
     def _check_heads(self) -> None:
         if self.n_head is None:
@@ -159,6 +184,8 @@ class GPTConfig:
             settled = {**SIZES[self.size], **settled}
         if self.positions in ABSOLUTE_POSITIONS:
             settled["ngrams"] = 0  # which are added there too
+        if self.stride is not None:
+            settled["local"] = self.stride
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value for name, value in settled.items() if known[name] is None})
 
@@ -176,7 +203,8 @@ class GPTConfig:
             if settled["feed_forward"] == "swiglu"
             else "4 n_embd",
             "n_kv_head": "n_head",
-            "local": "all of the context",
+            "local": "all of the context, with --stride as many as that",
+            "stride": "none",
         }
         words |= {
             name: f"{value:g}" if type(value) is float else str(value) for name, value in settled.items()
@@ -195,9 +223,8 @@ class GPTConfig:
             values["n_hidden"] = -(-config.n_embd // 3) * 8 if gated else 4 * config.n_embd
         if config.n_kv_head is None:
             values["n_kv_head"] = config.n_head
-        still_open = [
-            name for name, value in values.items() if value is None and name not in ("local", "ngram_rows")
-        ]
+        optional = "local", "stride", "ngram_rows"
+        still_open = [name for name, value in values.items() if value is None and name not in optional]
         if still_open:
             raise ValueError(
                 f"{', '.join(still_open)} left open; pass the config through GPT.resolve_config first"
@@ -207,7 +234,7 @@ class GPTConfig:
 
 @dataclass(frozen=True)
 class Shape:
-    """A `GPTConfig` in which everything is said; only `local` may be None."""
+    """A `GPTConfig` in which everything is said; only `local` and `stride` may be None."""
 
     context: int
     n_layer: int
@@ -225,6 +252,8 @@ class Shape:
     n_kv_head: int
     qk_norm: bool
     local: int | None
+    stride: int | None
+    attention: str
     tied: bool
     ngrams: int
     ngram_rows: int | None

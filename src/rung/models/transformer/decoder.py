@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from rung.errors import UserError
 from rung.models.base import State
 from rung.models.networks.network import NeuralModel
 from rung.models.networks.torch_model import next_log_probs
+from rung.models.transformer.blocks import Block
 from rung.models.transformer.config import (
     DEFAULT_CONTEXT,
     DEFAULT_N_HEAD,
@@ -40,6 +41,7 @@ from rung.models.transformer.config import (
 from rung.models.transformer.hashed_ngrams import default_ngram_dropout, default_ngram_rows
 from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
 from rung.models.transformer.inference.lean import LeanGPT
+from rung.models.transformer.inference.linear_state import LinearCache, LinearState
 from rung.models.transformer.network import Transformer, build_network
 from rung.models.transformer.presets import TRAINING
 
@@ -47,7 +49,8 @@ __all__ = ["GPT", "GPTConfig", "Transformer"]
 
 
 class GPT(NeuralModel[Transformer]):
-    """A transformer, of GPT-2's shape unless asked otherwise. A state is the window's inputs, keys and values."""
+    """A transformer, of GPT-2's shape unless asked otherwise. A state is the window's inputs, and keys and values
+    or sums of them."""
 
     rung = "gpt"
     config_class = GPTConfig
@@ -68,7 +71,8 @@ class GPT(NeuralModel[Transformer]):
             if config.n_embd is not None and config.positions is None:
                 n_head = default_n_head(config.n_embd) if config.n_head is None else config.n_head
                 if config.n_embd // n_head % 2:
-                    config = replace(config, positions="alibi")  # rotary rotates pairs
+                    # rotary rotates pairs
+                    config = replace(config, positions="none" if config.attention == "linear" else "alibi")
         ngram_dropout = config.ngram_dropout
         config = config.resolved()
         if config.context is not None and config.context > train_tokens:
@@ -106,22 +110,25 @@ class GPT(NeuralModel[Transformer]):
         return TRAINING.get(config.preset or "", {})
 
     def flops_per_token(self) -> float:
-        """6 for each weight that multiplies and 12 * L * C * context for attention.
+        """6 for each weight that multiplies and 12 * L * C * context for softmax attention to everything.
 
         Source: PaLM (Chowdhery et al. 2022, arXiv:2204.02311), appendix B. Its N is here the weights of the
         matrices that a token is multiplied with: the blocks' and the head's. Tables that are only looked up,
-        biases and norms are left out. A local window saves nothing here: far scores are made, then masked.
+        biases and norms are left out. Other attention counts as it is computed: masked, in blocks, in chunks.
         """
         network = self.network
         vocab_size, n_embd = network.head.shape
         matrices = sum(weight.numel() for weight in network.blocks.parameters() if weight.dim() == 2)
-        attention = 12.0 * len(network.blocks) * n_embd * network.context
+        part = cast(Block, network.blocks[0]).attention  # all blocks are alike
+        attention = 6.0 * len(network.blocks) * part.products_per_input(network.context)
         return 6.0 * (matrices + vocab_size * n_embd) + attention
 
-    def start(self, batch: int = 1) -> Window:
-        return self._lean_network().cache(batch).window(0)
+    def start(self, batch: int = 1) -> Window | LinearState:
+        return self._lean_network().start(batch)
 
-    def advance(self, state: Window, tokens: np.ndarray) -> tuple[np.ndarray, Window]:
+    def advance(
+        self, state: Window | LinearState, tokens: np.ndarray
+    ) -> tuple[np.ndarray, Window | LinearState]:
         new = self.check_tokens(tokens).reshape(len(state.inputs), -1)  # (B, T)
         over = state.length + new.shape[1] - self.network.context
         if over > 0:
@@ -129,11 +136,13 @@ class GPT(NeuralModel[Transformer]):
             first = -(-over // self._stride) * self._stride
             new = np.concatenate([state.inputs, new], axis=1)[:, first:]
             state = self.start(len(new))
+        while new.shape[1] > state.at_once:
+            state, new = self._read(state, new[:, : state.at_once]), new[:, state.at_once :]
         log_probs, cache = self._forward(state, new, new.shape[1] - 1)
         return log_probs[:, 0], cache.window(state.length + new.shape[1])
 
-    def advance_all(self, state: Window, tokens: np.ndarray) -> tuple[np.ndarray, list[State]]:
-        """One forward for each window that the tokens fall into."""
+    def advance_all(self, state: Window | LinearState, tokens: np.ndarray) -> tuple[np.ndarray, list[State]]:
+        """One forward for each window that the tokens fall into, or for as much as is read at once."""
         rest = self.check_tokens(tokens)  # (B, T)
         log_probs, states = [], []
         while rest.shape[1]:
@@ -142,6 +151,9 @@ class GPT(NeuralModel[Transformer]):
             if room == 0:
                 past, room = state.inputs[:, self._stride :], self._stride
                 state = self.start(len(rest))
+            while past.shape[1] >= state.at_once:
+                state, past = self._read(state, past[:, : state.at_once]), past[:, state.at_once :]
+            room = min(room, state.at_once - past.shape[1])
             new, rest = rest[:, :room], rest[:, room:]
             begin = state.length + past.shape[1]
             answers, cache = self._forward(state, np.concatenate([past, new], axis=1), past.shape[1])
@@ -151,22 +163,33 @@ class GPT(NeuralModel[Transformer]):
             state = states[-1]
         return np.concatenate(log_probs, axis=1), states
 
-    def select(self, state: Window, rows: np.ndarray) -> Window:
-        return state.cache.copy(state.length, np.asarray(rows)).window(state.length)
+    def select(self, state: Window | LinearState, rows: np.ndarray) -> Window | LinearState:
+        return state.select(np.asarray(rows))
 
     @property
     def _stride(self) -> int:
         return self.network.context - self.network.context // 2
 
-    def _forward(self, state: Window, new: np.ndarray, first: int) -> tuple[np.ndarray, KeyValueCache]:
+    def _read(self, state: Window | LinearState, tokens: np.ndarray) -> Window | LinearState:
+        """The state after `tokens` (B, T), no more than are read at once."""
+        _, cache = self._forward(state, tokens, tokens.shape[1])
+        return cache.window(state.length + tokens.shape[1])
+
+    def _forward(
+        self, state: Window | LinearState, new: np.ndarray, first: int
+    ) -> tuple[np.ndarray, KeyValueCache | LinearCache]:
         """Take in `new` (B, T), which fit the window: log-probabilities (B, T - first, V) after all but the first of
         them, and where their keys lie."""
-        cache, past = state.writable_cache(), state.length
+        if isinstance(state, LinearState) and state.known < state.length:
+            state = self._read(state.back(), state.inputs[:, state.known :])
+        cache, past = state.writable_cache(new.shape[1]), state.length
         cache.inputs[:, past : past + new.shape[1]] = new
         assert self._lean is not None  # `start` made it
         lean = self._lean[1]
-        if new.shape[0] == 1 and (compiled := lean.compiled(new.shape[1])) is not None:
-            return compiled(cache, new[0], past)[None, first:], cache
+        if new.shape[0] == 1 and isinstance(cache, KeyValueCache):
+            compiled = lean.compiled(new.shape[1])
+            if compiled is not None:
+                return compiled(cache, new[0], past)[None, first:], cache
         with self.inference():
             hidden = lean.hidden(self._tensor(new.copy()), cache, past)
             return next_log_probs(lean.logits(hidden[:, first:])), cache

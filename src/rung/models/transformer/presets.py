@@ -23,6 +23,7 @@ GPT2: Mapping[str, Any] = {
     "rotary_base": 10_000.0,
     "feed_forward": "gelu",
     "qk_norm": False,
+    "attention": "softmax",
     "tied": True,
     "ngrams": 0,
     "ngram_dropout": 0.0,

@@ -1,8 +1,9 @@
 """When and with what a small transformer is compiled: its weights, gathered for `kernels`.
 
 At 4 layers of 128 even a bare row of torch operations spends most of its time on being called. As machine code a step
-takes about as long as reading the weights does. Post-norm blocks, gated feed-forwards, more rows than one, long
-prompts and larger networks (where two threads and a tuned product are worth more) go the way of `lean`.
+takes about as long as reading the weights does. Post-norm blocks, gated feed-forwards, linear attention, more
+rows than one, long prompts and larger networks (where two threads and a tuned product are worth more) go the way of
+`lean`.
 
 Loading numba takes half a second, and compiling some seconds once an installation, so `lean` asks for this only when
 many steps have been made.
@@ -44,7 +45,7 @@ def compile_gpt(network: Transformer) -> CompiledGPT | None:
     block = cast(Block, network.blocks[0])  # all are alike
     if numbers > MAX_WEIGHTS or not fits:
         return None
-    if isinstance(block, PostNormBlock) or isinstance(block.feed_forward, SwiGLU):
+    if isinstance(block, PostNormBlock) or isinstance(block.feed_forward, SwiGLU) or block.attention.linear:
         return None
     try:
         return CompiledGPT(network)
@@ -66,6 +67,8 @@ class CompiledGPT:
             n_head=attention.n_head,
             n_kv_head=attention.n_kv_head,
             local=network.context if attention.local is None else attention.local,
+            stride=1 if attention.stride is None else attention.stride,
+            n_far=0 if attention.stride is None else attention.n_head // 2,
             max_n=1 if ngrams is None else ngrams.max_n,
             ngram_rows=1 if ngrams is None else ngrams.rows,
             eps=cast(float, block.norm_1.eps),
@@ -101,7 +104,7 @@ class CompiledGPT:
         """Log-probabilities (T, V) after each of `tokens` (T,), which stand in the cache behind the first `past`;
         their keys and values are written there."""
         inputs = cache.inputs[0, : past + len(tokens)]
-        return self._forward(inputs, past, cache.stacked.numpy(), self._weights, self._config)
+        return self._forward(inputs, past, cache.begin, cache.stacked.numpy(), self._weights, self._config)
 
 
 def _embedding_tables(embedding: TokenEmbedding, context: int) -> tuple[Tensor, Tensor]:

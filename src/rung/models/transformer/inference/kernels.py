@@ -29,7 +29,8 @@ class KernelConfig(NamedTuple):
 
     Attributes:
         n_head, n_kv_head: H, Hkv.
-        local: how many keys a query attends to, its own included.
+        local: how many keys a query attends to, its own included, but in the heads that have a stride.
+        stride: how far apart the keys of those are, which are the last `n_far`.
         max_n: N.
         ngram_rows: R.
         eps, embedding_eps: what norms add to a variance, in the blocks and behind the n-grams.
@@ -40,6 +41,8 @@ class KernelConfig(NamedTuple):
     n_head: int
     n_kv_head: int
     local: int
+    stride: int
+    n_far: int
     max_n: int
     ngram_rows: int
     eps: float
@@ -78,13 +81,14 @@ class Weights(NamedTuple):
 
 @_compiled
 def forward(
-    inputs: np.ndarray, past: int, keys_values: np.ndarray, w: Weights, config: KernelConfig
+    inputs: np.ndarray, past: int, begin: int, keys_values: np.ndarray, w: Weights, config: KernelConfig
 ) -> np.ndarray:
     """Log-probabilities (T, V) after each input behind the first `past`.
 
     Args:
         inputs: (past + T,) int64, all of the window so far.
-        keys_values: (L, 2, 1, Hkv, context, D), written from `past` on.
+        begin: the input that the first keys are of.
+        keys_values: (L, 2, 1, Hkv, room, D), written from `past` on.
     """
     length = len(inputs) - past
     x = _embed(inputs, past, w, config)  # (T, C)
@@ -107,15 +111,19 @@ def forward(
             _apply_rotary(queries, w.cos[position], w.sin[position])
             _apply_rotary(new_keys, w.cos[position], w.sin[position])
             for h in range(n_kv_head):
-                keys[h, position] = new_keys[h]
-                values[h, position] = heads[t, n_head + n_kv_head + h]
-            first = max(0, position + 1 - config.local)
+                keys[h, position - begin] = new_keys[h]
+                values[h, position - begin] = heads[t, n_head + n_kv_head + h]
+            last = position - begin
             for h in range(n_head):
                 kv_head = h * n_kv_head // n_head
+                first, step = max(0, last + 1 - config.local), 1
+                if h >= n_head - config.n_far:
+                    first, step = last % config.stride, config.stride
                 _attend(
                     queries[h],
-                    keys[kv_head, first : position + 1],
-                    values[kv_head, first : position + 1],
+                    keys[kv_head, first : last + 1],
+                    values[kv_head, first : last + 1],
+                    step,
                     w.slopes[h],
                     scores,
                     normed[t, h * size : (h + 1) * size],
@@ -227,22 +235,25 @@ def _attend(
     query: np.ndarray,
     keys: np.ndarray,
     values: np.ndarray,
+    step: int,
     slope: np.float32,
     scores: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """out (D,) = softmax(keys query / sqrt(D) - slope distance) values, over keys and values (n, D)."""
-    n, size = keys.shape
+    """out (D,) = softmax(keys query / sqrt(D) - slope distance) values, over each `step`-th of keys, values (N, D)."""
+    size = keys.shape[1]
+    n = (len(keys) - 1) // step + 1
+    slope = slope * np.float32(step)
     scale = np.float32(1 / np.sqrt(size))
     fours = n - n % 4  # as in `_linear`, four keys side by side
     highest = np.float32(-np.inf)
     for t in range(0, fours, 4):
         first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for d in range(size):
-            first += query[d] * keys[t, d]
-            second += query[d] * keys[t + 1, d]
-            third += query[d] * keys[t + 2, d]
-            fourth += query[d] * keys[t + 3, d]
+            first += query[d] * keys[t * step, d]
+            second += query[d] * keys[(t + 1) * step, d]
+            third += query[d] * keys[(t + 2) * step, d]
+            fourth += query[d] * keys[(t + 3) * step, d]
         scores[t] = first * scale - slope * np.float32(n - 1 - t)
         scores[t + 1] = second * scale - slope * np.float32(n - 2 - t)
         scores[t + 2] = third * scale - slope * np.float32(n - 3 - t)
@@ -251,7 +262,7 @@ def _attend(
     for t in range(fours, n):
         score = np.float32(0)
         for d in range(size):
-            score += query[d] * keys[t, d]
+            score += query[d] * keys[t * step, d]
         scores[t] = score * scale - slope * np.float32(n - 1 - t)
         highest = max(highest, scores[t])
     total = np.float32(0)
@@ -265,14 +276,14 @@ def _attend(
         first, second, third, fourth = scores[t], scores[t + 1], scores[t + 2], scores[t + 3]
         for d in range(size):
             out[d] += (
-                first * values[t, d]
-                + second * values[t + 1, d]
-                + third * values[t + 2, d]
-                + fourth * values[t + 3, d]
+                first * values[t * step, d]
+                + second * values[(t + 1) * step, d]
+                + third * values[(t + 2) * step, d]
+                + fourth * values[(t + 3) * step, d]
             )
     for t in range(fours, n):
         for d in range(size):
-            out[d] += scores[t] * values[t, d]
+            out[d] += scores[t] * values[t * step, d]
     for d in range(size):
         out[d] /= total
 

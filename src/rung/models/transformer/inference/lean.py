@@ -5,7 +5,7 @@ So here the weights are taken out of their modules once, and a step is a plain r
 numbers are those of the modules up to rounding; what GPT-2 has no part for (other activations) the modules do still.
 
 Shapes: B rows, T inputs each, M = B * T, C = n_embd, H heads of queries, Hkv of keys and values, D = C / H,
-n = past + T inputs in the window.
+n = past + T inputs in the window, or as many of them as the cache holds.
 """
 
 from __future__ import annotations
@@ -14,19 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rung.models.transformer.attention import Attention, causal_mask
+from rung.models.transformer.attention import Attention, attend, causal_mask
 from rung.models.transformer.blocks import Block, PreNormBlock
 from rung.models.transformer.embeddings import LearnedPositionEmbedding, TokenEmbedding
 from rung.models.transformer.feed_forward import FeedForward, SwiGLU, gelu
 from rung.models.transformer.hashed_ngrams import NgramEmbedding
 from rung.models.transformer.inference.compiled import CompiledGPT, compile_gpt
-from rung.models.transformer.inference.kv_cache import KeyValueCache
+from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
+from rung.models.transformer.inference.linear_state import LinearCache, LinearState
+from rung.models.transformer.linear_attention import add_to_sums, linear_attention
 from rung.models.transformer.network import Transformer
 from rung.models.transformer.positions import apply_rotary
+from rung.models.transformer.sparse_attention import is_cut_in_blocks
 
 COMPILE_AFTER = 1000
 """Steps of one history. Loading numba takes longer than so many steps."""
@@ -53,7 +57,9 @@ class LeanGPT:
         self.blocks = [
             LeanBlock(
                 _norm(block.norm_1),
-                LeanAttention(block.attention),
+                LeanLinearAttention(block.attention)
+                if block.attention.linear
+                else LeanAttention(block.attention),
                 _norm(block.norm_2),
                 _feed_forward(block.feed_forward),
             )
@@ -62,9 +68,17 @@ class LeanGPT:
         self.norm_first = isinstance(blocks[0], PreNormBlock)
         self.attention = blocks[0].attention  # all blocks are alike
 
-    def cache(self, batch: int) -> KeyValueCache:
-        shape = len(self.blocks), self.attention.n_kv_head, self.attention.head_size
-        return KeyValueCache(batch, self.context, shape, self.head)
+    def start(self, batch: int) -> Window | LinearState:
+        """The state of so many histories of nothing."""
+        part = self.attention
+        if part.linear:
+            with torch.inference_mode():
+                shape = batch, part.n_kv_head, part.head_size, part.head_size + 1
+                sums = [self.head.new_zeros(shape, dtype=torch.float32) for _ in self.blocks]
+            return LinearState(np.empty((batch, 0), np.int64), sums, 0, self.context)
+        shape = len(self.blocks), part.n_kv_head, part.head_size
+        local = part.local if part.stride is None else None  # a stride comes back to every key
+        return KeyValueCache(batch, self.context, shape, self.head, local).window(0)
 
     def compiled(self, length: int) -> CompiledGPT | None:
         """What reads a few tokens of one history, once that was done often and if it knows this kind of network."""
@@ -75,19 +89,13 @@ class LeanGPT:
             self._compiled = compile_gpt(self._network)
         return self._compiled
 
-    def hidden(self, tokens: Tensor, cache: KeyValueCache, past: int) -> Tensor:
+    def hidden(self, tokens: Tensor, cache: KeyValueCache | LinearCache, past: int) -> Tensor:
         """What `tokens` (B, T) come to behind the first `past` inputs of a cache, which gets theirs: (B, T, C)."""
         rows, length = tokens.shape
         x = self.embedding(tokens, past, cache)  # (M, C)
-        slopes, local, rotary = self.attention.slopes, self.attention.local, self.attention.rotary
-        cuts_keys = length == 1 and slopes is None  # in place of masking them
-        args = AttentionArgs(
-            rows,
-            past,
-            None if cuts_keys else causal_mask(past, length, slopes, local, x),
-            None if rotary is None else rotary.cos_sin(past, length, self.attention.head_size, x),
-            max(0, past + 1 - local) if cuts_keys and local is not None else 0,
-        )
+        rotary = self.attention.rotary
+        turns = None if rotary is None else rotary.cos_sin(past, length, self.attention.head_size, x)
+        args = self._args(rows, length, past, cache, turns)
         for block, keys_values in zip(self.blocks, cache.keys_values, strict=True):
             if self.norm_first:
                 x = block.attention(block.norm_1(x), keys_values, args).add_(x)
@@ -100,6 +108,24 @@ class LeanGPT:
     def logits(self, hidden: Tensor) -> Tensor:
         return torch.matmul(hidden, self.head)  # (..., C) -> (..., V)
 
+    def _args(
+        self,
+        rows: int,
+        length: int,
+        past: int,
+        cache: KeyValueCache | LinearCache,
+        turns: tuple[Tensor, Tensor] | None,
+    ) -> AttentionArgs:
+        slopes, local, stride = self.attention.slopes, self.attention.local, self.attention.stride
+        if isinstance(cache, LinearCache):
+            return AttentionArgs(rows, past, None, turns, 0, False)
+        known = past - cache.begin
+        apart = stride is not None or is_cut_in_blocks(local, length)
+        cuts_keys = length == 1 and slopes is None  # in place of masking them
+        mask = None if cuts_keys or apart else causal_mask(known, length, slopes, local, self.head)
+        first = max(0, known + 1 - local) if cuts_keys and local is not None and not apart else 0
+        return AttentionArgs(rows, known, mask, turns, first, apart)
+
 
 @dataclass
 class AttentionArgs:
@@ -107,11 +133,12 @@ class AttentionArgs:
 
     Attributes:
         rows: B.
-        past: inputs before these.
+        past: inputs before these that the cache holds keys of.
         mask: as from `causal_mask`; None = a single input attends to all from `first_key` on, several to the plain
             triangle.
         cos_sin: rotary positions' cosines and sines (T, D/2); None = nothing is rotated.
         first_key: the first input that is attended to at all.
+        apart: keys are cut before they are looked at (`sparse_attention`); there is no mask.
     """
 
     rows: int
@@ -119,6 +146,7 @@ class AttentionArgs:
     mask: Tensor | None
     cos_sin: tuple[Tensor, Tensor] | None
     first_key: int
+    apart: bool
 
 
 @dataclass
@@ -138,15 +166,11 @@ class LeanAttention:
         self.n_head, self.n_kv_head, self.head_size = part.n_head, part.n_kv_head, part.head_size
         self.qkv, self.project = _linear(part.qkv), _linear(part.project)
         self.query_norm, self.key_norm = part.query_norm, part.key_norm
+        self.pattern = part.slopes, part.local, part.stride
 
     def __call__(self, x: Tensor, keys_values: Tensor, args: AttentionArgs) -> Tensor:
-        heads = self.qkv(x).view(args.rows, -1, self.n_head + 2 * self.n_kv_head, self.head_size)
-        length = heads.shape[1]
-        heads = heads.transpose(1, 2)  # (B, H + 2 Hkv, T, D)
-        first, last = self.n_head, self.n_head + self.n_kv_head
-        q, k, v = heads[:, :first], heads[:, first:last], heads[:, last:]
-        if self.query_norm is not None and self.key_norm is not None:
-            q, k = self.query_norm(q), self.key_norm(k)
+        q, k, v = self._heads(x, args.rows)
+        length = q.shape[2]
         if args.cos_sin is not None:
             q, k = apply_rotary(q, *args.cos_sin), apply_rotary(k, *args.cos_sin)
         new = keys_values.narrow(3, args.past, length)
@@ -154,15 +178,44 @@ class LeanAttention:
         new[1] = v
         k, v = keys_values[:, :, :, args.first_key : args.past + length].unbind()  # each (B, Hkv, n, D)
         if self.n_kv_head < self.n_head:
-            if length == 1 and args.mask is None:  # the queries of one key ask it side by side
+            if (
+                length == 1 and args.mask is None and not args.apart
+            ):  # the queries of one key ask it side by side
                 q = q.reshape(args.rows, self.n_kv_head, -1, self.head_size)
             else:
                 group_size = self.n_head // self.n_kv_head
                 k, v = k.repeat_interleave(group_size, dim=1), v.repeat_interleave(group_size, dim=1)
-        y = F.scaled_dot_product_attention(q, k, v, args.mask, is_causal=args.mask is None and length > 1)
-        if length == 1:
-            return self.project(y.reshape(len(x), -1))
-        return self.project(y.transpose(1, 2).reshape(len(x), -1))
+        if args.apart:
+            y = attend(q, k, v, *self.pattern)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, args.mask, is_causal=args.mask is None and length > 1)
+        return self._joined(y, args.rows, length)
+
+    def _heads(self, x: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """q (B, H, T, D), k and v (B, Hkv, T, D), normed."""
+        heads = self.qkv(x).view(rows, -1, self.n_head + 2 * self.n_kv_head, self.head_size)
+        heads = heads.transpose(1, 2)  # (B, H + 2 Hkv, T, D)
+        first, last = self.n_head, self.n_head + self.n_kv_head
+        q, k, v = heads[:, :first], heads[:, first:last], heads[:, last:]
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        return q, k, v
+
+    def _joined(self, y: Tensor, rows: int, length: int) -> Tensor:
+        """Of all heads side by side (M, C); with one input, heads may stand in groups."""
+        if length > 1:
+            y = y.transpose(1, 2)
+        return self.project(y.reshape(rows * length, -1))
+
+
+class LeanLinearAttention(LeanAttention):
+    """The same by sums (B, Hkv, D, D + 1), to which it adds."""
+
+    def __call__(self, x: Tensor, keys_values: Tensor, args: AttentionArgs) -> Tensor:
+        q, k, v = self._heads(x, args.rows)
+        y = linear_attention(q, k, v, args.cos_sin, keys_values)
+        add_to_sums(keys_values, k, v, args.cos_sin)
+        return self._joined(y, args.rows, q.shape[2])
 
 
 def _matrix(weight: Tensor) -> Tensor:
@@ -179,11 +232,11 @@ def _linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.addmm(bias, x, matrix)
 
 
-def _embedding(embedding: TokenEmbedding) -> Callable[[Tensor, int, KeyValueCache], Tensor]:
+def _embedding(embedding: TokenEmbedding) -> Callable[[Tensor, int, KeyValueCache | LinearCache], Tensor]:
     """(B, T) inputs behind the first `past` of a cache, which has theirs too -> (M, C)."""
     if isinstance(embedding, NgramEmbedding):
 
-        def with_ngrams(tokens: Tensor, past: int, cache: KeyValueCache) -> Tensor:
+        def with_ngrams(tokens: Tensor, past: int, cache: KeyValueCache | LinearCache) -> Tensor:
             begin = max(
                 0, past + 1 - embedding.ngrams.max_n
             )  # no n-gram that ends in these inputs begins before
@@ -195,7 +248,7 @@ def _embedding(embedding: TokenEmbedding) -> Callable[[Tensor, int, KeyValueCach
         return lambda tokens, past, _: embedding(tokens, past).flatten(0, 1)
     rows, positions = embedding.tokens.detach(), embedding.positions.detach()
 
-    def with_positions(tokens: Tensor, past: int, _: KeyValueCache) -> Tensor:
+    def with_positions(tokens: Tensor, past: int, _: KeyValueCache | LinearCache) -> Tensor:
         x = F.embedding(tokens, rows)
         return x.add_(positions[past : past + tokens.shape[1]]).flatten(0, 1)
 
