@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 import rung
 from rung.cli import main
+from rung.evaluation.ways import rungs_of
 from rung.models import RUNGS
 from rung.tasks import TASKS, task_from, task_of
 from rung.tasks.base import Dataset
+from rung.training.config import TrainingConfig
 from rung.training.trainers import TRAINERS
 from tests.text_made import sentences
 
@@ -50,7 +53,7 @@ def tagging(folder: Path) -> tuple[Path, list[str]]:
     lines = [text.split() for text in sentences(300).split("\n") if text]
     tagged = [" ".join(f"{word}/{'V' if i == 1 else 'N'}" for i, word in enumerate(line)) for line in lines]
     path.write_text("\n".join(tagged) + "\n", encoding="utf-8")
-    return path, ["--rungs", "majority,hmm,lstm", "--steps", "10"]
+    return path, ["--rungs", "majority,hmm,lstm", "--one-way", "--steps", "10"]
 
 
 def translation(folder: Path) -> tuple[Path, list[str]]:
@@ -124,6 +127,21 @@ def test_its_names_are_known(name: str):
     assert task_from(own[:1], ()) == name
     assert all(rung_class.trained_by in TRAINERS for rung_class in map(class_of(name), RUNGS[name]))
     assert len(np.unique([column.key for column in task.columns])) == len(task.columns)
+
+
+def test_what_the_other_way_buys_is_a_step_of_its_own():
+    """The twin is the same network but for the way back, and stands right below it; where none reads both ways that is
+    said."""
+    training = TrainingConfig(steps=1)
+    found = rungs_of(["majority", "lstm"], training, "tagging", one_way=True)
+    assert [(one.name, one.rung) for one in found] == [
+        ("majority", "majority"),
+        ("lstm-one-way", "lstm"),
+        ("lstm", "lstm"),
+    ]
+    assert found[1].config == replace(type(found[1].config)(), bidirectional=False)
+    with pytest.raises(rung.UserError, match="--rungs lstm"):
+        rungs_of(["hmm"], training, "tagging", one_way=True)
 
 
 def test_a_setting_of_several_tasks_leaves_it_to_the_data(tmp_path: Path):

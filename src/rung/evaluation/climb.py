@@ -17,7 +17,7 @@ from rung.errors import Stopped, UserError
 from rung.evaluation import statistics
 from rung.evaluation.details import DETAILS, details
 from rung.evaluation.report import FEWEST_STEPS, barely_trained, level_with_best, render, steps
-from rung.evaluation.ways import WAYS, Contender, WaysOptions, rungs_of, verdict, ways_of
+from rung.evaluation.ways import ONE_WAY, WAYS, Contender, WaysOptions, rungs_of, verdict, ways_of
 from rung.events import Evaluation, Event, Note, Phase, Step
 from rung.files import atomic_path, write_json
 from rung.generation.sampling import Sampling, generate
@@ -39,7 +39,7 @@ DEFAULT_MINUTES = 1.0
 BESIDE_WAYS = ("majority", "bag-of-words")
 """What the ways to use a run are set beside, unless told."""
 SAMPLE_TOKENS = 300
-ALL_WAYS = tuple(f"{rung}-{way}" for rung in RUNGS["classification"] for way in WAYS)
+ALL_WAYS = tuple(f"{rung}-{way}" for rung in RUNGS["classification"] for way in (*WAYS, ONE_WAY))
 
 
 def climb(
@@ -78,7 +78,10 @@ def climb(
     ways = ways_of(start, task.name, training) if start is not None else []
     _check_rungs(rungs, task)
     check_seed(run.seed)
-    contenders = [*rungs_of(rungs, training), *ways]
+    contenders = [
+        *rungs_of(rungs, training, task.name, one_way=start is not None and start.one_way),
+        *ways,
+    ]
     parts = tuple(dict.fromkeys([*RUNGS[task.name], *ALL_WAYS, *(one.name for one in contenders)]))
     inputs = (*inputs_of(data, options), *(way.parent.folder for way in ways if way.parent is not None))
     with new_run(folder, force=run.force, inputs=inputs, parts=parts) as place:

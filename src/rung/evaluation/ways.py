@@ -33,6 +33,9 @@ WAYS = {
 }
 
 
+ONE_WAY = "one-way"
+
+
 @dataclass(frozen=True)
 class WaysOptions:
     """Which network is to be used.
@@ -41,10 +44,13 @@ class WaysOptions:
         from_: with --label: set four ways to use this run's network beside each other: a new head on it as it is, a new
             head on a part of it, all of it learned on, all of it learned anew.
         keep_layers: with --from: how many layers that part has; by default half of them.
+        one_way: beside each network that reads from both ends one that reads from the beginning alone: what does the
+            other way buy?
     """
 
     from_: Path | None = None
     keep_layers: int | None = None
+    one_way: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_layers is not None and self.from_ is None:
@@ -71,9 +77,25 @@ class Contender(NamedTuple):
     parent: Run | None = None
 
 
-def rungs_of(rungs: Sequence[str], training: TrainingConfig) -> list[Contender]:
-    """Rungs as they come."""
-    return [Contender(rung, short_name(rung), None, training) for rung in rungs]
+def rungs_of(
+    rungs: Sequence[str], training: TrainingConfig, task: str = "", *, one_way: bool = False
+) -> list[Contender]:
+    """Rungs as they come; with `one_way` each that reads a text from both ends behind its twin that doesn't.
+
+    Raises UserError where that is asked of rungs of which none reads from both ends.
+    """
+    found: list[Contender] = []
+    for rung in rungs:
+        if one_way and hasattr(config := rung_class(rung, task).config_class, "bidirectional"):
+            twin = config(bidirectional=False)
+            found.append(Contender(rung, f"{short_name(rung)}-{ONE_WAY}", twin, training))
+        found.append(Contender(rung, short_name(rung), None, training))
+    if one_way and len(found) == len(rungs):
+        raise UserError(
+            f"--one-way goes with networks that read from both ends, and {', '.join(rungs)} do not; name others: "
+            "--rungs lstm"
+        )
+    return found
 
 
 def ways_of(start: WaysOptions, task: str, training: TrainingConfig) -> list[Contender]:
