@@ -96,3 +96,29 @@ def test_flags_that_do_not_fit_are_told(run: Path, tmp_path: Path):
     (tmp_path / "b.txt").write_text("the/XX cows/NN ran/VB\n")
     with pytest.raises(UserError, match="the tag 'XX' was not there in training"):
         rung.evaluate(run, tmp_path / "b.txt")
+
+
+def test_rows_that_hold_words_are_tagged_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A word with a blank in it stays one; a row of a text is cut; what is neither is told, in its place."""
+    pairs = [(["the", "big dog", "saw"], ["D", "N", "V"]), (["a", "cat"], ["D", "N"])] * 10
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps({"tokens": w, "tags": t}) + "\n" for w, t in pairs))
+    run = rung.train("hmm", data, out=tmp_path / "run")
+    rows = [
+        {"tokens": ["the", "big dog", "saw"], "id": 1},
+        {"text": "the cat"},
+        {"tokens": ["a", 3]},
+        {"tokens": []},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run.folder), str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl")])
+    assert ended.value.code == 0
+    words, text, bad, empty = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert words == {"tokens": ["the", "big dog", "saw"], "id": 1, "tags": ["D", "N", "V"]}
+    assert (text["tokens"], len(text["tags"])) == (["the", "cat"], 2)
+    assert "'tokens' is list, not text" in bad["error"]
+    assert empty == {"tokens": [], "tags": []}
+    assert "1 of 4 records have no tags" in capsys.readouterr().err
+    (one,) = rung.predict(run, [["the", "big dog", "saw"]])
+    assert one.tags == words["tags"]

@@ -6,7 +6,8 @@
     --out X.conllu    ten columns, the tag where the training's was (UPOS unless --column said XPOS)
 
 A line is a sentence, cut at white space and around punctuation, or, where its words are apart already, at white space
-alone. A file of .conllu or .conll is read for its words. A bad record gives {"error": "where: what"}.
+alone. A row may hold a list of words instead. A file of .conllu or .conll is read for its words. A bad record gives
+{"error": "where: what"}.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class PredictingTags:
         Args:
             run: of a tagger.
             file: lines, rows, or words in columns (.conllu, .conll); - for standard input.
-            field: of rows: which one holds the sentence.
+            field: of rows: which one holds the sentence, or its words; by default the words of the training, or text.
             words: whether the words of lines are apart already, at white space.
             out: a .jsonl, .conll or .conllu to write to, perhaps .gz or .zst. It appears when all is done.
 
@@ -107,7 +108,8 @@ class PredictingTags:
             if not Path(file).is_file():
                 raise UserError(f"there is no file {file}")
             return
-        self._records = open_records(file, field, whole=out is not None, reserved=RESERVED)
+        lists = TagColumns(**run.recipe["data"]["columns"]).words if field is None else field
+        self._records = open_records(file, field, whole=out is not None, reserved=RESERVED, words=lists)
         self.size = self._records.size
 
     def parts(self) -> Generator[Part]:
@@ -137,7 +139,8 @@ class PredictingTags:
             sentences, records = [], []
             for place, text in enumerate(batch.texts):
                 error = batch.errors.get(place)
-                sentences.append([] if error else cut(text, words=self._words))
+                own = batch.words.get(place)
+                sentences.append([] if error else cut(text, words=self._words) if own is None else own)
                 records.append((self._record(batch, place), error))
             yield sentences, records, [*batch.errors.values()], self._records.position
 
@@ -149,8 +152,10 @@ class PredictingTags:
             }
             if error is not None:
                 fields = {"error": json.dumps(error, ensure_ascii=False)}
-            taken = frozenset(json.loads(record)) & RESERVED if record != "{}" else frozenset[str]()
-            return with_fields(record, fields, taken)
+            own = json.loads(record)
+            if own.get("tokens") == one.tokens and error is None:
+                del fields["tokens"]  # the record has them
+            return with_fields(record, fields, frozenset(own) & RESERVED)
         if error is not None or not one.tokens:
             return f"# {error}\n\n" if error is not None and self._form == "conllu" else ""
         if self._form == "conll":

@@ -88,3 +88,17 @@ def _after_space(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
     assert found is not None
     return found.end()
+
+
+def json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The object of a line, or what is wrong with it."""
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        return None, str(error)
+    return as_object(row)
+
+
+def as_object(value: Any) -> tuple[dict[str, Any] | None, str | None]:
+    """A value that is an object, or what is wrong with it."""
+    return (value, None) if isinstance(value, dict) else (None, f"not an object but {type(value).__name__}")

@@ -41,7 +41,7 @@ from rung.text.formats import (
     refuse_encoding,
     split_suffixes,
 )
-from rung.text.json_rows import array_items, is_array, parse_json
+from rung.text.json_rows import array_items, as_object, is_array, json_object
 from rung.text.records import (
     choose_columns,
     is_broken,
@@ -68,6 +68,7 @@ class RecordBatch:
     fields: the names of its fields, for each that has a reserved one among them, by its place in the batch.
     first: the number of the first, where they are lines of plain text.
     cells: of a table's rows, where they are wanted whole; [] for a row that is none.
+    words: of each whose text is a list of words, by its place in the batch.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -76,6 +77,7 @@ class RecordBatch:
     fields: dict[int, frozenset[str]] = field(default_factory=dict)
     first: int = 1
     cells: list[list[str]] = field(default_factory=list)
+    words: dict[int, list[str]] = field(default_factory=dict)
 
 
 class Records:
@@ -98,6 +100,7 @@ class Records:
         reserved: frozenset[str],
         columns: tuple[str, ...] = (),
         also: dict[str, str] | None = None,
+        words: str | None = None,
     ) -> None:
         self.file = file
         self.size = file.path.stat().st_size if file.path is not None and file.path.is_file() else None
@@ -107,6 +110,7 @@ class Records:
         self._reserved = reserved
         self._columns = columns
         self._also = also or {}
+        self._words = words
         self._raw: BinaryIO | None = None
         self._share = 0.0
 
@@ -158,7 +162,7 @@ class Records:
                 number += 1
                 if not (line := line.strip()) and i not in errors:
                     continue
-                row, why = (None, errors[i]) if i in errors else _json_object(line)
+                row, why = (None, errors[i]) if i in errors else json_object(line)
                 line = self._strict(line, row)
                 self._add(batch, row, line, self._name, f"{self.file.name}:{number}", why)
             yield batch
@@ -167,7 +171,7 @@ class Records:
         with open_text(self.file) as text:
             batch, weight = RecordBatch(rows=[]), 0
             for where, value, written in array_items(self.file, text):
-                row, why = _as_object(value)
+                row, why = as_object(value)
                 written = self._strict(written, row)
                 self._add(batch, row, written, self._name, where, why)
                 weight += len(written)
@@ -207,7 +211,9 @@ class Records:
 
     def _parquet(self, n_bytes: int) -> Iterator[RecordBatch]:
         with open_parquet(self.file) as table:
-            name = self._column(table.schema_arrow.names, text_columns(table))
+            names = table.schema_arrow.names
+            name = self._words if self._words in names else self._column(names, text_columns(table))
+            assert name is not None
             number = 0
             batch, weight = RecordBatch(rows=[]), 0
             columns = None if self._whole else [name]
@@ -235,9 +241,13 @@ class Records:
         assert batch.rows is not None
         text: Any = ""
         if row is not None:
+            name = self._words if self._words is not None and self._words in row else name
             text = row.get(name)
             if isinstance(text, str):
                 text = whole_characters(text)
+            elif self._words and isinstance(text, list) and all(isinstance(word, str) for word in text):
+                batch.words[len(batch.texts)] = [whole_characters(word) for word in text]
+                text = " ".join(text)
             else:
                 why = _missing(name, row)
                 text = ""
@@ -311,6 +321,7 @@ def open_records(
     reserved: frozenset[str] = frozenset(),
     columns: tuple[str, ...] = (),
     also: dict[str, str] | None = None,
+    words: str | None = None,
 ) -> Records:
     """The records of `file`.
 
@@ -319,6 +330,7 @@ def open_records(
         field: which field or column holds the text.
         whole: whether `RecordBatch.rows` of tables are wanted with all their columns.
         reserved: names that records should not have; see `RecordBatch.fields`.
+        words: which field or column holds, where it is there, a list of words in place of a text.
         also: which other columns a table must have, by what they are for.
         columns: what the columns of a table are called that has so many and no header: a first line with none of these.
 
@@ -326,7 +338,7 @@ def open_records(
     """
     if file == "-":
         stdin = File(STDIN, None, "text" if field is None else "jsonl", "")
-        return Records(stdin, field, whole, reserved, columns, also)
+        return Records(stdin, field, whole, reserved, columns, also, words)
     path = Path(os.path.expanduser(file))
     try:
         if path.is_dir():
@@ -347,7 +359,7 @@ def open_records(
                 f"--field {field} does not fit: {file} is plain text (with fields: {', '.join(ROW_FORMATS)})"
             )
         format = "jsonl"
-    return Records(File(file, path, format, compression), field, whole, reserved, columns, also)
+    return Records(File(file, path, format, compression), field, whole, reserved, columns, also, words)
 
 
 def _missing(name: str, row: dict[str, Any]) -> str:
@@ -373,19 +385,6 @@ def _decode(block: bytes) -> tuple[list[str], dict[int, str]]:
             lines.append("")
             errors[number] = f"not UTF-8 at byte {error.start} of the line"
     return lines, errors
-
-
-def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The object of a line, or what is wrong with it."""
-    try:
-        row = parse_json(line)
-    except ValueError as error:
-        return None, str(error)
-    return _as_object(row)
-
-
-def _as_object(value: Any) -> tuple[dict[str, Any] | None, str | None]:
-    return (value, None) if isinstance(value, dict) else (None, f"not an object but {type(value).__name__}")
 
 
 def _parquet_rows(batch: Any) -> Iterator[tuple[dict[str, Any] | None, str | None]]:
