@@ -130,6 +130,8 @@ COMPILED: tuple[dict[str, Any], ...] = (
     {"positions": "alibi", "n_kv_head": 1, "feed_forward": "relu2"},
     {"positions": "sinusoidal", "qk_norm": True, "local": 3},
     {"positions": "alibi", "local": 2, "stride": 3, "n_kv_head": 2},
+    {"attention": "linear"},
+    {"preset": "rung", "ngram_rows": 16, "attention": "linear", "n_kv_head": 2},
 )
 
 
@@ -164,7 +166,6 @@ def test_the_compiled_step_equals_the_modules(
     [
         {"norm_first": False},
         {"feed_forward": "swiglu"},
-        {"attention": "linear"},
         {"n_embd": 1024, "n_layer": 1},
     ],
     ids=str,

@@ -186,10 +186,8 @@ class GPT(NeuralModel[Transformer]):
         cache.inputs[:, past : past + new.shape[1]] = new
         assert self._lean is not None  # `start` made it
         lean = self._lean[1]
-        if new.shape[0] == 1 and isinstance(cache, KeyValueCache):
-            compiled = lean.compiled(new.shape[1])
-            if compiled is not None:
-                return compiled(cache, new[0], past)[None, first:], cache
+        if new.shape[0] == 1 and (compiled := lean.compiled(new.shape[1])) is not None:
+            return compiled(cache, new[0], past)[None, first:], cache
         with self.inference():
             hidden = lean.hidden(self._tensor(new.copy()), cache, past)
             return next_log_probs(lean.logits(hidden[:, first:])), cache

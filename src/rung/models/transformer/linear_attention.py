@@ -73,6 +73,19 @@ def add_to_sums(sums: Tensor, k: Tensor, v: Tensor, cos_sin: tuple[Tensor, Tenso
     sums[..., :-1] += k.transpose(-1, -2) @ v.float()
 
 
+def linear_step(
+    q: Tensor, k: Tensor, v: Tensor, cos_sin: tuple[Tensor, Tensor] | None, sums: Tensor
+) -> Tensor:
+    """(B, H, 1, D) of one input, which is added to `sums` in place: both of the above, in fewer operations."""
+    add_to_sums(sums, k, v, cos_sin)
+    q = feature_map(q)
+    turned = q if cos_sin is None else apply_rotary(q, *cos_sin)
+    groups = k.shape[1], -1
+    below = q[:, :, 0].unflatten(1, groups) @ sums[..., -1:]  # (B, Hkv, H / Hkv, 1)
+    above = turned[:, :, 0].unflatten(1, groups) @ sums[..., :-1]
+    return (above / (below + EPS)).to(v.dtype).flatten(1, 2).unsqueeze(2)
+
+
 def linear_products(length: int, n_head: int, n_kv_head: int, size: int) -> float:
     """Products of two numbers that an input costs."""
     chunk = min(CHUNK, length)

@@ -1,9 +1,8 @@
 """When and with what a small transformer is compiled: its weights, gathered for `kernels`.
 
 At 4 layers of 128 even a bare row of torch operations spends most of its time on being called. As machine code a step
-takes about as long as reading the weights does. Post-norm blocks, gated feed-forwards, linear attention, more
-rows than one, long prompts and larger networks (where two threads and a tuned product are worth more) go the way of
-`lean`.
+takes about as long as reading the weights does. Post-norm blocks, gated feed-forwards, more rows than one, long
+prompts and larger networks (where two threads and a tuned product are worth more) go the way of `lean`.
 
 Loading numba takes half a second, and compiling some seconds once an installation, so `lean` asks for this only when
 many steps have been made.
@@ -29,6 +28,8 @@ from rung.models.transformer.embeddings import (
 from rung.models.transformer.feed_forward import SwiGLU, gelu
 from rung.models.transformer.hashed_ngrams import NgramEmbedding
 from rung.models.transformer.inference.kv_cache import KeyValueCache
+from rung.models.transformer.inference.linear_state import LinearCache
+from rung.models.transformer.linear_attention import EPS
 from rung.models.transformer.network import Transformer
 from rung.models.transformer.positions import sinusoids
 
@@ -45,7 +46,7 @@ def compile_gpt(network: Transformer) -> CompiledGPT | None:
     block = cast(Block, network.blocks[0])  # all are alike
     if numbers > MAX_WEIGHTS or not fits:
         return None
-    if isinstance(block, PostNormBlock) or isinstance(block.feed_forward, SwiGLU) or block.attention.linear:
+    if isinstance(block, PostNormBlock) or isinstance(block.feed_forward, SwiGLU):
         return None
     try:
         return CompiledGPT(network)
@@ -69,6 +70,8 @@ class CompiledGPT:
             local=network.context if attention.local is None else attention.local,
             stride=1 if attention.stride is None else attention.stride,
             n_far=0 if attention.stride is None else attention.n_head // 2,
+            linear=attention.linear,
+            sums_eps=EPS,
             max_n=1 if ngrams is None else ngrams.max_n,
             ngram_rows=1 if ngrams is None else ngrams.rows,
             eps=cast(float, block.norm_1.eps),
@@ -77,6 +80,8 @@ class CompiledGPT:
             gelu=not isinstance(block.feed_forward, SwiGLU) and block.feed_forward.activation is gelu,
         )
         tokens, positions = _embedding_tables(embedding, network.context)
+        # What a step is given of the kind of memory that the network doesn't have.
+        self._other = np.empty((1, 2, 1, 1, 1, 1) if attention.linear else (1, 1, 1, 1, 1), np.float32)
         cos, sin = _rotary_tables(network, attention)
         slopes = [0.0] * attention.n_head if attention.slopes is None else attention.slopes
         no_norm = _array(torch.empty(len(blocks), 0))
@@ -100,11 +105,14 @@ class CompiledGPT:
             _array(network.head),
         )
 
-    def __call__(self, cache: KeyValueCache, tokens: np.ndarray, past: int) -> np.ndarray:
+    def __call__(self, cache: KeyValueCache | LinearCache, tokens: np.ndarray, past: int) -> np.ndarray:
         """Log-probabilities (T, V) after each of `tokens` (T,), which stand in the cache behind the first `past`;
-        their keys and values are written there."""
+        their keys and values are written there, or added to its sums."""
         inputs = cache.inputs[0, : past + len(tokens)]
-        return self._forward(inputs, past, cache.begin, cache.stacked.numpy(), self._weights, self._config)
+        begin = 0 if isinstance(cache, LinearCache) else cache.begin
+        stacked, other = cache.stacked.numpy(), self._other
+        keys_values, sums = (other, stacked) if isinstance(cache, LinearCache) else (stacked, other)
+        return self._forward(inputs, past, begin, keys_values, sums, self._weights, self._config)
 
 
 def _embedding_tables(embedding: TokenEmbedding, context: int) -> tuple[Tensor, Tensor]:

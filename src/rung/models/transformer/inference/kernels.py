@@ -31,6 +31,7 @@ class KernelConfig(NamedTuple):
         n_head, n_kv_head: H, Hkv.
         local: how many keys a query attends to, its own included, but in the heads that have a stride.
         stride: how far apart the keys of those are, which are the last `n_far`.
+        linear, sums_eps: a feature map is in place of softmax; what it adds below the line.
         max_n: N.
         ngram_rows: R.
         eps, embedding_eps: what norms add to a variance, in the blocks and behind the n-grams.
@@ -43,6 +44,8 @@ class KernelConfig(NamedTuple):
     local: int
     stride: int
     n_far: int
+    linear: bool
+    sums_eps: float
     max_n: int
     ngram_rows: int
     eps: float
@@ -81,18 +84,26 @@ class Weights(NamedTuple):
 
 @_compiled
 def forward(
-    inputs: np.ndarray, past: int, begin: int, keys_values: np.ndarray, w: Weights, config: KernelConfig
+    inputs: np.ndarray,
+    past: int,
+    begin: int,
+    keys_values: np.ndarray,
+    sums: np.ndarray,
+    w: Weights,
+    config: KernelConfig,
 ) -> np.ndarray:
     """Log-probabilities (T, V) after each input behind the first `past`.
 
     Args:
         inputs: (past + T,) int64, all of the window so far.
         begin: the input that the first keys are of.
-        keys_values: (L, 2, 1, Hkv, room, D), written from `past` on.
+        keys_values: (L, 2, 1, Hkv, room, D), written from `past` on; of softmax attention.
+        sums: (L, 1, Hkv, D, D + 1), added to; of linear attention.
     """
     length = len(inputs) - past
     x = _embed(inputs, past, w, config)  # (T, C)
-    n_head, n_kv_head, size = config.n_head, config.n_kv_head, keys_values.shape[-1]
+    n_head, n_kv_head = config.n_head, config.n_kv_head
+    size = x.shape[1] // n_head
     normed, added = np.empty_like(x), np.empty_like(x)
     heads = np.empty((length, n_head + 2 * n_kv_head, size), np.float32)
     qkv = heads.reshape(length, -1)
@@ -101,13 +112,21 @@ def forward(
     for layer in range(len(w.qkv)):
         _normalize(x, w.norm_1[layer], w.norm_1_bias[layer], config.eps, config.subtract_mean, normed)
         _linear(w.qkv[layer], normed, w.qkv_bias[layer], qkv)
-        keys, values = keys_values[layer, 0, 0], keys_values[layer, 1, 0]  # (Hkv, context, D)
+        memory = 0 if config.linear else layer
+        keys, values = keys_values[memory, 0, 0], keys_values[memory, 1, 0]  # (Hkv, room, D)
         for t in range(length):
             position = past + t
             queries, new_keys = heads[t, :n_head], heads[t, n_head : n_head + n_kv_head]
             if w.query_norm.shape[1]:
                 _normalize(queries, w.query_norm[layer], no_bias, config.eps, False, queries)
                 _normalize(new_keys, w.key_norm[layer], no_bias, config.eps, False, new_keys)
+            if config.linear:
+                new_values = heads[t, n_head + n_kv_head :]
+                turns = w.cos[position], w.sin[position]
+                _add_and_read(
+                    queries, new_keys, new_values, turns, sums[layer, 0], config.sums_eps, normed[t]
+                )
+                continue
             _apply_rotary(queries, w.cos[position], w.sin[position])
             _apply_rotary(new_keys, w.cos[position], w.sin[position])
             for h in range(n_kv_head):
@@ -286,6 +305,53 @@ def _attend(
             out[d] += scores[t] * values[t * step, d]
     for d in range(size):
         out[d] /= total
+
+
+@_compiled
+def _add_and_read(
+    queries: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    turns: tuple[np.ndarray, np.ndarray],
+    sums: np.ndarray,
+    eps: float,
+    out: np.ndarray,
+) -> None:
+    """`linear_attention.linear_step`: queries (H, D), keys and values (Hkv, D), sums (Hkv, D, D + 1), out (H D,)."""
+    (n_head, size), n_kv_head = queries.shape, len(keys)
+    _features(queries)
+    _features(keys)
+    below = np.empty(n_head, np.float32)
+    for h in range(n_kv_head):
+        for i in range(size):
+            sums[h, i, size] += keys[h, i]
+    for h in range(n_head):
+        below[h] = eps
+        for i in range(size):
+            below[h] += queries[h, i] * sums[h * n_kv_head // n_head, i, size]
+    _apply_rotary(queries, *turns)
+    _apply_rotary(keys, *turns)
+    for h in range(n_kv_head):
+        for i in range(size):
+            for d in range(size):
+                sums[h, i, d] += keys[h, i] * values[h, d]
+    for h in range(n_head):
+        above = out[h * size : (h + 1) * size]
+        above[:] = 0
+        for i in range(size):
+            for d in range(size):
+                above[d] += queries[h, i] * sums[h * n_kv_head // n_head, i, d]
+        for d in range(size):
+            above[d] /= below[h]
+
+
+@_compiled
+def _features(heads: np.ndarray) -> None:
+    """elu(x) + 1, in place."""
+    for h in range(len(heads)):
+        for i in range(heads.shape[1]):
+            x = heads[h, i]
+            heads[h, i] = x + np.float32(1) if x > 0 else _exp(x)
 
 
 @_compiled

@@ -27,7 +27,7 @@ from rung.models.transformer.hashed_ngrams import NgramEmbedding
 from rung.models.transformer.inference.compiled import CompiledGPT, compile_gpt
 from rung.models.transformer.inference.kv_cache import KeyValueCache, Window
 from rung.models.transformer.inference.linear_state import LinearCache, LinearState
-from rung.models.transformer.linear_attention import add_to_sums, linear_attention
+from rung.models.transformer.linear_attention import add_to_sums, linear_attention, linear_step
 from rung.models.transformer.network import Transformer
 from rung.models.transformer.positions import apply_rotary
 from rung.models.transformer.sparse_attention import is_cut_in_blocks
@@ -73,8 +73,8 @@ class LeanGPT:
         part = self.attention
         if part.linear:
             with torch.inference_mode():
-                shape = batch, part.n_kv_head, part.head_size, part.head_size + 1
-                sums = [self.head.new_zeros(shape, dtype=torch.float32) for _ in self.blocks]
+                shape = len(self.blocks), batch, part.n_kv_head, part.head_size, part.head_size + 1
+                sums = self.head.new_zeros(shape, dtype=torch.float32)
             return LinearState(np.empty((batch, 0), np.int64), sums, 0, self.context)
         shape = len(self.blocks), part.n_kv_head, part.head_size
         local = part.local if part.stride is None else None  # a stride comes back to every key
@@ -213,8 +213,11 @@ class LeanLinearAttention(LeanAttention):
 
     def __call__(self, x: Tensor, keys_values: Tensor, args: AttentionArgs) -> Tensor:
         q, k, v = self._heads(x, args.rows)
-        y = linear_attention(q, k, v, args.cos_sin, keys_values)
-        add_to_sums(keys_values, k, v, args.cos_sin)
+        if q.shape[2] == 1:
+            y = linear_step(q, k, v, args.cos_sin, keys_values)
+        else:
+            y = linear_attention(q, k, v, args.cos_sin, keys_values)
+            add_to_sums(keys_values, k, v, args.cos_sin)
         return self._joined(y, args.rows, q.shape[2])
 
 

@@ -5,7 +5,7 @@ Beside them stand the inputs of the window, eight bytes each: when it is full, t
 A state is never changed. Several inputs read at once leave sums before the first and behind the last; a state in
 between (a draft that was refused from there on) has the sums before, and reads again what came between when it goes on.
 
-Shapes: B rows, Hkv heads of keys and values, D their size.
+Shapes: L blocks, B rows, Hkv heads of keys and values, D their size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from torch import Tensor
 
 
 class LinearCache:
-    """What is read on into: inputs (B, end) int64 and each block's sums (B, Hkv, D, D + 1), copies of a state's."""
+    """What is read on into: inputs (B, end) int64 and each block's sums (B, Hkv, D, D + 1), copies of a state's.
+
+    They lie in one tensor (L, B, Hkv, D, D + 1).
+    """
 
     def __init__(self, state: LinearState, n_new: int) -> None:
         self.state = state
@@ -24,13 +27,14 @@ class LinearCache:
         self.inputs = np.empty((len(state.inputs), self.end), np.int64)
         self.inputs[:, : state.length] = state.inputs
         with torch.inference_mode():
-            self.keys_values = [sums.clone() for sums in state.sums]
+            self.stacked = state.sums.clone()
+            self.keys_values = list(self.stacked.unbind())
 
     def window(self, length: int) -> LinearState:
         """The state of the first `length` inputs, once all have been read."""
         inputs = self.inputs[:, :length]
         if length == self.end:
-            return LinearState(inputs, self.keys_values, length, self.state.at_once)
+            return LinearState(inputs, self.stacked, length, self.state.at_once)
         return LinearState(inputs, self.state.sums, self.state.length, self.state.at_once)
 
 
@@ -39,12 +43,12 @@ class LinearState:
 
     Args:
         inputs: (B, length), those of the window.
-        sums: of the first `known` of them, block by block.
+        sums: of the first `known` of them, block by block, (L, B, Hkv, D, D + 1).
         known: as said.
         at_once: the most inputs that can be read in one go.
     """
 
-    def __init__(self, inputs: np.ndarray, sums: list[Tensor], known: int, at_once: int) -> None:
+    def __init__(self, inputs: np.ndarray, sums: Tensor, known: int, at_once: int) -> None:
         self.inputs, self.sums, self.known, self.at_once = inputs, sums, known, at_once
 
     @property
@@ -62,5 +66,5 @@ class LinearState:
     def select(self, rows: np.ndarray) -> LinearState:
         """The state of these rows of B."""
         with torch.inference_mode():
-            sums = [one[torch.as_tensor(rows.copy(), device=one.device)] for one in self.sums]
+            sums = self.sums[:, torch.as_tensor(rows.copy(), device=self.sums.device)]
         return LinearState(self.inputs[rows], sums, self.known, self.at_once)
