@@ -23,8 +23,8 @@ from rung.errors import UserError
 from rung.evaluation.filter import NEURAL_BATCH_BYTES, Part, open_output
 from rung.evaluation.scored_pairs import pair_fields
 from rung.evaluation.scored_records import with_fields
-from rung.generation.beam import BeamSettings, beam_search
-from rung.generation.settings import Sampling
+from rung.generation.beam import BeamSettings
+from rung.generation.source_beams import beams_of_sources
 from rung.models.translator import Translator
 from rung.run_folders import check_no_run
 from rung.runs import Run
@@ -36,6 +36,8 @@ from rung.text.tokenizers import NotInVocabularyError
 
 RESERVED = frozenset(("text", "texts", "log_prob", "error"))
 AT_ONCE = 64
+ROWS_AT_ONCE = 64
+"""Beams of all sources, side by side."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,23 @@ def translated(run: Run, texts: Sequence[str], search: Search) -> list[list[Tran
             [Translated(run.tokenizer.decode(ids), float(total), float(total / n**search.length_penalty))]
             for ids, total, n in zip(written, sums, sizes, strict=True)
         ]
-    found = []
-    for row in range(sources.n_documents):
-        own = sources.of_documents(np.array([row]))
-        sampling = Sampling(max_tokens=LONGER * own.n_tokens + MORE)
-        # Some are searched for beyond those asked for: a text may be spelled in several ways.
-        settings = BeamSettings(search.beams, search.beams, search.length_penalty)
-        best: dict[str, Translated] = {}
-        for one in beam_search(model.given(own), run.tokenizer, "", sampling, settings):
-            best.setdefault(one.text, Translated(one.text, one.log_prob, float(one.score or 0.0)))
-        found.append(list(best.values())[: search.n_best])
-    return found
+    # Some are searched for beyond those asked for: a text may be spelled in several ways.
+    settings = BeamSettings(search.beams, search.beams, search.length_penalty)
+    lengths = np.diff(sources.starts)
+    order = np.argsort(lengths, kind="stable")
+    found: dict[int, list[Translated]] = {}
+    at_once = max(1, ROWS_AT_ONCE // search.beams)
+    for begin in range(0, len(order), at_once):
+        rows = order[begin : begin + at_once]
+        view, most = model.given(sources.of_documents(rows)), LONGER * lengths[rows] + MORE
+        for row, samples in zip(
+            rows.tolist(), beams_of_sources(view, run.tokenizer, most.tolist(), settings), strict=True
+        ):
+            best: dict[str, Translated] = {}
+            for one in samples:
+                best.setdefault(one.text, Translated(one.text, one.log_prob, float(one.score or 0.0)))
+            found[row] = list(best.values())[: search.n_best]
+    return [found[row] for row in range(len(order))]
 
 
 class Translating:

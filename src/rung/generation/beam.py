@@ -157,7 +157,7 @@ def beam_search(
         begin = 0
         for group in groups:
             own = slice(begin, begin + len(group.running))
-            parents = _advance_group(
+            parents = advance_group(
                 group, adjusted[own], log_probs[own], chosen, length, model.end, tokenizer, sampling, search
             )
             rows.extend(begin + parent for parent in parents)
@@ -176,10 +176,10 @@ def beam_search(
         raise UserError(NO_TOKEN_LEFT)
     distinct = {tuple(text.token_ids): text for text in reversed(texts)}
     best = sorted(distinct.values(), key=lambda text: -text.score)[: search.n_best]
-    return [_to_sample(text, after, healing.n_bytes, tokenizer, sampling) for text in best]
+    return [to_sample(text, after, healing.n_bytes, tokenizer, sampling) for text in best]
 
 
-def _advance_group(
+def advance_group(
     group: BeamGroup,
     adjusted: np.ndarray,
     log_probs: np.ndarray,
@@ -247,7 +247,7 @@ def _has_stop_string(
     return any(stop in text for stop in sampling.stop)
 
 
-def _to_sample(
+def to_sample(
     found: Hypothesis, after: int, skipped: int, tokenizer: Tokenizer, sampling: Sampling
 ) -> Sample:
     """The text cut before a stop string, as `stream` cuts it."""
