@@ -28,6 +28,7 @@ from rung.files import read_json, write_json
 from rung.models import class_described
 from rung.models.base import Model
 from rung.models.own import trusting
+from rung.models.quantisation import QUANTISED, unpacked
 from rung.opening import check_count, check_kind, damaged, from_json, opening
 from rung.run_files import DATA, LAST, MODEL, RECIPE, TOKENIZER
 from rung.run_files import EVENTS as EVENTS
@@ -111,11 +112,15 @@ class Run:
                 f"{self.folder} holds no {MODEL}: its training has not finished; go on with "
                 f"'rung train --resume {self.folder}'{close}"
             )
-        tensors, _ = load_tensors(path)
+        tensors, metadata = load_tensors(path)
         self._check_same()
         config, model_class = self.config, self.model_class
         with trusting(self.trust), opening(path):
-            return model_class.from_tensors(config, tensors=tensors, **self.shape)
+            codes, tensors = unpacked(tensors) if QUANTISED in metadata else ({}, tensors)
+            model = model_class.from_tensors(config, tensors=tensors, **self.shape)
+            if codes:
+                model.codes = codes
+            return model
 
     @cached_property
     def corpus(self) -> Any:
@@ -185,6 +190,9 @@ _KINDS: dict[str, Any] = {
     "continued": list,
     "parent": dict,
     "vectors": dict,
+    "teacher": dict,
+    "quantised": dict,
+    "pruned": dict,
     "command": str,
     "asked": dict,
     "machine": str,

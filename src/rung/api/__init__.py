@@ -10,6 +10,7 @@ run.model.score(run.tokenizer.encode("to be or not to be"))   # log p of each to
 rung.climb("my.txt", minutes=1)["best"]
 """
 
+from rung.api.smaller import prune, quantise
 from rung.api.training import climb, find_lr, resume, train, train_again, train_best, train_recipe
 from rung.api.using import (
     compare,
@@ -41,6 +42,8 @@ __all__ = [
     "load",
     "nearest",
     "predict",
+    "prune",
+    "quantise",
     "resume",
     "score",
     "tokenize",

@@ -5,10 +5,7 @@ Exit codes: 0 done; 2 the user's input is at fault (one line on stderr); 1 our f
 
 from __future__ import annotations
 
-import codecs
 import errno
-import io
-import json
 import os
 import re
 import sys
@@ -29,6 +26,8 @@ from rung.cli.predicting import predict
 from rung.cli.recipes import recipes
 from rung.cli.sampling import sample
 from rung.cli.scoring import evaluate, score
+from rung.cli.smaller import prune, quantise
+from rung.cli.surroundings import speak_utf8, wait_politely
 from rung.cli.tokenizing import tokenize
 from rung.cli.training import check_resumed, train, train_best, train_command
 from rung.errors import Stopped, UserError
@@ -63,6 +62,8 @@ VERBS: dict[str, Callable[..., int]] = {
     "nearest": nearest,
     "score": score,
     "sample": sample,
+    "prune": prune,
+    "quantise": quantise,
     "tokenize": tokenize,
     "count": count,
     "trace": trace,
@@ -279,38 +280,6 @@ def trust_typed(arguments: list[str]) -> tuple[list[str], bool | str]:
         return arguments, False
     rest = [part for part in arguments[:last] if part not in said] + arguments[last:]
     return rest, said[-1].partition("=")[2] or True
-
-
-def speak_utf8() -> None:
-    """Let output be UTF-8 wherever it is not for a terminal, which has an encoding of its own, nor set by the user.
-
-    What an encoding lacks is written as JSON escapes it, which reads the same in a text and keeps JSON what it is.
-    """
-    codecs.register_error("rung", _escaped)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            own = stream.isatty() or "PYTHONIOENCODING" in os.environ
-            stream.reconfigure(encoding=None if own else "utf-8", errors="rung")
-
-
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
-def wait_politely() -> None:
-    """On a machine that others keep busy, let torch's threads sleep while they wait for each other, and NumPy use one.
-
-    They spin by default, which is fastest alone and four to ten times slower than sleeping when the cores are taken
-    (docs/log.md). It is read when torch and NumPy are loaded, so it is set here; what the user has set stays.
-    """
-    try:
-        busy = os.getloadavg()[0] >= (os.cpu_count() or 1)
-    except (OSError, AttributeError):  # not told on this system
-        return
-    if busy:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # OpenBLAS has no way to wait but to spin
 
 
 def _guarded(arguments: list[str], debug: bool) -> int:

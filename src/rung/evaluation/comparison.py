@@ -254,6 +254,7 @@ def _but_seed(run: Run) -> str:
     """All of a recipe that the seed is not, as a text."""
     recipe = run.recipe
     said = {key: recipe.get(key) for key in ("task", "tokenizer", "model", "training")}
+    said |= {key: recipe[key] for key in ("pruned", "quantised") if key in recipe}
     return json.dumps([said, _data_of(recipe["data"])], sort_keys=True, default=str)
 
 

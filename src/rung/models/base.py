@@ -21,6 +21,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
@@ -51,6 +52,8 @@ class Model(ABC):
         config: the frozen dataclass the model was built from.
         vocab_size: V, the number of ids, the mark included.
         end: the id of the document mark.
+        codes: of a quantised run: its matrices in whole numbers, by name (`rung.models.quantisation`), for what can
+            compute with them; all else has the float32 weights that they stand for.
     """
 
     rung: ClassVar[str]
@@ -58,6 +61,7 @@ class Model(ABC):
     trained_by: ClassVar[str]
     distributed: ClassVar[bool] = False
     code: ClassVar[dict[str, str] | None] = None
+    codes: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, config: DataclassInstance, vocab_size: int, end: int) -> None:
         self.config = config

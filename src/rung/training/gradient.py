@@ -13,6 +13,7 @@ from rung.events import Event, Finished, Note
 from rung.measure import Measure
 from rung.models.base import Model
 from rung.models.networks.torch_model import TorchModel
+from rung.models.quantisation import load_weights
 from rung.run_files import ADAPTER, LAST, MODEL
 from rung.tasks.base import Dataset, Task
 from rung.tensors import load_tensors
@@ -144,6 +145,8 @@ def _new_model(job: Job) -> tuple[Any, DataParallel]:
         if job.run.recipe["vectors"]["frozen"]:
             model.network.token_embedding.requires_grad_(False)
     transfer.restrict(model.network, learn, new_rows, job.seed)
+    if parents.keeps_zeros(job.run):
+        transfer.hold_zeros(model.network, job.training.optimizer, learn, shard=job.training.shard)
     if not job.training.shard:
         return model.to(device), DataParallel(job.group)
     from rung.training import sharding
@@ -163,7 +166,7 @@ def _begun(job: Job, model: TorchModel[Any]) -> int:
     if parent is None:
         return 0
     own = job.shape.get("labels", job.shape.get("tags"))
-    tensors, _ = load_tensors(parent.folder / MODEL)
+    tensors = load_weights(parent.folder / MODEL)
     if own is None:
         return transfer.take_over(
             model.network, tensors, same_answers=parent.task.name == job.task.name, of=parent.folder

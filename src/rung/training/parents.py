@@ -24,12 +24,12 @@ from rung.errors import UserError
 from rung.events import Event, Note, Phase
 from rung.measure import bits_of
 from rung.models import rung_class, tasks_with
+from rung.models.quantisation import load_weights
 from rung.opening import opening
 from rung.run_files import DATA, MODEL, RECIPE
 from rung.runs import Run, load
 from rung.tasks.base import Dataset, Task
 from rung.tasks.language import LanguageModeling
-from rung.tensors import load_tensors
 from rung.text.corpus import Corpus
 from rung.text.stream import TokenStream
 from rung.training.config import LR_FACTORS, TrainingConfig
@@ -75,6 +75,7 @@ class StartOptions:
         learn: with --from, what of the network is learned: all, head (all else stays as it is), last:K (the head and
             the last K blocks) or lora:R (the head, and a product of rank R beside each other linear layer).
         keep_layers: with --from, cut the network behind this many of its blocks.
+        keep_zeros: with --from, what is 0 in the other's matrices stays 0, as where it was pruned.
     """
 
     from_: Path | None = None
@@ -83,6 +84,7 @@ class StartOptions:
     vectors_frozen: bool = False
     learn: str = "all"
     keep_layers: int | None = None
+    keep_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.from_ is not None:
@@ -112,6 +114,8 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
     if start.from_ is None:
         if start.weight is not None:
             raise UserError("--weight is that of a text beside another run's: give --from RUN")
+        if start.keep_zeros:
+            raise UserError("--keep-zeros says what of another run's network stays: give --from RUN")
         if start.learn != "all" or start.keep_layers is not None:
             flag = f"--learn {start.learn}" if start.learn != "all" else f"--keep-layers {start.keep_layers}"
             raise UserError(f"{flag} says what of another run's network is learned or kept: give --from RUN")
@@ -136,9 +140,10 @@ def open_parent(start: StartOptions, rung: str, task: str) -> Run | None:
         raise UserError(
             f"--from {start.from_} does not fit: a {rung} of labels has to be trained anew, on all its examples"
         )
-    if run.model_class.trained_by != "torch" and (start.learn != "all" or start.keep_layers is not None):
+    cut = start.learn != "all" or start.keep_layers is not None or start.keep_zeros
+    if run.model_class.trained_by != "torch" and cut:
         raise UserError(
-            f"--learn and --keep-layers are for networks that torch trains: {run.folder} is a {rung}"
+            f"--learn, --keep-layers and --keep-zeros are for networks that torch trains: {run.folder} is a {rung}"
         )
     trainer = trainer_of(run.model_class)
     if trainer.by_gradient:
@@ -260,6 +265,7 @@ def described(parent: Run, start: StartOptions) -> dict[str, Any]:
         **({} if start.weight is None else {"weight": start.weight}),
         **({} if start.learn == "all" else {"learn": start.learn}),
         **({} if start.keep_layers is None else {"keep_layers": start.keep_layers}),
+        **({"keep_zeros": True} if start.keep_zeros else {}),
     }
 
 
@@ -321,13 +327,18 @@ def parent_of(run: Run) -> Run | None:
 def weights_of(run: Run) -> dict[str, np.ndarray] | None:
     """The weights a run begins with; None where it begins with new ones. Raises UserError when they are gone."""
     parent = parent_of(run)
-    return None if parent is None else load_tensors(parent.folder / MODEL)[0]
+    return None if parent is None else load_weights(parent.folder / MODEL)
 
 
 def learn_of(run: Run) -> Learn:
     """What of its network a run learns."""
     with opening(run.folder / RECIPE):
         return Learn.of(run.recipe.get("parent", {}).get("learn", "all"))
+
+
+def keeps_zeros(run: Run) -> bool:
+    """Whether what is 0 in a run's matrices stays so."""
+    return run.recipe.get("parent", {}).get("keep_zeros", False) is True
 
 
 def examples_of(run: Run, stream: TokenStream) -> TokenStream:

@@ -80,6 +80,25 @@ def restrict(network: TrainableModule, learn: Learn, new_rows: int, seed: int) -
             lora.learn_last_rows(table, new_rows, network)
 
 
+def hold_zeros(network: TrainableModule, optimizer: str, learn: Learn, *, shard: bool) -> None:
+    """From now on a number of a matrix that is 0 gets no gradient, so that no optimiser moves it.
+
+    Raises UserError for what moves it all the same.
+    """
+    for flag, wrong in (
+        ("--optimizer muon", optimizer == "muon"),
+        ("--learn lora", learn.kind == "lora"),
+        ("--shard", shard),
+    ):
+        if wrong:
+            raise UserError(
+                f"--keep-zeros does not go with {flag}, which changes a matrix as a whole; leave it out"
+            )
+    for parameter in network.parameters():
+        if parameter.dim() >= 2 and parameter.requires_grad:
+            parameter.register_hook(lambda grad, of=parameter: grad if grad.is_sparse else grad * (of != 0))
+
+
 def new_rows_in(checkpoint: Mapping[str, np.ndarray]) -> int:
     """How many rows at the end of its tables were learned alone in the network that a checkpoint is of."""
     rows = (

@@ -196,5 +196,6 @@ class GPT(NeuralModel[Transformer]):
         """Made anew when weights have changed, as between two samples of a training run. Looked at once a window."""
         weights = [(weight.data_ptr(), weight._version) for weight in self.network.parameters()]
         if self._lean is None or self._lean[0] != weights:
-            self._lean = weights, LeanGPT(self.network)
+            codes = self.codes if self._lean is None else {}  # they are those of the weights that were loaded
+            self._lean = weights, LeanGPT(self.network, codes)
         return self._lean[1]

@@ -2,7 +2,8 @@
 
 At 4 layers of 128 even a bare row of torch operations spends most of its time on being called. As machine code a step
 takes about as long as reading the weights does. Post-norm blocks, gated feed-forwards, more rows than one, long
-prompts and larger networks (where two threads and a tuned product are worth more) go the way of `lean`.
+prompts and larger networks (where two threads and a tuned product are worth more) go the way of `lean`. A quantised
+network is compiled whatever its size: a step is bound by reading weights, and of int8 there is a quarter to read.
 
 Loading numba takes half a second, and compiling some seconds once an installation, so `lean` asks for this only when
 many steps have been made.
@@ -11,13 +12,14 @@ many steps have been made.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rung.models.quantisation import Codes
 from rung.models.transformer.attention import Attention
 from rung.models.transformer.blocks import Block, PostNormBlock
 from rung.models.transformer.embeddings import (
@@ -37,19 +39,19 @@ MAX_WEIGHTS = 1 << 22
 """Numbers in all weights that a step reads: 16 MiB. Tables of n-grams don't count, as only a few rows of them are."""
 
 
-def compile_gpt(network: Transformer) -> CompiledGPT | None:
+def compile_gpt(network: Transformer, codes: Mapping[str, Codes]) -> CompiledGPT | None:
     """This network as machine code; None if it is too large, elsewhere than on the CPU, not in float32 or has other
-    parts, or if numba isn't there."""
+    parts, or if numba isn't there. `codes`: its matrices in whole numbers, if it is quantised."""
     weights = dict(network.named_parameters())
     numbers = sum(weight.numel() for name, weight in weights.items() if not name.endswith("ngrams.table"))
     fits = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights.values())
     block = cast(Block, network.blocks[0])  # all are alike
-    if numbers > MAX_WEIGHTS or not fits:
+    if (numbers > MAX_WEIGHTS and not codes) or not fits:
         return None
     if isinstance(block, PostNormBlock) or isinstance(block.feed_forward, SwiGLU):
         return None
     try:
-        return CompiledGPT(network)
+        return CompiledGPT(network, codes)
     except ImportError:
         return None
 
@@ -57,7 +59,7 @@ def compile_gpt(network: Transformer) -> CompiledGPT | None:
 class CompiledGPT:
     """A network's weights as they are now, each kind in one array, layer upon layer."""
 
-    def __init__(self, network: Transformer) -> None:
+    def __init__(self, network: Transformer, codes: Mapping[str, Codes]) -> None:
         from rung.models.transformer.inference.kernels import KernelConfig, Weights, forward
 
         self._forward = forward
@@ -94,15 +96,15 @@ class CompiledGPT:
             _array(sin),
             _array(torch.tensor(slopes)),
             *_stacked(blocks, "norm_1"),
-            *_stacked(blocks, "attention.qkv"),
+            *_matrices(blocks, "attention.qkv", codes),
             _stacked(blocks, "attention.query_norm")[0] if normed else no_norm,
             _stacked(blocks, "attention.key_norm")[0] if normed else no_norm,
-            *_stacked(blocks, "attention.project"),
+            *_matrices(blocks, "attention.project", codes),
             *_stacked(blocks, "norm_2"),
-            *_stacked(blocks, "feed_forward.expand"),
-            *_stacked(blocks, "feed_forward.project"),
+            *_matrices(blocks, "feed_forward.expand", codes),
+            *_matrices(blocks, "feed_forward.project", codes),
             *_stacked([network], "norm"),
-            _array(network.head),
+            *_head(network, codes),
         )
 
     def __call__(self, cache: KeyValueCache | LinearCache, tokens: np.ndarray, past: int) -> np.ndarray:
@@ -144,8 +146,32 @@ def _stacked(layers: Sequence[nn.Module], part: str) -> tuple[np.ndarray, np.nda
     return _array(torch.stack(weights)), _array(torch.stack(biases))
 
 
+def _matrices(
+    blocks: Sequence[nn.Module], part: str, codes: Mapping[str, Codes]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (L, O, I), scales (L, O) and biases (L, O) of the same linear layer of all blocks."""
+    weights, biases = _stacked(blocks, part)
+    if not codes:
+        return weights, _array(torch.empty(len(blocks), 0)), biases
+    found = [codes[f"blocks.{i}.{part}.weight"] for i in range(len(blocks))]
+    numbers = _read_only(np.stack([one.numbers for one in found]))
+    return numbers, _read_only(np.stack([one.scale for one in found])), biases
+
+
+def _head(network: Transformer, codes: Mapping[str, Codes]) -> tuple[np.ndarray, np.ndarray]:
+    """The head's weights (V, C) and scales (V,); of float32 there are none."""
+    if not codes:
+        return _array(network.head), _array(torch.empty(0))
+    found = codes["embedding.tokens" if network.free_head is None else "free_head"]
+    return _read_only(np.array(found.numbers)), _read_only(np.array(found.scale))
+
+
 def _array(weight: Tensor) -> np.ndarray:
     """Contiguous and read-only, so that code is compiled for one kind of array; not a copy of what is so already."""
-    array = np.ascontiguousarray(weight.detach().numpy()).view()
+    return _read_only(weight.detach().numpy())
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = np.ascontiguousarray(array).view()
     array.flags.writeable = False
     return array

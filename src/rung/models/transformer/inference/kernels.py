@@ -4,11 +4,11 @@ The arithmetic is that of the modules in `blocks`, `attention`, `feed_forward`, 
 `hashed_ngrams`. A part that a network lacks is one that changes nothing here: biases and slopes of zero, a table of no
 rows, no pairs to rotate. So the only choices are a norm's mean, the activation, and whether queries are normed.
 
-Each row of a matrix is read once for all tokens, so a draft of a few costs little more than one token. All compiled
-functions stand in this one file, as numba's cache of a function doesn't notice a change to another file.
-
-Shapes: T tokens, L layers, C = n_embd, H heads of queries, Hkv of keys and values, D = C / H, F inside the
-feed-forward, V vocabulary; n-grams of orders 2 to N, R rows of the table each.
+Each row of a matrix is read once for all tokens, so a draft of a few costs little more than one token. The matrices of
+blocks and head may be int8 with a scale a row (`rung.models.quantisation`): a quarter of the bytes to read. All
+compiled functions stand in this one file, as numba's cache of a function doesn't notice a change to another file.
+Shapes: T tokens, L layers, C = n_embd, H heads of queries, Hkv of keys and values, D = C / H, F inside the feed-
+forward, V vocabulary; n-grams of orders 2 to N, R rows of the table each.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class KernelConfig(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """float32 arrays, read-only; those of blocks begin with L."""
+    """Read-only arrays; those of blocks begin with L. What has a scale may be int8; float32 has none, (L, 0)."""
 
     tokens: np.ndarray  # (V, C)
     positions: np.ndarray  # (context, C)
@@ -66,20 +66,25 @@ class Weights(NamedTuple):
     norm_1: np.ndarray  # (L, C)
     norm_1_bias: np.ndarray
     qkv: np.ndarray  # (L, (H + 2 Hkv) D, C)
+    qkv_scale: np.ndarray  # (L, (H + 2 Hkv) D)
     qkv_bias: np.ndarray  # (L, (H + 2 Hkv) D)
     query_norm: np.ndarray  # (L, D), or (L, 0): neither queries nor keys are normed
     key_norm: np.ndarray
     attention_project: np.ndarray  # (L, C, C)
+    attention_project_scale: np.ndarray
     attention_project_bias: np.ndarray
     norm_2: np.ndarray
     norm_2_bias: np.ndarray
     expand: np.ndarray  # (L, F, C)
+    expand_scale: np.ndarray
     expand_bias: np.ndarray
     project: np.ndarray  # (L, C, F)
+    project_scale: np.ndarray
     project_bias: np.ndarray
     norm: np.ndarray  # (1, C)
     norm_bias: np.ndarray
     head: np.ndarray  # (V, C)
+    head_scale: np.ndarray  # (V,)
 
 
 @_compiled
@@ -111,7 +116,7 @@ def forward(
     scores, no_bias = np.empty(len(inputs), np.float32), np.zeros(size, np.float32)
     for layer in range(len(w.qkv)):
         _normalize(x, w.norm_1[layer], w.norm_1_bias[layer], config.eps, config.subtract_mean, normed)
-        _linear(w.qkv[layer], normed, w.qkv_bias[layer], qkv)
+        _linear(w.qkv[layer], w.qkv_scale[layer], normed, w.qkv_bias[layer], qkv)
         memory = 0 if config.linear else layer
         keys, values = keys_values[memory, 0, 0], keys_values[memory, 1, 0]  # (Hkv, room, D)
         for t in range(length):
@@ -147,16 +152,22 @@ def forward(
                     scores,
                     normed[t, h * size : (h + 1) * size],
                 )
-        _linear(w.attention_project[layer], normed, w.attention_project_bias[layer], added)
+        _linear(
+            w.attention_project[layer],
+            w.attention_project_scale[layer],
+            normed,
+            w.attention_project_bias[layer],
+            added,
+        )
         x += added
         _normalize(x, w.norm_2[layer], w.norm_2_bias[layer], config.eps, config.subtract_mean, normed)
-        _linear(w.expand[layer], normed, w.expand_bias[layer], hidden)
+        _linear(w.expand[layer], w.expand_scale[layer], normed, w.expand_bias[layer], hidden)
         _activate(hidden, config.gelu)
-        _linear(w.project[layer], hidden, w.project_bias[layer], added)
+        _linear(w.project[layer], w.project_scale[layer], hidden, w.project_bias[layer], added)
         x += added
     _normalize(x, w.norm[0], w.norm_bias[0], config.eps, config.subtract_mean, normed)
     out = np.empty((length, len(w.head)), np.float32)
-    _linear(w.head, normed, np.zeros(len(w.head), np.float32), out)
+    _linear(w.head, w.head_scale, normed, np.zeros(len(w.head), np.float32), out)
     _log_softmax(out)
     return out
 
@@ -214,28 +225,30 @@ def _normalize(
 
 
 @_compiled
-def _linear(matrix: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
-    """out = x matrix + bias, the matrix transposed; (O, I), (T, I) -> (T, O)."""
+def _linear(matrix: np.ndarray, scale: np.ndarray, x: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    """out = x matrix + bias, the matrix transposed, its rows times their scale; (O, I), (T, I) -> (T, O)."""
     length, width = x.shape
+    one = np.float32(1)
     fours = length - length % 4
     for o in range(len(matrix)):
+        times = scale[o] if len(scale) else one
         for t in range(0, fours, 4):  # four sums side by side wait less for one another
             first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for i in range(width):
-                weight = matrix[o, i]
+                weight = np.float32(matrix[o, i])
                 first += weight * x[t, i]
                 second += weight * x[t + 1, i]
                 third += weight * x[t + 2, i]
                 fourth += weight * x[t + 3, i]
-            out[t, o] = first + bias[o]
-            out[t + 1, o] = second + bias[o]
-            out[t + 2, o] = third + bias[o]
-            out[t + 3, o] = fourth + bias[o]
+            out[t, o] = first * times + bias[o]
+            out[t + 1, o] = second * times + bias[o]
+            out[t + 2, o] = third * times + bias[o]
+            out[t + 3, o] = fourth * times + bias[o]
         for t in range(fours, length):
             total = np.float32(0)
             for i in range(width):
-                total += matrix[o, i] * x[t, i]
-            out[t, o] = total + bias[o]
+                total += np.float32(matrix[o, i]) * x[t, i]
+            out[t, o] = total * times + bias[o]
 
 
 @_compiled

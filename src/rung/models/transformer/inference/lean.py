@@ -10,7 +10,7 @@ n = past + T inputs in the window, or as many of them as the cache holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rung.models.quantisation import Codes
 from rung.models.transformer.attention import Attention, attend, causal_mask
 from rung.models.transformer.blocks import Block, PreNormBlock
 from rung.models.transformer.embeddings import LearnedPositionEmbedding, TokenEmbedding
@@ -35,6 +36,9 @@ from rung.models.transformer.sparse_attention import is_cut_in_blocks
 COMPILE_AFTER = 1000
 """Steps of one history. Loading numba takes longer than so many steps."""
 
+COMPILE_CODES_AFTER = 16
+"""The same of a quantised network, whose steps are what it was made for."""
+
 MAX_COMPILED_TOKENS = 12
 """At once; above, a tuned product of matrices is quicker."""
 
@@ -44,12 +48,15 @@ long as they come from a cache. Larger ones come from memory, which is what take
 
 
 class LeanGPT:
-    """The weights of a network as they are now, ready to read on behind a cache."""
+    """The weights of a network as they are now, ready to read on behind a cache.
 
-    def __init__(self, network: Transformer) -> None:
+    codes: its matrices in whole numbers, if it is quantised.
+    """
+
+    def __init__(self, network: Transformer, codes: Mapping[str, Codes]) -> None:
         blocks = [cast(Block, block) for block in network.blocks]
         self.context = network.context
-        self._network, self._n_steps = network, 0
+        self._network, self._codes, self._n_steps = network, codes, 0
         self._compiled: CompiledGPT | None = None
         self.embedding = _embedding(network.embedding)
         self.norm = _norm(network.norm)
@@ -85,8 +92,8 @@ class LeanGPT:
         if length > MAX_COMPILED_TOKENS:
             return None
         self._n_steps += 1
-        if self._n_steps == COMPILE_AFTER:
-            self._compiled = compile_gpt(self._network)
+        if self._n_steps == (COMPILE_CODES_AFTER if self._codes else COMPILE_AFTER):
+            self._compiled = compile_gpt(self._network, self._codes)
         return self._compiled
 
     def hidden(self, tokens: Tensor, cache: KeyValueCache | LinearCache, past: int) -> Tensor:

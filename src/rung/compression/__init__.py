@@ -1,0 +1,1 @@
+"""Runs made smaller: fewer weights, or fewer bits of each."""
